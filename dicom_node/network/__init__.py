@@ -1,0 +1,1 @@
+"""Everything that speaks the DICOM upper layer; the only package that imports pynetdicom."""

@@ -1,0 +1,1 @@
+"""One module for each DIMSE service; each exports SERVICE."""

@@ -1,0 +1,1 @@
+"""Findings to DICOM objects; one module for each result type. The only package that imports highdicom."""

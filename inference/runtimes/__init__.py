@@ -1,0 +1,1 @@
+"""How a verified model package is run; one module for each format."""

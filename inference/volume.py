@@ -1,0 +1,49 @@
+"""Volume: what a model sees. Voxels on a known grid in the patient, each slice with the instance it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFrame:
+    """The frame behind one slice. `frame_number` counts from 1 in a multi-frame instance; None in a single-frame one."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_number: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """Rescaled voxels on a regular grid in patient space (LPS+: x to the left, y to the back, z to the head; mm).
+
+    voxels: float32 (slices, rows, columns) in the modality's unit (HU for CT) after the Modality LUT (PS3.3 C.11.1).
+    affine_lps: float64 (4, 4); affine_lps @ (slice, row, column, 1) is the centre of that voxel, in mm.
+    sources: one for each slice, in the order of the first axis.
+    header: the first source without pixel data, for attributes that a model's contract or a report asks for.
+    """
+
+    voxels: NDArray[np.float32]
+    affine_lps: NDArray[np.float64]
+    frame_of_reference_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sources: tuple[SourceFrame, ...]
+    header: Dataset
+    gantry_tilt_deg: float = 0.0
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbours along slices, rows and columns (the three array axes), in mm."""
+        lengths = np.linalg.norm(self.affine_lps[:3, :3], axis=0)
+        return float(lengths[0]), float(lengths[1]), float(lengths[2])
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in mL; exact for sheared grids too, since it is the determinant."""
+        return abs(float(np.linalg.det(self.affine_lps[:3, :3]))) / 1000.0

@@ -1,0 +1,1 @@
+"""Where object bytes live; the backend is chosen by URL scheme."""
