@@ -1,0 +1,42 @@
+"""Fixtures that every test may use: real data where it is present, and peers that CI must have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real DICOM data beside the checkout; tests that need it are skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("real DICOM data is not present beside this checkout (shared/data)")
+    return SHARED_DATA
+
+
+def find_peer(name: str) -> str:
+    """Path of an external program; in CI a missing one is a failure, elsewhere a skip."""
+    beside_python = Path(sys.executable).parent / name
+    found = (
+        str(beside_python)
+        if beside_python.exists()
+        else shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    )
+    if found:
+        return found
+    message = f"{name} is not installed: `make peers` installs what the tests need"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def peer() -> Callable[[str], str]:
+    return find_peer
