@@ -1,0 +1,101 @@
+"""One database, opened safely: what is committed is on the disk, and one writer at a time knows that it is alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from storage.errors import StorageUnavailable, UnsafeDatabase
+
+BUSY_TIMEOUT_S = 30.0
+_FULL = 2  # PRAGMA synchronous: 2 is FULL, 3 is EXTRA (https://sqlite.org/pragma.html#pragma_synchronous)
+
+
+class Database:
+    """Short transactions over one engine. `write()` holds the write lock from its first statement on.
+
+    url: an SQLAlchemy URL; sqlite (embedded) or postgresql.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self._is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self._is_sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        connect_args: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S} if self._is_sqlite else {}
+        self.engine: Engine = create_engine(self.url, connect_args=connect_args)
+        if self._is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest revision, then refuse a database that could lose a commit."""
+        config = AlembicConfig()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.write() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        self.assert_durable()
+
+    def assert_durable(self) -> None:
+        """Raises UnsafeDatabase unless a commit survives a power cut (WAL with synchronous=FULL)."""
+        if not self._is_sqlite:
+            return
+        with self.read() as connection:
+            journal = connection.execute(text("PRAGMA journal_mode")).scalar_one()
+            synchronous = connection.execute(text("PRAGMA synchronous")).scalar_one()
+        if journal != "wal" or synchronous < _FULL:
+            raise UnsafeDatabase(
+                f"database {self.url.database}: journal_mode must be wal and synchronous FULL, "
+                f"found {journal} and {synchronous}; keep the data folder on a local disk"
+            )
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one moment of the database."""
+        with _named_errors(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: committed and on the disk when the block ends, undone when it raises."""
+        with _named_errors(), self.engine.connect() as connection:
+            writing = connection.execution_options(write=True)
+            with writing.begin():
+                yield writing
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """The driver's operational errors (disk full, locked, gone) as one that callers can answer with a status."""
+    try:
+        yield
+    except OperationalError as error:
+        raise StorageUnavailable(f"database: {error.orig}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise StorageUnavailable(f"database: {error.orig}") from error
+        raise
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions of its own: BEGIN is ours
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock at once. A transaction that first reads and then writes would otherwise
+    # fail with SQLITE_BUSY when another wrote in between, whatever the timeout.
+    writing = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -1,0 +1,19 @@
+"""What storage cannot do, and why. The message names the thing, the rule and the value."""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """Storage cannot go on."""
+
+
+class StorageUnavailable(StorageError):
+    """Storage could not take or give what was asked, for now: disk full, input/output error, database locked."""
+
+
+class UnsafeDatabase(StorageError):
+    """The database could lose what it has acknowledged."""
+
+
+class UnknownObject(StorageError):
+    """No object is kept under this key."""

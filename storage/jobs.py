@@ -1,0 +1,177 @@
+"""Jobs: the database row is the truth.
+
+Every change of state names the attempt that it ends, so a late answer changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from storage.database import Database
+from storage.events import record
+from storage.outbox import insert_results
+from storage.records import Attempt, AttemptOutcome, Event, Job, JobState, NewJob, Result, Series
+from storage.schema import job, job_attempt, series
+
+_JOINED = select(job, series.c.series_instance_uid, series.c.study_instance_uid).join(
+    series, series.c.series_id == job.c.series_id
+)
+
+
+class Jobs:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ready(self, limit: int) -> tuple[Job, ...]:
+        """The next jobs to run: STAT before routine, then oldest first."""
+        query = (
+            _JOINED.where(job.c.state == "ready")
+            .order_by((job.c.priority != "stat"), job.c.created_at, job.c.job_id)
+            .limit(limit)
+        )
+        return self._fetch(query)
+
+    def running(self) -> tuple[Job, ...]:
+        return self._fetch(_JOINED.where(job.c.state == "running"))
+
+    def get(self, job_id: int) -> Job | None:
+        found = self._fetch(_JOINED.where(job.c.job_id == job_id))
+        return found[0] if found else None
+
+    def of_study(self, study_instance_uid: str) -> tuple[Job, ...]:
+        return self._fetch(_JOINED.where(series.c.study_instance_uid == study_instance_uid).order_by(job.c.job_id))
+
+    def attempts(self, job_id: int) -> tuple[Attempt, ...]:
+        query = select(job_attempt).where(job_attempt.c.job_id == job_id).order_by(job_attempt.c.number)
+        with self._database.read() as connection:
+            return tuple(Attempt(**row._mapping) for row in connection.execute(query))
+
+    def counts(self) -> dict[str, int]:
+        with self._database.read() as connection:
+            rows = connection.execute(select(job.c.state, func.count()).group_by(job.c.state))
+            return {row[0]: row[1] for row in rows}
+
+    def start(self, job_id: int) -> int | None:
+        """ready -> running, as a new attempt; returns its number, or None where the job is not ready."""
+        now = time.time()
+        with self._database.write() as connection:
+            started = connection.execute(
+                update(job)
+                .where(job.c.job_id == job_id, job.c.state == "ready")
+                .values(state="running", attempt=job.c.attempt + 1, started_at=now)
+            )
+            if not started.rowcount:
+                return None
+            number = connection.execute(select(job.c.attempt).where(job.c.job_id == job_id)).scalar_one()
+            connection.execute(
+                insert(job_attempt).values(job_id=job_id, number=number, started_at=now, outcome="running")
+            )
+            return int(number)
+
+    def finish(
+        self,
+        finished: Job,
+        *,
+        state: JobState,
+        outcome: AttemptOutcome,
+        reason: str | None,
+        results: Iterable[Result] = (),
+        events: Iterable[Event] = (),
+    ) -> bool:
+        """running -> done or failed, with results and their outbox rows, in one transaction.
+
+        Returns False, and changes nothing, where this attempt is not the running one.
+        """
+        with self._database.write() as connection:
+            if not _end_attempt(connection, finished, outcome, reason, {"state": state, "finished_at": time.time()}):
+                return False
+            insert_results(connection, finished, results)
+            record(connection, events)
+            return True
+
+    def put_back(
+        self,
+        taken: Job,
+        *,
+        outcome: AttemptOutcome,
+        reason: str,
+        give_up_reason: str | None = None,
+        events: Iterable[Event] = (),
+    ) -> bool:
+        """running -> ready, to be tried again; with give_up_reason, only to report why it was not analysed."""
+        values = {"state": "ready", "give_up_reason": give_up_reason}
+        with self._database.write() as connection:
+            if not _end_attempt(connection, taken, outcome, reason, values):
+                return False
+            record(connection, events)
+            return True
+
+    def requeue(self, job_id: int, *, event: Event) -> bool:
+        """done, failed or skipped -> ready, on a person's word."""
+        with self._database.write() as connection:
+            changed = connection.execute(
+                update(job)
+                .where(job.c.job_id == job_id, job.c.state.in_(("done", "failed", "skipped")))
+                .values(state="ready", reason=None, give_up_reason=None, finished_at=None)
+            )
+            if not changed.rowcount:
+                return False
+            record(connection, [event])
+            return True
+
+    def _fetch(self, query: Any) -> tuple[Job, ...]:
+        with self._database.read() as connection:
+            return tuple(_job(row) for row in connection.execute(query))
+
+
+def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) -> None:
+    """Queue jobs on the revision of a series that was just judged whole."""
+    now = time.time()
+    rows: list[dict[str, Any]] = [
+        {
+            "series_id": judged.series_id,
+            "revision": judged.revision,
+            "model": new.model,
+            "route": new.route,
+            "state": new.state,
+            "priority": new.priority,
+            "destinations": list(new.destinations),
+            "report_not_analysed": new.report_not_analysed,
+            "timeout_s": new.timeout_s,
+            "attempt": 0,
+            "created_at": now,
+            "finished_at": now if new.state == "skipped" else None,
+            "reason": new.reason,
+        }
+        for new in jobs
+    ]
+    if rows:
+        connection.execute(insert(job), rows)
+
+
+def _end_attempt(
+    connection: Connection, ended: Job, outcome: AttemptOutcome, reason: str | None, values: Mapping[str, Any]
+) -> bool:
+    changed = connection.execute(
+        update(job)
+        .where(job.c.job_id == ended.job_id, job.c.state == "running", job.c.attempt == ended.attempt)
+        .values(reason=reason, **values)
+    )
+    if not changed.rowcount:
+        return False
+    connection.execute(
+        update(job_attempt)
+        .where(job_attempt.c.job_id == ended.job_id, job_attempt.c.number == ended.attempt)
+        .values(ended_at=time.time(), outcome=outcome, reason=reason)
+    )
+    return True
+
+
+def _job(row: Row[Any]) -> Job:
+    values = {name: row._mapping[name] for name in Job.__dataclass_fields__}
+    values["destinations"] = tuple(values["destinations"])
+    return Job(**values)

@@ -1,0 +1,144 @@
+"""Results, and the outbox of what is still to be sent: a row for each result and destination."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from storage.database import Database
+from storage.events import record
+from storage.records import Delivery, Event, Job, Result
+from storage.schema import outbox, result
+
+_JOINED = select(outbox, result).join(result, result.c.sop_instance_uid == outbox.c.sop_instance_uid)
+
+
+class Outbox:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, destination: str, *, now: float, limit: int) -> tuple[Delivery, ...]:
+        """What one destination should get now, oldest first."""
+        query = (
+            _JOINED.where(outbox.c.destination == destination, outbox.c.state == "waiting", outbox.c.next_at <= now)
+            .order_by(outbox.c.created_at, outbox.c.delivery_id)
+            .limit(limit)
+        )
+        return self._fetch(query)
+
+    def of_study(self, study_instance_uid: str) -> tuple[Delivery, ...]:
+        return self._fetch(
+            _JOINED.where(result.c.study_instance_uid == study_instance_uid).order_by(outbox.c.delivery_id)
+        )
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many results stand in each (destination, state)."""
+        query = select(outbox.c.destination, outbox.c.state, func.count()).group_by(
+            outbox.c.destination, outbox.c.state
+        )
+        with self._database.read() as connection:
+            return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+    def delivered(self, delivery_ids: Sequence[int], *, events: Iterable[Event] = ()) -> None:
+        now = time.time()
+        with self._database.write() as connection:
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.delivery_id.in_(delivery_ids))
+                .values(state="delivered", delivered_at=now, attempts=outbox.c.attempts + 1, last_error=None)
+            )
+            record(connection, events)
+
+    def postpone(self, delivery_ids: Sequence[int], *, until: float, error: str, events: Iterable[Event] = ()) -> None:
+        """Try again not before `until`."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.delivery_id.in_(delivery_ids))
+                .values(next_at=until, attempts=outbox.c.attempts + 1, last_error=error)
+            )
+            record(connection, events)
+
+    def refused(self, delivery_ids: Sequence[int], *, error: str, events: Iterable[Event] = ()) -> None:
+        """Refused for good, or given up: shown as such, never sent again unless a person says so."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.delivery_id.in_(delivery_ids))
+                .values(state="refused", attempts=outbox.c.attempts + 1, last_error=error)
+            )
+            record(connection, events)
+
+    def send_again(self, study_instance_uid: str, *, destination: str | None, events: Iterable[Event] = ()) -> int:
+        """Put a study's refused and delivered results back into the outbox; returns how many."""
+        of_study = select(result.c.sop_instance_uid).where(result.c.study_instance_uid == study_instance_uid)
+        where = [outbox.c.sop_instance_uid.in_(of_study), outbox.c.state != "waiting"]
+        if destination:
+            where.append(outbox.c.destination == destination)
+        with self._database.write() as connection:
+            changed = connection.execute(
+                update(outbox).where(*where).values(state="waiting", next_at=time.time(), attempts=0, delivered_at=None)
+            )
+            record(connection, events)
+            return changed.rowcount
+
+    def results_of_study(self, study_instance_uid: str) -> tuple[Result, ...]:
+        query = select(result).where(result.c.study_instance_uid == study_instance_uid).order_by(result.c.created_at)
+        with self._database.read() as connection:
+            return tuple(_result(row) for row in connection.execute(query))
+
+    def _fetch(self, query: Any) -> tuple[Delivery, ...]:
+        with self._database.read() as connection:
+            return tuple(_delivery(row) for row in connection.execute(query))
+
+
+def insert_results(connection: Connection, finished: Job, results: Iterable[Result]) -> None:
+    """Record a job's results and queue each for every destination. What an earlier attempt recorded stays as it is."""
+    now = time.time()
+    for item in results:
+        known = connection.execute(
+            select(result.c.sop_instance_uid).where(result.c.sop_instance_uid == item.sop_instance_uid)
+        ).first()
+        if known:
+            continue
+        values = {name: getattr(item, name) for name in Result.__dataclass_fields__}
+        connection.execute(insert(result).values(**values, job_id=finished.job_id, created_at=now))
+        for destination in finished.destinations:
+            connection.execute(
+                insert(outbox).values(
+                    sop_instance_uid=item.sop_instance_uid,
+                    destination=destination,
+                    state="waiting",
+                    attempts=0,
+                    next_at=now,
+                    created_at=now,
+                )
+            )
+
+
+def _result(row: Row[Any]) -> Result:
+    return Result(**{name: row._mapping[name] for name in Result.__dataclass_fields__})
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    own = {
+        name: row._mapping[getattr(outbox.c, name)]
+        for name in (
+            "delivery_id",
+            "destination",
+            "state",
+            "attempts",
+            "next_at",
+            "created_at",
+            "delivered_at",
+            "last_error",
+        )
+    }
+    return Delivery(**own, job_id=row._mapping[result.c.job_id], result=_result_of_join(row))
+
+
+def _result_of_join(row: Row[Any]) -> Result:
+    return Result(**{name: row._mapping[getattr(result.c, name)] for name in Result.__dataclass_fields__})

@@ -1,0 +1,200 @@
+"""What storage hands out: frozen dataclasses. Rows of the database never leave this package.
+
+Times are seconds since the epoch (UTC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Json = Mapping[str, Any]
+InstanceOutcome = Literal["stored", "same", "conflict"]
+SeriesState = Literal["arriving", "whole"]
+JobState = Literal["ready", "running", "done", "failed", "skipped"]
+Priority = Literal["stat", "routine"]
+AttemptOutcome = Literal["running", "done", "failed", "killed", "timeout", "interrupted"]
+OutboxState = Literal["waiting", "delivered", "refused"]
+Severity = Literal["info", "warning", "alarm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    association_id: str
+    acceptor: str
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    opened_at: float
+    closed_at: float | None = None
+    # How it ended: released, aborted, or lost (the acceptor process ended under it). None while it is open.
+    ending: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """An instance whose object is already durable; `facts` are the header attributes that later stages decide on."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    content_sha256: str
+    object_key: str
+    size_bytes: int
+    association_id: str
+    received_at: float
+    patient_id: str
+    patient_name: str
+    accession_number: str
+    study_date: str
+    study_description: str
+    facts: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of an instance: stored; the same as one that is kept; or another content under a known UID."""
+
+    outcome: InstanceOutcome
+    object_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    content_sha256: str
+    object_key: str
+    size_bytes: int
+    received_at: float
+    facts: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str
+    accession_number: str
+    study_date: str
+    study_description: str
+    first_received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    series_id: int
+    series_instance_uid: str
+    study_instance_uid: str
+    state: SeriesState
+    # Counts from 1; an instance that comes after the series was judged whole opens the next one.
+    revision: int
+    instance_count: int
+    first_received_at: float
+    last_received_at: float
+    evidence: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPart:
+    """What one association brought to one series."""
+
+    association: Association
+    stored: int
+    repeated: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """One model on one revision of a series; or, with state skipped, the reason why that model does not apply."""
+
+    model: str
+    route: str
+    state: Literal["ready", "skipped"]
+    priority: Priority
+    destinations: tuple[str, ...]
+    report_not_analysed: bool
+    timeout_s: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    job_id: int
+    series_id: int
+    series_instance_uid: str
+    study_instance_uid: str
+    revision: int
+    model: str
+    route: str
+    state: JobState
+    priority: Priority
+    destinations: tuple[str, ...]
+    report_not_analysed: bool
+    timeout_s: float
+    attempt: int
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    reason: str | None
+    # Set once the job is given up: what remains is to report "not analysed" for this reason.
+    give_up_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    job_id: int
+    number: int
+    started_at: float
+    ended_at: float | None
+    outcome: AttemptOutcome
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    kind: str
+    description: str
+    object_key: str
+    content_sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One result on its way to one destination."""
+
+    delivery_id: int
+    destination: str
+    state: OutboxState
+    attempts: int
+    next_at: float
+    created_at: float
+    delivered_at: float | None
+    last_error: str | None
+    job_id: int
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of history. `kind` is a stable word for machines, `text` a sentence for people."""
+
+    kind: str
+    text: str
+    severity: Severity = "info"
+    at: float = 0.0
+    study_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+    association_id: str | None = None
+    job_id: int | None = None
+    data: Json = field(default_factory=dict)

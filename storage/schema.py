@@ -1,0 +1,187 @@
+"""The tables. Times are seconds since the epoch (UTC); JSON columns hold what only people or pure functions read."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+# Alembic needs stable names to change constraints later.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+association = Table(
+    "association",
+    metadata,
+    Column("association_id", String(36), primary_key=True),
+    Column("acceptor", String(64), nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("called_ae_title", String(16), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("ending", String(16)),
+)
+
+study = Table(
+    "study",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("patient_id", Text, nullable=False, index=True),
+    Column("patient_name", Text, nullable=False),
+    Column("accession_number", Text, nullable=False, index=True),
+    Column("study_date", String(16), nullable=False),
+    Column("study_description", Text, nullable=False),
+    Column("first_received_at", Float, nullable=False),
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("series_id", Integer, primary_key=True),
+    Column("series_instance_uid", String(64), nullable=False),
+    Column("study_instance_uid", ForeignKey("study.study_instance_uid"), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("revision", Integer, nullable=False),
+    Column("instance_count", Integer, nullable=False),
+    Column("first_received_at", Float, nullable=False),
+    Column("last_received_at", Float, nullable=False),
+    Column("judged_at", Float),
+    Column("evidence", Text),
+    UniqueConstraint("study_instance_uid", "series_instance_uid"),
+    CheckConstraint("state in ('arriving', 'whole')", name="state"),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("instance_id", Integer, primary_key=True),
+    Column("series_id", ForeignKey("series.series_id"), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("content_sha256", String(64), nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("association_id", ForeignKey("association.association_id"), nullable=False),
+    Column("received_at", Float, nullable=False),
+    # The revision of the series that this instance arrived in: a job on revision r sees all instances up to r.
+    Column("revision", Integer, nullable=False),
+    # Another content under a SOP Instance UID that was already known: kept, never analysed.
+    Column("conflict", Boolean, nullable=False),
+    Column("facts", JSON, nullable=False),
+    UniqueConstraint("sop_instance_uid", "content_sha256", "transfer_syntax_uid"),
+)
+Index("ix_instance_series_id_revision", instance.c.series_id, instance.c.revision)
+
+association_series = Table(
+    "association_series",
+    metadata,
+    Column("association_id", ForeignKey("association.association_id"), primary_key=True),
+    Column("series_id", ForeignKey("series.series_id"), primary_key=True, index=True),
+    Column("stored", Integer, nullable=False),
+    Column("repeated", Integer, nullable=False),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("job_id", Integer, primary_key=True),
+    Column("series_id", ForeignKey("series.series_id"), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("route", String(128), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("priority", String(16), nullable=False),
+    Column("destinations", JSON, nullable=False),
+    Column("report_not_analysed", Boolean, nullable=False),
+    Column("timeout_s", Float, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("reason", Text),
+    Column("give_up_reason", Text),
+    UniqueConstraint("series_id", "revision", "model"),
+    CheckConstraint("state in ('ready', 'running', 'done', 'failed', 'skipped')", name="state"),
+    CheckConstraint("priority in ('stat', 'routine')", name="priority"),
+)
+
+job_attempt = Table(
+    "job_attempt",
+    metadata,
+    Column("job_id", ForeignKey("job.job_id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", Text),
+)
+
+result = Table(
+    "result",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("series_instance_uid", String(64), nullable=False),
+    Column("study_instance_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("job_id", ForeignKey("job.job_id"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("content_sha256", String(64), nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("delivery_id", Integer, primary_key=True),
+    Column("sop_instance_uid", ForeignKey("result.sop_instance_uid"), nullable=False),
+    Column("destination", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("delivered_at", Float),
+    Column("last_error", Text),
+    UniqueConstraint("sop_instance_uid", "destination"),
+    CheckConstraint("state in ('waiting', 'delivered', 'refused')", name="state"),
+)
+Index("ix_outbox_state_next_at", outbox.c.state, outbox.c.next_at)
+
+event = Table(
+    "event",
+    metadata,
+    Column("event_id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String(48), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("study_instance_uid", String(64), index=True),
+    Column("series_instance_uid", String(64)),
+    Column("association_id", String(36), index=True),
+    Column("job_id", Integer),
+    Column("data", JSON, nullable=False),
+)

@@ -1,0 +1,117 @@
+"""Associations, studies and series: who brought what, and which series still wait to be judged whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Row, insert, or_, select, update
+
+from storage.database import Database
+from storage.events import record
+from storage.jobs import insert_jobs
+from storage.records import Association, Event, NewJob, Series, SeriesPart, Study
+from storage.schema import association, association_series, series, study
+
+
+class Studies:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open_association(self, opened: Association) -> None:
+        with self._database.write() as connection:
+            connection.execute(insert(association).values(asdict(opened)))
+
+    def close_association(self, association_id: str, *, ending: str, closed_at: float) -> None:
+        """ending: released or aborted."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(association)
+                .where(association.c.association_id == association_id, association.c.closed_at.is_(None))
+                .values(closed_at=closed_at, ending=ending)
+            )
+
+    def lose_associations(self, acceptor: str) -> int:
+        """Close what an acceptor process left open when it ended; returns how many. Called before it accepts again."""
+        with self._database.write() as connection:
+            closed = connection.execute(
+                update(association)
+                .where(association.c.acceptor == acceptor, association.c.closed_at.is_(None))
+                .values(closed_at=time.time(), ending="lost")
+            )
+            return closed.rowcount
+
+    def find(self, key: str) -> tuple[Study, ...]:
+        """Studies by Accession Number, Study Instance UID or Patient ID, newest first."""
+        query = (
+            select(study)
+            .where(
+                or_(
+                    study.c.accession_number == key,
+                    study.c.study_instance_uid == key,
+                    study.c.patient_id == key,
+                )
+            )
+            .order_by(study.c.first_received_at.desc())
+        )
+        with self._database.read() as connection:
+            return tuple(Study(**row._mapping) for row in connection.execute(query))
+
+    def study(self, study_instance_uid: str) -> Study:
+        with self._database.read() as connection:
+            query = select(study).where(study.c.study_instance_uid == study_instance_uid)
+            return Study(**connection.execute(query).one()._mapping)
+
+    def series_of(self, study_instance_uid: str) -> tuple[Series, ...]:
+        query = select(series).where(series.c.study_instance_uid == study_instance_uid).order_by(series.c.series_id)
+        with self._database.read() as connection:
+            return tuple(_series(row) for row in connection.execute(query))
+
+    def arriving(self) -> tuple[Series, ...]:
+        """Series that were not judged whole yet, oldest first."""
+        query = select(series).where(series.c.state == "arriving").order_by(series.c.first_received_at)
+        with self._database.read() as connection:
+            return tuple(_series(row) for row in connection.execute(query))
+
+    def parts(self, series_id: int) -> tuple[SeriesPart, ...]:
+        """Which associations brought a series, in the order in which they were opened."""
+        query = (
+            select(association, association_series.c.stored, association_series.c.repeated)
+            .join(association_series, association_series.c.association_id == association.c.association_id)
+            .where(association_series.c.series_id == series_id)
+            .order_by(association.c.opened_at)
+        )
+        names = Association.__dataclass_fields__
+        with self._database.read() as connection:
+            return tuple(
+                SeriesPart(Association(**{name: row._mapping[name] for name in names}), row.stored, row.repeated)
+                for row in connection.execute(query)
+            )
+
+    def settle(self, judged: Series, *, evidence: str, jobs: Iterable[NewJob], events: Iterable[Event]) -> bool:
+        """Mark a series whole and queue its jobs, in one transaction.
+
+        Returns False, and changes nothing, where another instance came since `judged` was read: judge again.
+        """
+        with self._database.write() as connection:
+            marked = connection.execute(
+                update(series)
+                .where(
+                    series.c.series_id == judged.series_id,
+                    series.c.state == "arriving",
+                    series.c.revision == judged.revision,
+                    series.c.instance_count == judged.instance_count,
+                )
+                .values(state="whole", judged_at=time.time(), evidence=evidence)
+            )
+            if not marked.rowcount:
+                return False
+            insert_jobs(connection, judged, jobs)
+            record(connection, events)
+            return True
+
+
+def _series(row: Row[Any]) -> Series:
+    return Series(**{name: row._mapping[name] for name in Series.__dataclass_fields__})
