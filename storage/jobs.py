@@ -6,7 +6,8 @@ Every change of state names the attempt that it ends, so a late answer changes n
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -80,16 +81,18 @@ class Jobs:
         outcome: AttemptOutcome,
         reason: str | None,
         results: Iterable[Result] = (),
+        recipients: Mapping[str, Sequence[str]] = MappingProxyType({}),
         events: Iterable[Event] = (),
     ) -> bool:
         """running -> done or failed, with results and their outbox rows, in one transaction.
 
+        recipients: the names of the destinations that get each kind of result.
         Returns False, and changes nothing, where this attempt is not the running one.
         """
         with self._database.write() as connection:
             if not _end_attempt(connection, finished, outcome, reason, {"state": state, "finished_at": time.time()}):
                 return False
-            insert_results(connection, finished, results)
+            insert_results(connection, finished, results, recipients)
             record(connection, events)
             return True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -95,8 +95,10 @@ class Outbox:
             return tuple(_delivery(row) for row in connection.execute(query))
 
 
-def insert_results(connection: Connection, finished: Job, results: Iterable[Result]) -> None:
-    """Record a job's results and queue each for every destination. What an earlier attempt recorded stays as it is."""
+def insert_results(
+    connection: Connection, finished: Job, results: Iterable[Result], recipients: Mapping[str, Sequence[str]]
+) -> None:
+    """Record a job's results and queue each for its recipients. What an earlier attempt recorded stays as it is."""
     now = time.time()
     for item in results:
         known = connection.execute(
@@ -106,7 +108,7 @@ def insert_results(connection: Connection, finished: Job, results: Iterable[Resu
             continue
         values = {name: getattr(item, name) for name in Result.__dataclass_fields__}
         connection.execute(insert(result).values(**values, job_id=finished.job_id, created_at=now))
-        for destination in finished.destinations:
+        for destination in recipients.get(item.kind, ()):
             connection.execute(
                 insert(outbox).values(
                     sop_instance_uid=item.sop_instance_uid,
