@@ -1,0 +1,374 @@
+"""Which keys may config.yaml hold, and what does each one mean?
+
+The only place where a key is defined: name, type, default, bounds and help. The unit stands last in the name
+(`quiet_s` seconds, `max_pdu_bytes` bytes). `config_file` reads a file into this tree, `config_docs` prints it. The
+tree is frozen and passed in, never imported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from dicom_node.conditions import Condition
+from dicom_node.config_references import reference_problems
+from dicom_node.config_values import (
+    AETitle,
+    AutoOrCount,
+    BindAddress,
+    Bytes,
+    Count,
+    FilePath,
+    Host,
+    ModelName,
+    Name,
+    Port,
+    ResultKind,
+    Seconds,
+    When,
+)
+
+MIB = 1024**2
+GIB = 1024**3
+DAY_S = 86400.0
+
+
+class Section(BaseModel):
+    """A part of the tree: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
+    )
+
+
+class Node(Section):
+    """The node itself: its name, where it listens, where its data lie, and the bounds it sets to every peer."""
+
+    ae_title: AETitle = Field(default="DICOM-NODE", description="AE title of the node, as acceptor and as requestor.")
+    address: BindAddress = Field(
+        default="127.0.0.1",
+        description="IP address to listen on. The default reaches this machine only; 0.0.0.0 is every interface: "
+        "close `access` when you set it.",
+    )
+    port: Count = Field(default=11112, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    data_folder: FilePath = Field(
+        default=Path("data"),
+        description="Folder of the database, the received objects and the results. A relative path counts from the "
+        "folder of this file.",
+    )
+    max_pdu_bytes: Bytes = Field(
+        default=ByteSize(256 * 1024),
+        ge=4096,
+        le=MIB,
+        description="Largest PDU offered to peers; a longer one ends the association.",
+    )
+    max_instance_bytes: Bytes = Field(
+        default=ByteSize(4 * GIB),
+        ge=MIB,
+        description="Largest data set that one C-STORE may carry; a longer one is aborted.",
+    )
+    max_associations: Count = Field(default=64, ge=1, le=4096, description="Associations served at the same time.")
+    max_associations_per_address: Count = Field(
+        default=16,
+        ge=1,
+        le=4096,
+        description="Connections that one peer address may hold, so that no peer locks others out.",
+    )
+    acse_timeout_s: Seconds = Field(
+        default=10, gt=0, le=600, description="How long a peer may take to request, accept or release an association."
+    )
+    dimse_timeout_s: Seconds = Field(
+        default=60, gt=0, le=3600, description="How long a peer may take to answer a DIMSE message."
+    )
+    network_timeout_s: Seconds = Field(
+        default=60, gt=0, le=3600, description="Silence after which an association is aborted."
+    )
+    pdu_timeout_s: Seconds = Field(
+        default=10, gt=0, le=600, description="How long one whole PDU may take to arrive; ends peers that drip bytes."
+    )
+
+
+class Requestor(Section):
+    """A peer that may associate: its calling AE title together with the addresses it may come from."""
+
+    ae_title: AETitle = Field(description="Calling AE title.")
+    addresses: tuple[IPv4Network | IPv6Network, ...] = Field(
+        min_length=1,
+        description="IP addresses or networks (10.1.2.0/24) it may come from. An AE title alone proves nothing.",
+    )
+
+
+class Access(Section):
+    """Who may associate with the node."""
+
+    open: bool = Field(
+        default=True,
+        description="true: every peer may send, with a warning at start. false: only those of `requestors`.",
+    )
+    check_called_ae_title: bool = Field(
+        default=False, description="Reject associations whose called AE title is not `node.ae_title`."
+    )
+    requestors: tuple[Requestor, ...] = Field(default=(), description="Peers that may associate when `open` is false.")
+
+    @model_validator(mode="after")
+    def _somebody_may_send(self) -> Self:
+        if not self.open and not self.requestors:
+            raise ValueError("is closed (open: false) and names no requestors, so nobody could send: add one")
+        return self
+
+
+class Model(Section):
+    """A model that this node may run."""
+
+    name: ModelName = Field(description="Name of the model, or name@version to hold it to one version.")
+    folder: FilePath | None = Field(
+        default=None,
+        description="Folder of the model package (model.yaml and weights). Without it: a model of the installation.",
+    )
+    enabled: bool = Field(default=True, description="false: routes pass this model over, and say so.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where it computes; auto takes a GPU if there is one."
+    )
+    timeout_s: Seconds | None = Field(
+        default=None,
+        gt=0,
+        le=DAY_S,
+        description="Longest run of one job; its worker is then restarted. Without it: the package's own.",
+    )
+
+
+class Route(Section):
+    """Which models run on which series, and where the results go. Every route that fits applies."""
+
+    name: Name = Field(description="Name of the route, as `dicom-node explain` shows it.")
+    when: When = Field(
+        default=Condition(),
+        description="Attributes that a series must have; all must fit, see below. Empty: every series.",
+    )
+    models: tuple[ModelName, ...] = Field(min_length=1, description="Names of `models` to run.")
+    destinations: tuple[Name, ...] = Field(min_length=1, description="Names of `destinations` for the results.")
+    priority: Literal["routine", "stat"] = Field(default="routine", description="stat jobs run before routine ones.")
+    report_not_analysed: bool = Field(
+        default=True, description='Send a report "not analysed, because ..." when a model could compute nothing.'
+    )
+
+
+class Retry(Section):
+    """When a delivery that failed is tried again: the wait doubles from `first_s` to `max_s`, with jitter."""
+
+    first_s: Seconds = Field(default=5, gt=0, le=3600, description="Wait after the first failure.")
+    max_s: Seconds = Field(default=900, gt=0, le=DAY_S, description="Longest wait between two attempts.")
+    for_s: Seconds = Field(
+        default=7 * DAY_S, gt=0, le=365 * DAY_S, description="Age at which a delivery is given up as failed."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.first_s <= self.max_s <= self.for_s:
+            raise ValueError("must have first_s <= max_s <= for_s")
+        return self
+
+
+class Breaker(Section):
+    """When a destination counts as down: it is then left alone for a while and delays no other."""
+
+    failures: Count = Field(
+        default=5, ge=1, le=1000, description="Failures in a row after which the destination is paused."
+    )
+    pause_s: Seconds = Field(default=60, gt=0, le=DAY_S, description="Pause before one delivery tries it again.")
+
+
+class _Destination(Section):
+    name: Name = Field(description="Name of the destination, as routes refer to it.")
+    results: tuple[ResultKind, ...] = Field(
+        default=("seg", "sr", "sc"),
+        min_length=1,
+        description="Kinds of result it takes: segmentation, report, summary picture.",
+    )
+    retry: Retry = Field(default=Retry(), description="When a failed delivery is tried again.")
+    breaker: Breaker = Field(default=Breaker(), description="When it counts as down.")
+
+    @field_validator("results")
+    @classmethod
+    def _no_kind_twice(cls, value: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("must name no kind twice")
+        return value
+
+
+class DicomDestination(_Destination):
+    """A PACS or other storage SCP; results go by C-STORE, those of a study on one association."""
+
+    type: Literal["dicom"] = Field(description="dicom")
+    ae_title: AETitle = Field(description="Called AE title.")
+    address: Host = Field(description="Host name or IP address.")
+    port: Port = Field(description="TCP port.")
+    calling_ae_title: AETitle | None = Field(default=None, description="Calling AE title. Without it: `node.ae_title`.")
+    max_pdu_bytes: Bytes = Field(
+        default=ByteSize(128 * 1024), ge=4096, le=MIB, description="Largest PDU to accept from it."
+    )
+    connect_timeout_s: Seconds = Field(default=10, gt=0, le=600, description="How long the TCP connection may take.")
+    acse_timeout_s: Seconds = Field(default=30, gt=0, le=600, description="How long it may take to accept or release.")
+    dimse_timeout_s: Seconds = Field(default=60, gt=0, le=3600, description="How long it may take to answer a C-STORE.")
+    network_timeout_s: Seconds = Field(
+        default=60, gt=0, le=3600, description="Silence after which the association is aborted."
+    )
+
+
+class FolderDestination(_Destination):
+    """A folder; results are written as DICOM files, each whole or not at all."""
+
+    type: Literal["folder"] = Field(description="folder")
+    path: FilePath = Field(
+        description="The folder; made when absent. A relative path counts from the folder of this file."
+    )
+
+
+Destination = Annotated[DicomDestination | FolderDestination, Field(discriminator="type")]
+
+
+class Completeness(Section):
+    """When a series counts as whole."""
+
+    settle_s: Seconds = Field(
+        default=2,
+        ge=0,
+        le=3600,
+        description="Quiet time that is enough when the association was released and the geometry closes.",
+    )
+    quiet_s: Seconds = Field(default=60, gt=0, le=DAY_S, description="Quiet time that is enough without that evidence.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.settle_s > self.quiet_s:
+            raise ValueError("must have settle_s <= quiet_s: less evidence takes the longer wait")
+        return self
+
+
+class Storage(Section):
+    """Where rows and objects are kept."""
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="Database. Without it: SQLite in `node.data_folder`. Never printed, it may hold a password.",
+    )
+    objects_url: str | None = Field(
+        default=None,
+        description="Object store (file:///folder). Without it: the folder objects in `node.data_folder`.",
+    )
+    min_free_bytes: Bytes = Field(
+        default=ByteSize(GIB),
+        ge=0,
+        description="Free space below which C-STORE is answered 0xA700, out of resources.",
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"sqlite(\+\w+)?:///.", value.get_secret_value()):
+            raise ValueError("must be sqlite:///path (four slashes before an absolute path)")
+        return value
+
+    @field_validator("objects_url")
+    @classmethod
+    def _is_store(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"file:///.", value):
+            raise ValueError("must be file:///absolute/folder")
+        return value
+
+
+class Engine(Section):
+    """Where models compute: worker processes of this machine, or a Dask scheduler's."""
+
+    scheduler: str = Field(
+        default="local",
+        description="local: workers started by the node. tls://host:port or tcp://host:port: a Dask scheduler; "
+        "certificates are named in Dask's own configuration.",
+    )
+    workers: AutoOrCount = Field(default="auto", description="Worker processes; auto: one per GPU, one without GPU.")
+    threads_per_worker: AutoOrCount = Field(
+        default="auto",
+        description="Threads a model may use in one worker; auto: the cores divided among the workers.",
+    )
+    memory_limit_bytes: Bytes | None = Field(
+        default=None, ge=256 * MIB, description="Memory above which a worker is restarted. Without it: no limit."
+    )
+    attempts: Count = Field(
+        default=3, ge=1, le=100, description="Runs of a job that kill its worker before it counts as failed."
+    )
+
+    @field_validator("scheduler")
+    @classmethod
+    def _is_scheduler(cls, value: str) -> str:
+        rule = "must be local, tls://host:port or tcp://host:port"
+        try:
+            url = urlsplit(value)
+            if value != "local" and not (url.scheme in {"tls", "tcp"} and url.hostname and url.port):
+                raise ValueError(rule)
+        except ValueError:
+            raise ValueError(rule) from None
+        return value
+
+
+class Logging(Section):
+    """One line an event on standard error, without patient data."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe level to write."
+    )
+    format: Literal["text", "json"] = Field(default="text", description="text for people, json for machines.")
+
+
+class Config(Section):
+    """config.yaml as one frozen tree."""
+
+    node: Node = Field(default=Node(), description="The node itself.")
+    access: Access = Field(default=Access(), description="Who may associate.")
+    models: tuple[Model, ...] = Field(default=(), max_length=256, description="Models that may run.")
+    routes: tuple[Route, ...] = Field(default=(), max_length=1024, description="Which models run on which series.")
+    destinations: tuple[Destination, ...] = Field(default=(), max_length=256, description="Where results go.")
+    completeness: Completeness = Field(default=Completeness(), description="When a series counts as whole.")
+    storage: Storage = Field(default=Storage(), description="Where rows and objects are kept.")
+    engine: Engine = Field(default=Engine(), description="Where models compute.")
+    logging: Logging = Field(default=Logging(), description="What is logged, and how.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_may_be_empty(cls, value: Any) -> Any:
+        """`routes:` with nothing but comments under it is null in YAML and means the default."""
+        if isinstance(value, Mapping):
+            return {key: part for key, part in value.items() if part is not None or key not in cls.model_fields}
+        return value
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Self:
+        named = {"models": self.models, "routes": self.routes, "destinations": self.destinations}
+        problems = reference_problems({key: [vars(entry) for entry in part] for key, part in named.items()})
+        if problems:
+            raise ValueError("; ".join(f"{problem.path} {problem.rule}" for problem in problems))
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database; may hold a password."""
+        given = self.storage.database_url
+        return given.get_secret_value() if given else f"sqlite:///{self.node.data_folder / 'node.sqlite3'}"
+
+    @property
+    def objects_url(self) -> str:
+        """URL of the object store."""
+        return self.storage.objects_url or (self.node.data_folder / "objects").absolute().as_uri()
+
+    def destination(self, name: str) -> DicomDestination | FolderDestination:
+        """The destination of that name; KeyError where there is none."""
+        return {destination.name: destination for destination in self.destinations}[name]
+
+    def model(self, name: str) -> Model:
+        """The model of that name, as routes write it; KeyError where there is none."""
+        return {model.name: model for model in self.models}[name]

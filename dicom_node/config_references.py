@@ -1,0 +1,75 @@
+"""Do the names in config.yaml fit together? Names are unique, and routes name only what is configured.
+
+Works on plain mappings and lists that may be wrong in every other way, so that these problems are found in the
+same pass as those of single keys.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+PathKey = tuple[str | int, ...]
+
+
+class ReferenceProblem(NamedTuple):
+    key: PathKey
+    rule: str
+    nearest: str | None = None
+
+    @property
+    def path(self) -> str:
+        return path_of(self.key)
+
+
+def path_of(key: Iterable[str | int]) -> str:
+    """("destinations", 0, "port") as "destinations[0].port"."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
+
+
+def nearest_to(name: object, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be, or None where nothing is near."""
+    by_small = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(str(name).casefold(), by_small, n=1, cutoff=0.6)
+    return by_small[near[0]] if near else None
+
+
+def reference_problems(tree: object) -> list[ReferenceProblem]:
+    """Names given twice and names that nothing bears, in the order of the file."""
+    problems: list[ReferenceProblem] = []
+    names: dict[str, list[str]] = {}
+    for section in ("models", "routes", "destinations"):
+        names[section] = []
+        for index, entry in _entries(tree, section):
+            name = entry.get("name")
+            if not isinstance(name, str):
+                continue
+            if name in names[section]:
+                problems.append(ReferenceProblem((section, index, "name"), f"must be unique among the {section}"))
+            names[section].append(name)
+    for index, route in _entries(tree, "routes"):
+        for section in ("models", "destinations"):
+            problems += _unknown(("routes", index, section), route.get(section), names[section])
+    return problems
+
+
+def _unknown(key: PathKey, wanted: object, known: Sequence[str]) -> Iterable[ReferenceProblem]:
+    if not isinstance(wanted, list | tuple):
+        return
+    for position, name in enumerate(wanted):
+        if not isinstance(name, str):
+            continue
+        if name not in known:
+            near = nearest_to(name, known) or next((one for one in known if one.startswith(f"{name}@")), None)
+            yield ReferenceProblem((*key, position), f"must be the name of one of the {key[-1]}", near)
+        elif name in wanted[:position]:
+            yield ReferenceProblem((*key, position), "must not stand twice in the list")
+
+
+def _entries(tree: object, section: str) -> Iterable[tuple[int, Mapping[str, object]]]:
+    entries = tree.get(section) if isinstance(tree, Mapping) else None
+    if isinstance(entries, list | tuple):
+        for index, entry in enumerate(entries):
+            if isinstance(entry, Mapping):
+                yield index, entry

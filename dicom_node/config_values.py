@@ -1,0 +1,104 @@
+"""Which values may a key of config.yaml take? The kinds of value that `config` composes its sections from.
+
+A validator's message is the rule alone: the value may be a secret, and the loader adds it where it is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import PydanticCustomError
+
+from dicom_node.conditions import Condition, parse_clause
+
+
+def _not_a_switch(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+def _ae_title(value: str) -> str:
+    """PS3.5 section 6.2, AE: 1 to 16 characters of the default repertoire, no backslash and no control character."""
+    title = value.strip(" ")
+    if not 1 <= len(title) <= 16 or not re.fullmatch(r"[ -\[\]-~]+", title):
+        raise ValueError("must be an AE title: 1 to 16 ASCII characters without backslash and control characters")
+    return title
+
+
+def _from_folder_of_file(path: Path, info: ValidationInfo) -> Path:
+    """A path in the file counts from the folder of the file, so that it means the same wherever one stands."""
+    if not str(path).strip() or "\0" in str(path):
+        raise ValueError("must be a path")
+    folder = (info.context or {}).get("folder")
+    return (folder / path.expanduser()).resolve() if folder else path.expanduser()
+
+
+def _bind_address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise ValueError("must be an IP address of this machine, or 0.0.0.0 for all of them") from None
+
+
+def _host(value: str) -> str:
+    """RFC 1123 host name, or an IP address."""
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        label = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+        if len(value) > 253 or not re.fullmatch(rf"{label}(\.{label})*\.?", value) or re.fullmatch(r"[\d.]+", value):
+            raise ValueError("must be a host name or an IP address") from None
+        return value
+
+
+def _auto_or_count(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024):
+        return value
+    raise ValueError("must be auto or a whole number from 1 to 1024")
+
+
+def _condition(value: object) -> Condition:
+    if isinstance(value, Condition):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError("must map attribute keywords to values, as in {Modality: CT}")
+    clauses, errors = [], []
+    for keyword, written in value.items():
+        try:
+            clauses.append(parse_clause(str(keyword), written))
+        except ValueError as error:
+            problem = PydanticCustomError("condition", "{rule}", {"rule": str(error)})
+            errors.append({"type": problem, "loc": (str(keyword),), "input": written})
+    if errors:
+        raise ValidationError.from_exception_data("when", errors)  # type: ignore[arg-type]
+    return Condition(tuple(clauses))
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+AutoOrCount = Annotated[int | Literal["auto"], BeforeValidator(_auto_or_count)]
+Bytes = Annotated[ByteSize, BeforeValidator(_not_a_switch)]
+Count = Annotated[int, BeforeValidator(_not_a_switch)]
+FilePath = Annotated[Path, AfterValidator(_from_folder_of_file)]
+BindAddress = Annotated[str, AfterValidator(_bind_address)]
+Host = Annotated[str, AfterValidator(_host)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(@[A-Za-z0-9][A-Za-z0-9_.+-]{0,31})?$")]
+Port = Annotated[Count, Field(ge=1, le=65535)]
+Seconds = Annotated[float, BeforeValidator(_not_a_switch)]
+When = Annotated[Condition, PlainValidator(_condition), PlainSerializer(Condition.as_written)]
+ResultKind = Literal["seg", "sr", "sc"]
