@@ -29,7 +29,7 @@ class Association:
     opened_at: float
     closed_at: float | None = None
     # How it ended: released, aborted, or lost (the acceptor process ended under it). None while it is open.
-    ending: str | None = None
+    ending: Literal["released", "aborted", "lost"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

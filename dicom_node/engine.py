@@ -1,0 +1,151 @@
+"""Hands jobs to Dask: worker processes of this machine, or those of a scheduler elsewhere.
+
+The only code that imports Dask. The engine keeps no truth: it runs what it is given and says how that ended. Losing it loses nothing, since the database
+holds every job's state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import dask
+from distributed import Client, Future, KilledWorker, LocalCluster, Security
+from distributed.scheduler import NoValidWorkerError
+
+from dicom_node.errors import NodeError
+
+# A worker that dies takes its task with it at once: whether to try again is the dispatcher's decision, which counts
+# attempts in the database. Dask's own retries would hide them.
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.worker.daemon": True,
+    "distributed.admin.tick.limit": "30s",
+    # Workers of this machine may use all of its memory: a paused worker would only look like a hung job.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+}
+START_TIMEOUT_S = 60.0
+GATHER_TIMEOUT_S = 30.0
+
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one attempt of a job ended. done: `value` is what the job returned; else `reason` says what went wrong."""
+
+    key: Key
+    outcome: Literal["done", "failed", "killed"]
+    value: Any = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """scheduler: "local", or the address of a Dask scheduler. preload: a module that local workers import at start."""
+
+    scheduler: str
+    workers: int
+    threads_per_worker: int
+    memory_limit_bytes: int | None
+    scratch_folder: str
+    preload: str
+
+
+class Engine:
+    """A fixed number of workers, each running one job at a time."""
+
+    def __init__(self, settings: EngineSettings, run: Callable[..., Any]) -> None:
+        self._run = run
+        self._settings = settings
+        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+        self._futures: dict[Key, Future] = {}
+        self._cluster: LocalCluster | None = None
+        dask.config.set(_SETTINGS)
+        try:
+            self._client = self._connect()
+        except (OSError, TimeoutError) as error:
+            raise NodeError(f"engine.scheduler {settings.scheduler}: no scheduler answers there ({error})") from error
+
+    def _connect(self) -> Client:
+        settings = self._settings
+        if settings.scheduler != "local":
+            return Client(settings.scheduler, timeout=START_TIMEOUT_S, set_as_default=False)
+        # A scheduler runs whatever reaches its port, so even on loopback only holders of this certificate may speak.
+        security = Security.temporary()
+        self._cluster = LocalCluster(
+            n_workers=settings.workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            protocol="tls://",
+            security=security,
+            dashboard_address=None,
+            local_directory=settings.scratch_folder,
+            memory_limit=settings.memory_limit_bytes or 0,
+            env={"OMP_NUM_THREADS": str(settings.threads_per_worker)},
+            preload=[settings.preload],
+        )
+        return Client(self._cluster, set_as_default=False)
+
+    def free(self) -> int:
+        """How many more jobs a worker could take at once."""
+        return max(0, self._workers() - len(self._futures))
+
+    def _workers(self) -> int:
+        if self._settings.scheduler == "local":
+            return self._settings.workers
+        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def submit(self, key: Key, *arguments: Any) -> None:
+        """Run one attempt of a job; how it ended comes out of `ended`."""
+        name = "job-{}-{}".format(*key)
+        future = self._client.submit(self._run, *arguments, key=name, pure=False, retries=0)
+        self._futures[key] = future
+        future.add_done_callback(lambda done: self._ended.put(_how_it_ended(key, done)))
+
+    def ended(self, wait_s: float) -> Iterator[Ended]:
+        """Attempts that ended since the last call, waiting up to wait_s for the first."""
+        with contextlib.suppress(queue.Empty):
+            item = self._ended.get(timeout=wait_s) if wait_s > 0 else self._ended.get_nowait()
+            while True:
+                # An attempt that was stopped has been dealt with already.
+                if self._futures.pop(item.key, None) is not None:
+                    yield item
+                item = self._ended.get_nowait()
+
+    def stop_attempt(self, key: Key) -> None:
+        """End an attempt that takes too long, by restarting the worker that runs it."""
+        future = self._futures.pop(key, None)
+        if future is None:
+            return
+        processing = self._client.processing()
+        addresses = [address for address, keys in processing.items() if future.key in keys]
+        future.cancel(force=True)
+        if addresses:
+            self._client.restart_workers(addresses, timeout=START_TIMEOUT_S, raise_for_error=False)
+
+    def close(self) -> None:
+        """Stop the workers of this machine; a scheduler elsewhere goes on."""
+        self._futures.clear()
+        self._client.close(timeout=5)
+        if self._cluster is not None:
+            self._cluster.close(timeout=10)
+
+
+def _how_it_ended(key: Key, future: Future) -> Ended:
+    try:
+        error = future.exception(timeout=GATHER_TIMEOUT_S)
+        if error is None:
+            return Ended(key, "done", value=future.result(timeout=GATHER_TIMEOUT_S))
+    except (CancelledError, TimeoutError, OSError) as lost:
+        return Ended(key, "killed", reason=f"the engine lost the attempt ({type(lost).__name__})")
+    if isinstance(error, KilledWorker | NoValidWorkerError):
+        return Ended(key, "killed", reason="the worker process ended while it ran the job (killed, or out of memory)")
+    return Ended(key, "failed", reason=f"{type(error).__name__}: {error}")
