@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -28,6 +27,7 @@ from dicom_node.config_values import (
     Host,
     ModelName,
     Name,
+    Network,
     Port,
     ResultKind,
     Seconds,
@@ -98,7 +98,7 @@ class Requestor(Section):
     """A peer that may associate: its calling AE title together with the addresses it may come from."""
 
     ae_title: AETitle = Field(description="Calling AE title.")
-    addresses: tuple[IPv4Network | IPv6Network, ...] = Field(
+    addresses: tuple[Network, ...] = Field(
         min_length=1,
         description="IP addresses or networks (10.1.2.0/24) it may come from. An AE title alone proves nothing.",
     )

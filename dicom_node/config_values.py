@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,7 +66,18 @@ def _host(value: str) -> str:
         return value
 
 
+def _network(value: object) -> IPv4Network | IPv6Network:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError("must be an IP address, or a network without host bits as in 10.1.2.0/24") from None
+
+
 def _auto_or_count(value: object) -> object:
+    if isinstance(value, str) and value.isascii() and value.isdigit():  # as the environment gives it
+        value = int(value)
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024):
         return value
     raise ValueError("must be auto or a whole number from 1 to 1024")
@@ -98,6 +109,7 @@ BindAddress = Annotated[str, AfterValidator(_bind_address)]
 Host = Annotated[str, AfterValidator(_host)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(@[A-Za-z0-9][A-Za-z0-9_.+-]{0,31})?$")]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network), PlainSerializer(str)]
 Port = Annotated[Count, Field(ge=1, le=65535)]
 Seconds = Annotated[float, BeforeValidator(_not_a_switch)]
 When = Annotated[Condition, PlainValidator(_condition), PlainSerializer(Condition.as_written)]
