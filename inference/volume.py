@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset
 
 @dataclass(frozen=True, slots=True)
 class SourceFrame:
-    """The frame behind one slice. `frame_number` counts from 1 in a multi-frame instance; None in a single-frame one."""
+    """The frame behind one slice. `frame_number` counts from 1 in a multi-frame instance; None in a
+    single-frame one."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -19,13 +20,36 @@ class SourceFrame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AcquiredGrid:
+    """The image planes as they were acquired, where a volume had to be resampled from them.
+
+    origins_lps: float64 (planes, 3), centre of each plane's first pixel in mm; every plane has `rows` x
+    `columns` pixels with the row and column steps of the volume's affine. `sources` has one entry a plane.
+    """
+
+    sources: tuple[SourceFrame, ...]
+    origins_lps: NDArray[np.float64]
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Volume:
     """Rescaled voxels on a regular grid in patient space (LPS+: x to the left, y to the back, z to the head; mm).
 
-    voxels: float32 (slices, rows, columns) in the modality's unit (HU for CT) after the Modality LUT (PS3.3 C.11.1).
-    affine_lps: float64 (4, 4); affine_lps @ (slice, row, column, 1) is the centre of that voxel, in mm.
-    sources: one for each slice, in the order of the first axis.
+    voxels: float32 (slices, rows, columns) in the modality's unit (HU for CT) after the Modality LUT (PS3.3
+    C.11.1).
+    affine_lps: float64 (4, 4); affine_lps @ (slice, row, column, 1) is the centre of that voxel, in mm. Slices
+    are counted along the normal of the images (row direction x column direction), so the first column points
+    along it.
+    sources: one for each slice, in the order of the first axis; in a resampled volume the nearest acquired image.
     header: the first source without pixel data, for attributes that a model's contract or a report asks for.
+    gantry_tilt_deg: lean of the acquired stack off its normal. The grid is sheared by it when the stack was
+    kept as it is.
+    split_by: in a series of several volumes, the attributes and values that tell this one apart: (("EchoTime",
+    "30"),).
+    padding_value: what Pixel Padding Value became after rescale; voxels that equal it hold no measurement.
+    acquired: set only where voxels were resampled; `transforms.mask_on_acquired` carries a mask back.
     """
 
     voxels: NDArray[np.float32]
@@ -36,6 +60,9 @@ class Volume:
     sources: tuple[SourceFrame, ...]
     header: Dataset
     gantry_tilt_deg: float = 0.0
+    split_by: tuple[tuple[str, str], ...] = ()
+    padding_value: float | None = None
+    acquired: AcquiredGrid | None = None
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

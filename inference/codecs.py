@@ -1,0 +1,149 @@
+"""Compressed frames to stored values. One table: transfer syntax to decoder (PS3.5 section 8.2, annex A.4).
+
+The codestream's own header is read first, so that one which lies about its size is refused before anything is
+allocated. The decoders give up Python's lock, so frames decode side by side in threads.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+
+RLE_LARGEST_RATIO = 64
+"""Two bytes of a PackBits run stand for at most 128 (PS3.5 annex G.3)."""
+
+
+class CodecError(ValueError):
+    """A frame that cannot be decoded; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodestreamSize:
+    """What a JPEG family codestream says about its image."""
+
+    rows: int
+    columns: int
+    components: int
+    precision: int
+
+
+def _jpeg_size(data: bytes) -> CodestreamSize:
+    """Size from the frame header, SOFn or SOF55 for JPEG-LS (ITU-T T.81 B.2.2, T.87 C.2.2)."""
+    at = 2
+    while at + 9 < len(data):
+        if data[at] != 0xFF:
+            raise CodecError(f"JPEG marker expected at byte {at}, found 0x{data[at]:02X}")
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            height, width = int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+            return CodestreamSize(height, width, data[at + 9], data[at + 4])
+        length = int.from_bytes(data[at + 2 : at + 4])
+        at += 2 + max(2, length)
+    raise CodecError("no JPEG frame header in the codestream")
+
+
+def _jpeg2000_size(data: bytes) -> CodestreamSize:
+    """Size from the SIZ marker segment (ITU-T T.800 A.5.1), also inside a JP2 file, which some devices send."""
+    at = data.find(b"\xff\x4f\xff\x51")
+    if at < 0 or len(data) < at + 43:
+        raise CodecError("no JPEG 2000 image size (SIZ) in the codestream")
+    siz = data[at + 4 :]
+    x1, y1, x0, y0 = (int.from_bytes(siz[4 + 4 * i : 8 + 4 * i]) for i in range(4))
+    return CodestreamSize(y1 - y0, x1 - x0, int.from_bytes(siz[36:38]), (siz[38] & 0x7F) + 1)
+
+
+def _jpeg(data: bytes) -> NDArray[np.integer]:
+    return np.asarray(imagecodecs.jpeg8_decode(data))
+
+
+def _jpegls(data: bytes) -> NDArray[np.integer]:
+    return np.asarray(imagecodecs.jpegls_decode(data))
+
+
+def _jpeg2000(data: bytes) -> NDArray[np.integer]:
+    return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=1))
+
+
+def _htj2k(data: bytes) -> NDArray[np.integer]:
+    return np.asarray(imagecodecs.htj2k_decode(data))
+
+
+_Decode = Callable[[bytes], NDArray[np.integer]]
+_Size = Callable[[bytes], CodestreamSize]
+
+_CODESTREAMS: dict[str, tuple[_Size, _Decode]] = {
+    uid.JPEGBaseline8Bit: (_jpeg_size, _jpeg),
+    uid.JPEGExtended12Bit: (_jpeg_size, _jpeg),
+    "1.2.840.10008.1.2.4.53": (_jpeg_size, _jpeg),
+    "1.2.840.10008.1.2.4.55": (_jpeg_size, _jpeg),
+    uid.JPEGLossless: (_jpeg_size, _jpeg),
+    uid.JPEGLosslessSV1: (_jpeg_size, _jpeg),
+    uid.JPEGLSLossless: (_jpeg_size, _jpegls),
+    uid.JPEGLSNearLossless: (_jpeg_size, _jpegls),
+    uid.JPEG2000Lossless: (_jpeg2000_size, _jpeg2000),
+    uid.JPEG2000: (_jpeg2000_size, _jpeg2000),
+    uid.HTJ2KLossless: (_jpeg2000_size, _htj2k),
+    uid.HTJ2KLosslessRPCL: (_jpeg2000_size, _htj2k),
+    uid.HTJ2K: (_jpeg2000_size, _htj2k),
+}
+_END_MARKER = b"\xff\xd9"
+"""EOI of JPEG and JPEG-LS, EOC of JPEG 2000. Decoders fill what a cut codestream lacks with grey and report
+success."""
+_TAIL_BYTES = 64
+_DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+
+SUPPORTED = frozenset(_CODESTREAMS) | {uid.RLELossless, _DEFLATED_FRAMES}
+"""Transfer syntaxes with compressed frames that can be decoded."""
+
+
+def check_frame(data: bytes, transfer_syntax_uid: str, rows: int, columns: int, bytes_a_value: int) -> None:
+    """Raise CodecError where a frame cannot be rows x columns of one sample; cheap, decodes nothing."""
+    if transfer_syntax_uid in _CODESTREAMS:
+        if data.rfind(_END_MARKER, max(0, len(data) - _TAIL_BYTES)) < 0:
+            raise CodecError("the codestream is cut short: it has no end marker")
+        size = _CODESTREAMS[transfer_syntax_uid][0](data)
+        if (size.rows, size.columns, size.components) != (rows, columns, 1):
+            raise CodecError(
+                f"the codestream holds {size.rows} x {size.columns} of {size.components} component(s),"
+                f" Rows x Columns say {rows} x {columns} of 1"
+            )
+        if size.precision > 8 * bytes_a_value:
+            raise CodecError(
+                f"the codestream holds {size.precision} bits a value, Bits Allocated is {8 * bytes_a_value}"
+            )
+    elif transfer_syntax_uid == uid.RLELossless:
+        needed = rows * columns * bytes_a_value
+        if len(data) * RLE_LARGEST_RATIO < needed:
+            raise CodecError(f"{len(data)} bytes of RLE cannot hold {needed} bytes of pixels")
+
+
+def decode_frame(
+    data: bytes, transfer_syntax_uid: str, rows: int, columns: int, bytes_a_value: int
+) -> NDArray[np.integer]:
+    """Decode one frame of one sample a pixel to integers (rows, columns). Raises CodecError."""
+    check_frame(data, transfer_syntax_uid, rows, columns, bytes_a_value)
+    native = np.dtype(f"<u{bytes_a_value}")
+    try:
+        if transfer_syntax_uid in _CODESTREAMS:
+            decoded = _CODESTREAMS[transfer_syntax_uid][1](data)
+        elif transfer_syntax_uid == uid.RLELossless:
+            decoded = np.frombuffer(imagecodecs.dicomrle_decode(data, dtype=native.str), native)
+        else:
+            inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+            decoded = np.frombuffer(inflater.decompress(data, rows * columns * bytes_a_value + 1), np.uint8).view(
+                native
+            )
+    except (RuntimeError, ValueError, zlib.error) as error:
+        raise CodecError(str(error)) from error
+    if decoded.size < rows * columns:
+        raise CodecError(f"{decoded.size} values decoded, {rows * columns} needed")
+    return decoded.reshape(-1)[: rows * columns].reshape(rows, columns)
