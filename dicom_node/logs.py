@@ -45,6 +45,9 @@ _LIBRARIES: Mapping[str, int] = MappingProxyType(
         "tornado": logging.ERROR,
     }
 )
+# Libraries whose messages are constant wherever arguments are left to be filled in. They see no data set.
+_CONSTANT_TEXT = frozenset({"distributed"})
+_WARNING = re.compile(r"(?P<file>.*?):(?P<line>\d+): (?P<category>\w+): ")
 _KINDS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
         "uid": re.compile(r"[0-9.]{1,64}"),
@@ -111,7 +114,12 @@ def get(name: str) -> EventLogger:
     return EventLogger(name)
 
 
-def configure(level: str, format: Literal["text", "json"], process: str, stream: IO[str] | None = None) -> None:
+def configure(
+    level: str,
+    format: Literal["text", "json"],  # noqa: A002 - the name of the key in config.yaml
+    process: str,
+    stream: IO[str] | None = None,
+) -> None:
     """Send every log of this process to `stream` (standard error); again, it replaces what it set before.
 
     level: debug, info, warning or error, of the node's own events. process: what this process is ("acceptor").
@@ -206,8 +214,9 @@ def _error_fields(value: object) -> dict[str, object]:
     if not isinstance(value, BaseException):
         return {"error": "(withheld, not an exception)"}
     frames = traceback.extract_tb(value.__traceback__)[-_FRAMES:]
+    shown: dict[str, object] = {"error": type(value).__name__}
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames)]
-    return {"error": type(value).__name__} | ({"at": " < ".join(places)} if places else {})
+    return shown | ({"at": " < ".join(places)} if places else {})
 
 
 def _entry(record: logging.LogRecord, process: str) -> dict[str, object]:
@@ -220,19 +229,17 @@ def _entry(record: logging.LogRecord, process: str) -> dict[str, object]:
 
 
 def _of_library(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
-    """Place and kind of a library's record. Its text is kept where arguments are filled in later: then it is constant."""
+    """Place and kind of a library's record, and its text where that is constant, its arguments not filled in."""
     fields: dict[str, object] = {"library": record.name, "source": f"{record.filename}:{record.lineno}"}
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if error is not None:
         fields |= _error_fields(error)
     if record.name == "py.warnings":
-        found = re.match(
-            r"(?P<file>.*?):(?P<line>\d+): (?P<category>\w+): ", str(record.args[0] if record.args else "")
-        )
-        if found:
+        if found := _WARNING.match(record.getMessage()):
             fields |= {"source": f"{Path(found['file']).name}:{found['line']}", "category": found["category"]}
         return "warning of a library", fields
-    constant = isinstance(record.msg, str) and bool(record.args) and len(record.msg) > len("%s")
+    trusted = record.name.split(".")[0] in _CONSTANT_TEXT
+    constant = trusted and isinstance(record.msg, str) and bool(record.args)
     return (str(record.msg)[:MAX_VALUE_CHARACTERS] if constant else "message of a library"), fields
 
 
