@@ -1,0 +1,213 @@
+"""Would the node start and work with this config.yaml, on this machine, now?
+
+`check_config` looks and changes nothing; `render` shows what it found. Errors keep the node from working; warnings
+are what a person should know. Whether a destination answers is asked through a function that is passed in.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, Protocol
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dicom_node.config import Config, DicomDestination, FolderDestination, Model
+from dicom_node.config_file import load_config
+from dicom_node.errors import ConfigError, Problem
+
+ECHOES_AT_ONCE = 8
+
+
+class EchoResult(Protocol):
+    """Whether a destination answered a C-ECHO, in words, and how long that took."""
+
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def detail(self) -> str: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+Echo = Callable[[DicomDestination, str], EchoResult]
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something that the check found about a valid file. `key` is the key path it is about."""
+
+    severity: Literal["error", "warning"]
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """All that a check found. `echoes` holds the destinations that were asked, in the order of the file."""
+
+    path: str
+    problems: tuple[Problem, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    echoes: tuple[tuple[DicomDestination, EchoResult], ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the node would start and reach every destination that was asked."""
+        errors = any(remark.severity == "error" for remark in self.remarks)
+        return not self.problems and not errors and all(result.ok for _, result in self.echoes)
+
+
+def check_config(
+    path: str | Path,
+    connect: bool,
+    echo: Echo,
+    env: Mapping[str, str] = os.environ,
+    model_problem: Callable[[Model], str | None] | None = None,
+) -> CheckReport:
+    """Check the file and what it names on this machine.
+
+    connect: also ask every DICOM destination with `echo(destination, calling_ae_title)`. model_problem: what keeps a
+    model from being loaded, or None.
+    """
+    try:
+        config = load_config(path, env)
+    except ConfigError as error:
+        return CheckReport(str(path), problems=error.problems)
+    remarks = [*_access(config), *_listening(config), *_folders(config), *_unused(config)]
+    if model_problem is not None:
+        remarks += _models(config, model_problem)
+    return CheckReport(str(path), remarks=tuple(remarks), echoes=_echo_all(config, echo) if connect else ())
+
+
+def render(report: CheckReport) -> RenderableType:
+    """The report for a terminal: problems with their lines, then remarks, then the destinations."""
+    parts: list[RenderableType] = [Text(str(problem), style="red") for problem in report.problems]
+    for remark in report.remarks:
+        style = "red" if remark.severity == "error" else "yellow"
+        parts.append(Text.assemble((f"{remark.severity}: ", style), f"{remark.key}: {remark.text}"))
+    if report.echoes:
+        table = Table("destination", "AE title", "address", "answer", "seconds")
+        for destination, result in report.echoes:
+            address = f"{destination.address}:{destination.port}"
+            answer = Text(result.detail, style="green" if result.ok else "red")
+            seconds = f"{result.seconds:.2f}"
+            table.add_row(Text(destination.name), Text(destination.ae_title), Text(address), answer, seconds)
+        parts.append(table)
+    parts.append(Text(f"{report.path}: {_verdict(report)}", style="green" if report.ok else "red"))
+    return Group(*parts)
+
+
+def _verdict(report: CheckReport) -> str:
+    if report.problems:
+        return f"not valid, {_counted(len(report.problems), 'problem')}"
+    errors = sum(remark.severity == "error" for remark in report.remarks)
+    errors += sum(not result.ok for _, result in report.echoes)
+    warnings = _counted(sum(remark.severity == "warning" for remark in report.remarks), "warning")
+    return f"valid, but with {_counted(errors, 'error')} and {warnings}" if errors else f"valid, {warnings}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def _access(config: Config) -> Iterator[Remark]:
+    if not config.access.open:
+        return
+    if not ip_address(config.node.address).is_loopback:
+        yield Remark(
+            "warning",
+            "access.open",
+            f"every peer that reaches {config.node.address} port {config.node.port} may send: "
+            "set open: false and name the requestors",
+        )
+    if config.access.requestors:
+        yield Remark("warning", "access.requestors", "has no effect while access.open is true")
+
+
+def _listening(config: Config) -> Iterator[Remark]:
+    """Whether the port could be bound now; a node that is running already holds it."""
+    address, port = config.node.address, config.node.port
+    family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                text = f"{port} is in use on {address}: by this node if it is running, else choose another"
+                yield Remark("warning", "node.port", text)
+            elif error.errno == errno.EACCES:
+                yield Remark("error", "node.port", f"{port} may not be opened by this user: choose one above 1023")
+            else:
+                yield Remark("error", "node.address", f"{address} cannot be listened on: {error.strerror}")
+
+
+def _folders(config: Config) -> Iterator[Remark]:
+    """The data folder, and the destinations that are folders: writable, and with room."""
+    folders = [("node.data_folder", config.node.data_folder)]
+    for index, destination in enumerate(config.destinations):
+        if isinstance(destination, FolderDestination):
+            folders.append((f"destinations[{index}].path", destination.path))
+    for key, folder in folders:
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not existing.is_dir():
+            yield Remark("error", key, f"{folder} is not a folder: {existing} is a file")
+        elif not os.access(existing, os.W_OK | os.X_OK):
+            yield Remark("error", key, f"{folder} is not writable: give this user write access to {existing}")
+        else:
+            yield from _room(config, key, existing)
+
+
+def _room(config: Config, key: str, folder: Path) -> Iterator[Remark]:
+    free_bytes, least_bytes = shutil.disk_usage(folder).free, int(config.storage.min_free_bytes)
+    if free_bytes < least_bytes:
+        text = f"{folder} has {free_bytes} bytes free, less than storage.min_free_bytes ({least_bytes})"
+        consequence = ": images are refused until there is room" if key == "node.data_folder" else ""
+        yield Remark("warning", key, text + consequence)
+
+
+def _unused(config: Config) -> Iterator[Remark]:
+    """What is defined and has no effect, or is named and switched off."""
+    if not config.routes:
+        yield Remark("warning", "routes", "there are none: images are stored and nothing is analysed")
+    disabled = {model.name for model in config.models if not model.enabled}
+    for index, route in enumerate(config.routes):
+        for name in route.models:
+            if name in disabled:
+                yield Remark("warning", f"routes[{index}].models", f"{name} is not enabled, so it is passed over")
+    sections: Sequence[tuple[str, Sequence[str], set[str]]] = (
+        ("models", [model.name for model in config.models], {name for route in config.routes for name in route.models}),
+        (
+            "destinations",
+            [destination.name for destination in config.destinations],
+            {name for route in config.routes for name in route.destinations},
+        ),
+    )
+    for section, names, used in sections:
+        for index, name in enumerate(names):
+            if name not in used:
+                yield Remark("warning", f"{section}[{index}]", f"no route names {name}")
+
+
+def _models(config: Config, model_problem: Callable[[Model], str | None]) -> Iterator[Remark]:
+    for index, model in enumerate(config.models):
+        if model.enabled and (text := model_problem(model)):
+            yield Remark("error", f"models[{index}]", text)
+
+
+def _echo_all(config: Config, echo: Echo) -> tuple[tuple[DicomDestination, EchoResult], ...]:
+    """Ask the destinations side by side, so that dead ones cost one timeout together."""
+    asked = [destination for destination in config.destinations if isinstance(destination, DicomDestination)]
+    titles = [destination.calling_ae_title or config.node.ae_title for destination in asked]
+    with ThreadPoolExecutor(ECHOES_AT_ONCE) as pool:
+        return tuple(zip(asked, pool.map(echo, asked, titles), strict=True))
