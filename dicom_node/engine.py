@@ -61,7 +61,9 @@ class EngineSettings:
 class Engine:
     """A fixed number of workers, each running one job at a time."""
 
-    def __init__(self, settings: EngineSettings, run: Callable[..., Any]) -> None:
+    def __init__(
+        self, settings: EngineSettings, run: Callable[..., Any], *, start_timeout_s: float = START_TIMEOUT_S
+    ) -> None:
         self._run = run
         self._settings = settings
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
@@ -69,14 +71,14 @@ class Engine:
         self._cluster: LocalCluster | None = None
         dask.config.set(_SETTINGS)
         try:
-            self._client = self._connect()
+            self._client = self._connect(start_timeout_s)
         except (OSError, TimeoutError) as error:
             raise NodeError(f"engine.scheduler {settings.scheduler}: no scheduler answers there ({error})") from error
 
-    def _connect(self) -> Client:
+    def _connect(self, timeout_s: float) -> Client:
         settings = self._settings
         if settings.scheduler != "local":
-            return Client(settings.scheduler, timeout=START_TIMEOUT_S, set_as_default=False)
+            return Client(settings.scheduler, timeout=timeout_s, set_as_default=False)
         # A scheduler runs whatever reaches its port, so even on loopback only holders of this certificate may speak.
         security = Security.temporary()
         self._cluster = LocalCluster(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, Row, insert, or_, select
+from sqlalchemy import Connection, Row, func, insert, or_, select
 
 from storage.database import Database
 from storage.records import Event
@@ -59,6 +59,10 @@ class Events:
         )
         with self._database.read() as connection:
             return tuple(_event(row) for row in connection.execute(query))
+
+    def count(self, kind: str) -> int:
+        with self._database.read() as connection:
+            return connection.execute(select(func.count()).where(event.c.kind == kind)).scalar_one()
 
     def recent(self, *, severities: tuple[str, ...], limit: int) -> tuple[Event, ...]:
         """The newest events of these severities, newest first."""

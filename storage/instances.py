@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -41,10 +42,21 @@ class Instances:
                 for row in connection.execute(query)
             )
 
-    def knows_object(self, object_key: str) -> bool:
+    def knows_content(self, sop_instance_uid: str, content_sha256: str, transfer_syntax_uid: str) -> bool:
+        """Whether exactly this is kept already, so that its object need not be written again."""
+        query = select(instance.c.instance_id).where(
+            instance.c.sop_instance_uid == sop_instance_uid,
+            instance.c.content_sha256 == content_sha256,
+            instance.c.transfer_syntax_uid == transfer_syntax_uid,
+        )
         with self._database.read() as connection:
-            query = select(instance.c.instance_id).where(instance.c.object_key == object_key)
-            return connection.execute(query.limit(1)).first() is not None
+            return connection.execute(query).first() is not None
+
+    def known_objects(self, object_keys: Collection[str]) -> frozenset[str]:
+        """Which of these objects belong to an instance. At most some hundreds at once."""
+        query = select(instance.c.object_key).where(instance.c.object_key.in_(object_keys))
+        with self._database.read() as connection:
+            return frozenset(connection.execute(query).scalars())
 
 
 def _open_series(connection: Connection, new: NewInstance) -> tuple[int, int, str]:

@@ -20,14 +20,23 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due(self, destination: str, *, now: float, limit: int) -> tuple[Delivery, ...]:
-        """What one destination should get now, oldest first."""
-        query = (
-            _JOINED.where(outbox.c.destination == destination, outbox.c.state == "waiting", outbox.c.next_at <= now)
-            .order_by(outbox.c.created_at, outbox.c.delivery_id)
-            .limit(limit)
+    def next_study(self, destination: str, *, due_at: float | None) -> tuple[Delivery, ...]:
+        """What one destination should get of the study that has waited longest, all of it that is due.
+
+        due_at: the time that deliveries must have become due by; None for due or not.
+        """
+        where = [outbox.c.destination == destination, outbox.c.state == "waiting"]
+        if due_at is not None:
+            where.append(outbox.c.next_at <= due_at)
+        longest = (
+            select(result.c.study_instance_uid)
+            .join(outbox, outbox.c.sop_instance_uid == result.c.sop_instance_uid)
+            .where(*where)
+            .order_by(outbox.c.next_at, outbox.c.delivery_id)
+            .limit(1)
+            .scalar_subquery()
         )
-        return self._fetch(query)
+        return self._fetch(_JOINED.where(*where, result.c.study_instance_uid == longest).order_by(outbox.c.delivery_id))
 
     def of_study(self, study_instance_uid: str) -> tuple[Delivery, ...]:
         return self._fetch(
@@ -72,17 +81,35 @@ class Outbox:
             )
             record(connection, events)
 
+    def retry_now(self, destination: str, *, events: Iterable[Event] = ()) -> int:
+        """End the wait of everything that was postponed for one destination; returns how many results that is."""
+        now = time.time()
+        with self._database.write() as connection:
+            changed = connection.execute(
+                update(outbox)
+                .where(outbox.c.destination == destination, outbox.c.state == "waiting", outbox.c.next_at > now)
+                .values(next_at=now)
+            )
+            record(connection, events)
+            return changed.rowcount
+
     def send_again(self, study_instance_uid: str, *, destination: str | None, events: Iterable[Event] = ()) -> int:
-        """Put a study's refused and delivered results back into the outbox; returns how many."""
+        """Put a study's refused and delivered results back into the outbox; returns how many.
+
+        They count as queued now: attempts and age begin anew. Nothing is recorded where there is nothing to send.
+        """
+        now = time.time()
         of_study = select(result.c.sop_instance_uid).where(result.c.study_instance_uid == study_instance_uid)
         where = [outbox.c.sop_instance_uid.in_(of_study), outbox.c.state != "waiting"]
         if destination:
             where.append(outbox.c.destination == destination)
+        queued = {"state": "waiting", "attempts": 0, "created_at": now, "next_at": now}
         with self._database.write() as connection:
             changed = connection.execute(
-                update(outbox).where(*where).values(state="waiting", next_at=time.time(), attempts=0, delivered_at=None)
+                update(outbox).where(*where).values(**queued, delivered_at=None, last_error=None)
             )
-            record(connection, events)
+            if changed.rowcount:
+                record(connection, events)
             return changed.rowcount
 
     def results_of_study(self, study_instance_uid: str) -> tuple[Result, ...]:

@@ -80,7 +80,8 @@ instance = Table(
     Column("sop_instance_uid", String(64), nullable=False),
     Column("transfer_syntax_uid", String(64), nullable=False),
     Column("content_sha256", String(64), nullable=False),
-    Column("object_key", Text, nullable=False),
+    # Indexed for the sweep, which asks of every object whether an instance names it.
+    Column("object_key", Text, nullable=False, index=True),
     Column("size_bytes", Integer, nullable=False),
     Column("association_id", ForeignKey("association.association_id"), nullable=False),
     Column("received_at", Float, nullable=False),

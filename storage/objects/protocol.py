@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
+
+from storage.errors import StorageError
+
+# A part begins with a letter or a digit: '..' and hidden names cannot be written, whatever the backend.
+_KEY = re.compile(r"[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)*")
+MAX_KEY_CHARACTERS = 240
 
 
 class ObjectStore(Protocol):
     def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> None:
-        """Keep an object whole: durable when this returns, invisible when it raises StorageUnavailable.
+        """Keep an object whole: durable when this returns.
 
-        The same key again replaces the object at once (readers see the old or the new one, never a part).
+        The same key again replaces the object at once: readers see the old or the new one, never a part. After
+        StorageUnavailable the key shows the old object, none, or the whole new one, and nothing is promised.
         """
         ...
 
@@ -29,3 +37,13 @@ class ObjectStore(Protocol):
     def free_bytes(self) -> int | None:
         """Room that is left, or None where the backend does not say."""
         ...
+
+
+def check_key(key: str) -> str:
+    """The key itself. StorageError where it breaks the rule: a key that a peer could have made is a fault of ours."""
+    if len(key) > MAX_KEY_CHARACTERS or not _KEY.fullmatch(key):
+        raise StorageError(
+            f"object key: at most {MAX_KEY_CHARACTERS} of a-z, 0-9, '.', '-', '_' in parts that begin with a letter or "
+            f"digit, joined by '/', but is {key[:MAX_KEY_CHARACTERS]!r}"
+        )
+    return key

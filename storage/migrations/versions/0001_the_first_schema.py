@@ -129,6 +129,7 @@ def upgrade() -> None:
         ),
     )
     with op.batch_alter_table("instance", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_instance_object_key"), ["object_key"], unique=False)
         batch_op.create_index("ix_instance_series_id_revision", ["series_id", "revision"], unique=False)
 
     op.create_table(
@@ -230,6 +231,7 @@ def downgrade() -> None:
     op.drop_table("job")
     with op.batch_alter_table("instance", schema=None) as batch_op:
         batch_op.drop_index("ix_instance_series_id_revision")
+        batch_op.drop_index(batch_op.f("ix_instance_object_key"))
 
     op.drop_table("instance")
     with op.batch_alter_table("association_series", schema=None) as batch_op:

@@ -1,0 +1,71 @@
+"""`dicom-node serve`: one command, one tree of processes. Prepares what they share, then watches over them."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from dicom_node import logs
+from dicom_node.config import Config
+from dicom_node.config_file import load_config
+from dicom_node.errors import NodeError
+from dicom_node.models import routable_models
+from dicom_node.stores import Stores, open_stores
+from dicom_node.supervisor import Supervisor
+from storage.records import Event
+
+log = logs.get("app")
+
+
+def serve(
+    config_path: Path,
+    on_ready: Callable[[Config, dict[str, dict[str, Any]]], None],
+    log_format: Literal["text", "json"] | None = None,
+) -> None:
+    """Run the node until SIGTERM or SIGINT. on_ready is told the configuration and what the processes said.
+
+    Raises ConfigError where config.yaml is not valid, PackageError where a model is not as its manifest says, NodeError
+    where the node cannot start for another reason.
+    """
+    config = load_config(config_path)
+    routable_models(config)
+    log_format = log_format or config.logging.format
+    logs.configure(config.logging.level, log_format, process="supervisor")
+    with _only_one(config.node.data_folder):
+        stores = open_stores(config)
+        stores.database.migrate()
+        stores.run_folder.mkdir(parents=True, exist_ok=True)
+        if config.access.open:
+            log.warning("access is open: every peer may send; close it with access.open: false")
+        supervisor = Supervisor(stores.run_folder, lambda name, code: _record_restart(stores, name, code))
+        supervisor.add("acceptor", "dicom_node.processes.acceptor", str(config_path), log_format)
+        supervisor.add("dispatcher", "dicom_node.processes.dispatcher", str(config_path), log_format)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: supervisor.stop())
+        try:
+            supervisor.run(lambda said: on_ready(config, said))
+        finally:
+            stores.database.close()
+
+
+def _record_restart(stores: Stores, name: str, code: int) -> None:
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    stores.events.record(Event("process_restarted", f"the {name} ended with {how} and was started again", "warning"))
+
+
+@contextmanager
+def _only_one(data_folder: Path) -> Iterator[None]:
+    """Hold the data folder. Two nodes on one folder would each answer for what the other does."""
+    data_folder.mkdir(parents=True, exist_ok=True)
+    with (data_folder / "node.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NodeError(
+                f"node.data_folder {data_folder}: another dicom-node is running on it; stop that one or name another folder"
+            ) from None
+        yield

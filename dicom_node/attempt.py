@@ -1,0 +1,61 @@
+"""What goes to a worker and what comes back. Light to import: the dispatcher knows these, and never loads a model.
+
+Only `run_attempt`, in the worker, loads what computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from storage.records import Result
+
+ResultKind = Literal["seg", "sr", "sc"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """All that a worker needs to know; plain values, no patient data.
+
+    give_up_reason: set when the model must not be run again, and only the report of that is wanted.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    revision: int
+    created_at: float
+    objects_url: str
+    object_keys: tuple[str, ...]
+    package_folder: str
+    package_sha256: str
+    device: Literal["auto", "cpu", "cuda"]
+    kinds: tuple[ResultKind, ...]
+    report_not_analysed: bool
+    give_up_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """results: put and durable. not_analysed: why there are no findings. error: the model or the encoding failed.
+
+    storage_error: objects could not be read or written; the job itself is not to blame and is run again.
+    """
+
+    summary: str = ""
+    results: tuple[Result, ...] = ()
+    not_analysed: str | None = None
+    error: str | None = None
+    storage_error: str | None = None
+    stage_s: dict[str, float] = field(default_factory=dict)
+
+
+def run_attempt(spec: JobSpec) -> JobOutcome:
+    """Run one attempt of a job; called in a worker process."""
+    from dicom_node.job import run
+
+    return run(spec)
+
+
+def dask_setup(_worker: object) -> None:
+    """Called where a worker starts with this module preloaded: what jobs need is imported before the first one."""
+    import dicom_node.job  # noqa: F401

@@ -1,0 +1,198 @@
+"""The command line: what admins type. Each command reads config.yaml, does one thing, and says what it did."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dicom_node.config import Config, DicomDestination
+from dicom_node.config_file import load_config
+from dicom_node.errors import NodeError
+from inference.errors import InferenceError
+from storage.errors import StorageError
+
+EXIT_FAILED = 1
+EXIT_NOT_FOUND = 3
+
+app = typer.Typer(
+    name="dicom-node",
+    help="A DICOM-native AI node: studies in by C-STORE, findings back as Structured Reports and Segmentations.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+out = Console()
+err = Console(stderr=True)
+
+ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="DICOM_NODE_CONFIG")]
+DEFAULT_CONFIG = Path("config.yaml")
+StudyKey = Annotated[str, typer.Argument(help="Accession Number, Study Instance UID or Patient ID.")]
+
+
+def main() -> None:
+    """Entry point: whatever a person can mend is told in words, without a traceback."""
+    try:
+        app()
+    except (NodeError, StorageError, InferenceError) as error:
+        err.print(f"[bold red]error:[/] {_plain(error)}", highlight=False, soft_wrap=True)
+        sys.exit(EXIT_FAILED)
+
+
+def _plain(error: Exception) -> str:
+    return str(error).replace("[", "\\[")
+
+
+@app.command()
+def serve(
+    config: ConfigPath = DEFAULT_CONFIG,
+    log_format: Annotated[
+        Literal["text", "json"] | None, typer.Option(help="Instead of logging.format of the configuration.")
+    ] = None,
+) -> None:
+    """Run the node until it is told to stop (Ctrl-C or SIGTERM)."""
+    from dicom_node.app import serve as run_node
+
+    def ready(loaded: Config, said: dict[str, dict[str, Any]]) -> None:
+        where = f"{loaded.node.address}:{said['acceptor']['port']}"
+        err.print(f"[green]{loaded.node.ae_title} is ready[/] and listens on {where}", highlight=False)
+
+    run_node(config, ready, log_format)
+
+
+@app.command()
+def demo(
+    study: Annotated[
+        Path | None, typer.Option(help="A folder with a chest CT to send, instead of the phantom.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Where the results and the pictures are written.")] = Path("demo-output"),
+) -> None:
+    """Send a chest CT through a node on this machine and show what comes back."""
+    from dicom_node.demo import run_demo
+
+    run_demo(out, study, output)
+
+
+@app.command()
+def check(
+    config: ConfigPath = DEFAULT_CONFIG,
+    connect: Annotated[bool, typer.Option("--connect", help="Also echo every destination.")] = False,
+) -> None:
+    """Say everything that is wrong with the configuration, and what to watch."""
+    from dicom_node.config_check import check_config, render
+
+    report = check_config(config, connect=connect)
+    out.print(render(report))
+    if not report.ok:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def status(config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Show processes, queues, destinations, and what went wrong lately. Exit code 1 when a process is not running."""
+    from dicom_node import console
+    from dicom_node.status import status_of
+
+    with _stores(config) as (loaded, stores):
+        node = status_of(loaded, stores)
+    out.print(console.status(node))
+    if not node.is_well:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def explain(
+    key: StudyKey,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Where is this study, and why? From the first association to the last delivery, with evidence and reasons."""
+    from dicom_node import console
+    from dicom_node.history import account_of
+
+    with _stores(config) as (_, stores):
+        accounts = account_of(stores, key)
+    if as_json:
+        found = [{"standing": item.standing, **asdict(item)} for item in accounts]
+        out.print_json(json.dumps(found, default=dict))
+    for item in accounts if not as_json else ():
+        out.print(console.account(item))
+    if not accounts:
+        err.print("no study has that Accession Number, Study Instance UID or Patient ID")
+        raise typer.Exit(EXIT_NOT_FOUND)
+
+
+@app.command()
+def send(
+    folder: Annotated[Path, typer.Argument(exists=True, help="A folder (or file) of DICOM instances.")],
+    to: Annotated[str, typer.Option("--to", help="Name of a DICOM destination, or AE@host:port.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Send the instances of a folder by C-STORE."""
+    from dicom_node.destinations import peer_of
+    from dicom_node.send_folder import send_folder
+
+    loaded = load_config(config)
+    peer = peer_of(_destination(loaded, to), loaded.node.ae_title)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(f"sending to {to}", total=None)
+        report = send_folder(folder, peer, lambda done, total: progress.update(task, completed=done, total=total))
+    out.print(report.in_words())
+    if report.failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def requeue(
+    key: StudyKey,
+    config: ConfigPath = DEFAULT_CONFIG,
+    model: Annotated[str | None, typer.Option(help="Only jobs of this model (name or name@version).")] = None,
+    deliveries: Annotated[bool, typer.Option("--deliveries", help="Send the results again, do not analyse.")] = False,
+    destination: Annotated[str | None, typer.Option(help="With --deliveries: only to this destination.")] = None,
+) -> None:
+    """Analyse a study again, or send its results again. Results keep their UIDs, so a PACS shows them once."""
+    from dicom_node.requeue import analyse_again, send_again
+
+    with _stores(config) as (_, stores):
+        if deliveries:
+            count, what = send_again(stores, key, destination), "results put back into the outbox"
+        else:
+            count, what = analyse_again(stores, key, model), "jobs queued again"
+    out.print(f"{count} {what}")
+    if not count:
+        raise typer.Exit(EXIT_NOT_FOUND)
+
+
+@contextmanager
+def _stores(config: Path) -> Iterator[tuple[Config, Any]]:
+    from dicom_node.stores import open_stores
+
+    loaded = load_config(config)
+    stores = open_stores(loaded)
+    try:
+        stores.database.migrate()
+        yield loaded, stores
+    finally:
+        stores.database.close()
+
+
+def _destination(config: Config, name: str) -> DicomDestination:
+    from dicom_node.destinations import destination_at
+
+    if "@" in name:
+        return destination_at(name)
+    known = [item for item in config.destinations if isinstance(item, DicomDestination)]
+    for item in known:
+        if item.name == name:
+            return item
+    names = ", ".join(item.name for item in known) or "none"
+    raise NodeError(f"--to {name}: no DICOM destination has that name; known: {names}; or write AE@host:port")

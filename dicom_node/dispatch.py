@@ -1,0 +1,186 @@
+"""The one writer of job state: ready -> running -> done or failed, results and outbox in one transaction.
+
+The engine runs attempts; what an attempt's end means is decided here. A job that kills its worker or overruns its time is
+tried again until `attempts` such ends; then, and when the model itself failed, one last attempt only writes the report that
+says why the series was not analysed, so that a reader never meets silence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dicom_node import logs
+from dicom_node.attempt import JobOutcome, JobSpec
+from dicom_node.engine import Ended, Engine, Key
+from dicom_node.errors import NodeError
+from storage.jobs import Jobs
+from storage.records import AttemptOutcome, Event, Job, Severity
+
+# How long a job waits after storage could not take its results; nothing else holds a ready job back.
+STORAGE_PAUSE_S = 30.0
+_COUNTED = ("killed", "timeout")
+
+log = logs.get("dispatch")
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    job: Job
+    deadline: float
+
+
+class Dispatch:
+    def __init__(
+        self,
+        jobs: Jobs,
+        engine: Engine,
+        *,
+        attempts: int,
+        recipients: Mapping[str, Sequence[str]],
+        spec_of: Callable[[Job], JobSpec],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """recipients: the kinds of result that each destination takes, by its name."""
+        self._jobs = jobs
+        self._engine = engine
+        self._attempts = attempts
+        self._kinds_of = recipients
+        self._spec_of = spec_of
+        self._clock = clock
+        self._running: dict[Key, _Running] = {}
+        self._held_until: dict[int, float] = {}
+
+    def recover(self) -> int:
+        """Put back what a dispatcher that ended left running. Its engine ended with it, and results are idempotent."""
+        left = self._jobs.running()
+        for job in left:
+            self._jobs.put_back(
+                job, outcome="interrupted", reason="the node was stopped", give_up_reason=job.give_up_reason
+            )
+        return len(left)
+
+    def step(self, wait_s: float) -> None:
+        """One round: end what ended, stop what overran, start what fits. Waits up to wait_s for an attempt to end."""
+        for ended in self._engine.ended(wait_s):
+            self._conclude(self._running.pop(ended.key).job, ended)
+        self._stop_overrun()
+        self._start_ready()
+
+    def release(self) -> None:
+        """Before the process ends: running jobs go back to ready, to be run by the next dispatcher."""
+        for running in self._running.values():
+            self._put_back(running.job, "interrupted", "the node was stopped", running.job.give_up_reason)
+        self._running.clear()
+
+    def _start_ready(self) -> None:
+        free = self._engine.free()
+        if not free:
+            return
+        now = self._clock()
+        self._held_until = {job_id: until for job_id, until in self._held_until.items() if until > now}
+        waiting = [job for job in self._jobs.ready(free + len(self._held_until)) if job.job_id not in self._held_until]
+        for job in waiting[:free]:
+            self._start(job, now)
+
+    def _start(self, job: Job, now: float) -> None:
+        attempt = self._jobs.start(job.job_id)
+        if attempt is None:
+            return
+        started = replace(job, state="running", attempt=attempt)
+        try:
+            spec = self._spec_of(started)
+        except NodeError as error:
+            self._fail(started, "failed", str(error))
+            return
+        key = (job.job_id, attempt)
+        self._running[key] = _Running(started, now + job.timeout_s)
+        self._engine.submit(key, spec)
+        log.info("job started", job_id=job.job_id, attempt=attempt, model=job.model)
+
+    def _stop_overrun(self) -> None:
+        now = self._clock()
+        for key, running in list(self._running.items()):
+            if now < running.deadline:
+                continue
+            del self._running[key]
+            self._engine.stop_attempt(key)
+            reason = f"took longer than {running.job.timeout_s:g} s; its worker was restarted"
+            self._try_again(running.job, "timeout", reason)
+
+    def _conclude(self, job: Job, ended: Ended) -> None:
+        if ended.outcome == "done":
+            self._take(job, ended.value)
+        elif ended.outcome == "killed":
+            self._try_again(job, "killed", ended.reason)
+        else:
+            self._give_up(job, "failed", ended.reason)
+
+    def _take(self, job: Job, outcome: JobOutcome) -> None:
+        """What the worker returned: results to send, or a failure that it could still report itself."""
+        if outcome.storage_error:
+            self._held_until[job.job_id] = self._clock() + STORAGE_PAUSE_S
+            self._put_back(job, "failed", outcome.storage_error, job.give_up_reason)
+            return
+        if outcome.error:
+            self._give_up(job, "failed", outcome.error)
+            return
+        failed = job.give_up_reason is not None
+        reason = job.give_up_reason or outcome.not_analysed
+        event = self._event(job, "job_failed" if failed else "job_done", outcome.summary, "alarm" if failed else "info")
+        self._jobs.finish(
+            job,
+            state="failed" if failed else "done",
+            outcome="done",
+            reason=reason,
+            results=outcome.results,
+            recipients=self._recipients(job),
+            events=[event],
+        )
+        log.info("job ended", job_id=job.job_id, state="failed" if failed else "done", model=job.model)
+
+    def _recipients(self, job: Job) -> dict[str, list[str]]:
+        """Destinations by kind of result. One that is no longer configured still gets its rows: they are shown as stuck."""
+        by_kind: dict[str, list[str]] = {}
+        for name in job.destinations:
+            for kind in self._kinds_of.get(name, ("seg", "sr", "sc")):
+                by_kind.setdefault(kind, []).append(name)
+        return by_kind
+
+    def _try_again(self, job: Job, outcome: AttemptOutcome, reason: str) -> None:
+        # The attempt that just ended is still written as running.
+        spent = 1 + sum(attempt.outcome in _COUNTED for attempt in self._jobs.attempts(job.job_id))
+        if spent >= self._attempts:
+            self._give_up(job, outcome, f"{reason}, {spent} times")
+            return
+        self._put_back(job, outcome, reason, job.give_up_reason)
+
+    def _give_up(self, job: Job, outcome: AttemptOutcome, reason: str) -> None:
+        """Fail a job; first, where its route says so, with one more attempt that writes the report of the failure."""
+        log.error("job given up", job_id=job.job_id, model=job.model, attempt=job.attempt)
+        if job.report_not_analysed and job.give_up_reason is None:
+            self._put_back(job, outcome, reason, give_up_reason=reason)
+            return
+        self._fail(job, outcome, job.give_up_reason or reason)
+
+    def _fail(self, job: Job, outcome: AttemptOutcome, reason: str) -> None:
+        events = [self._event(job, "job_failed", f"{job.model} failed: {reason}", "alarm")]
+        self._jobs.finish(job, state="failed", outcome=outcome, reason=reason, events=events)
+
+    def _put_back(self, job: Job, outcome: AttemptOutcome, reason: str, give_up_reason: str | None) -> None:
+        text = f"{job.model}, attempt {job.attempt}: {reason}"
+        event = self._event(job, "job_attempt_ended", text, "info" if outcome == "interrupted" else "warning")
+        self._jobs.put_back(job, outcome=outcome, reason=reason, give_up_reason=give_up_reason, events=[event])
+        log.warning("job put back", job_id=job.job_id, attempt=job.attempt, outcome=outcome)
+
+    @staticmethod
+    def _event(job: Job, kind: str, text: str, severity: Severity) -> Event:
+        return Event(
+            kind,
+            text,
+            severity=severity,
+            study_instance_uid=job.study_instance_uid,
+            series_instance_uid=job.series_instance_uid,
+            job_id=job.job_id,
+        )

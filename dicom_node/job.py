@@ -1,0 +1,140 @@
+"""What a worker runs, read top to bottom: fetch -> volume -> predict -> findings -> encode -> put.
+
+A worker holds no database: objects in, objects out, and a small record back. Run twice, a job leaves the same objects, since
+every UID and time in them derives from the job, so it does no harm that a lost attempt is run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node.attempt import JobOutcome, JobSpec
+from dicom_node.results.encode import encode
+from dicom_node.results.report import EncodedResult, Report
+from inference.errors import InferenceError, NotAVolume
+from inference.findings import Code, Findings, NotAnalysed
+from inference.package import Package, load_package
+from inference.predict import predict
+from inference.series import read_series
+from inference.volume import Volume
+from storage.errors import StorageError
+from storage.objects import open_store
+from storage.objects.protocol import ObjectStore
+from storage.records import Result
+
+# PS3.16 CID 7011 has no reason for "the images are no volume" or "the model failed": see docs/codes.md.
+NOT_A_VOLUME = Code("not-a-volume", "99DICOMNODE", "Images do not form a volume")
+PROCESSING_FAILED = Code("processing-failed", "99DICOMNODE", "Processing failed")
+
+
+class Stages:
+    """How long each stage took, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+def run(spec: JobSpec) -> JobOutcome:
+    """Run one attempt. Never raises: whatever goes wrong comes back as words, since a lost error is a silent failure."""
+    stages = Stages()
+    try:
+        return _run(spec, stages)
+    except StorageError as error:
+        return JobOutcome(storage_error=str(error), stage_s=stages.seconds)
+    except Exception as error:  # noqa: BLE001 - a model may fail in any way, and each must be told
+        return JobOutcome(error=f"{type(error).__name__}: {error}", stage_s=stages.seconds)
+
+
+def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
+    objects = open_store(spec.objects_url)
+    with stages.timed("fetch"):
+        package = _verified(spec)
+        datasets = [dcmread(io.BytesIO(objects.get(key))) for key in spec.object_keys]
+    volume, findings = _find(spec, package, datasets, stages)
+    if findings.not_analysed and not spec.report_not_analysed:
+        return _outcome(package, findings, (), stages)
+    with stages.timed("encode"):
+        encoded = encode(
+            Report(
+                sources=datasets,
+                volume=volume,
+                findings=findings,
+                model=package.identity,
+                revision=spec.revision,
+                created_at=datetime.fromtimestamp(spec.created_at, UTC),
+                kinds=frozenset(spec.kinds),
+            )
+        )
+    with stages.timed("put"):
+        results = tuple(_put(objects, spec, item) for item in encoded)
+    return _outcome(package, findings, results, stages)
+
+
+def _verified(spec: JobSpec) -> Package:
+    """The package that was routed to, and no other: a folder that changed since is not run."""
+    package = load_package(Path(spec.package_folder))
+    if package.content_sha256 != spec.package_sha256:
+        raise InferenceError(
+            f"model package {package.key}: its content changed since the node started; restart the node to use it"
+        )
+    return package
+
+
+def _find(
+    spec: JobSpec, package: Package, datasets: Sequence[Dataset], stages: Stages
+) -> tuple[Volume | None, Findings]:
+    if spec.give_up_reason:
+        return None, Findings(not_analysed=NotAnalysed(PROCESSING_FAILED, spec.give_up_reason))
+    try:
+        with stages.timed("volume"):
+            reading = read_series(datasets, tilt=package.manifest.input.gantry_tilt)
+    except NotAVolume as reason:
+        return None, Findings(not_analysed=NotAnalysed(NOT_A_VOLUME, str(reason)))
+    volume = reading.volumes[0]
+    with stages.timed("predict"):
+        return volume, predict(volume, package, spec.device)
+
+
+def _put(objects: ObjectStore, spec: JobSpec, item: EncodedResult) -> Result:
+    """The key holds the digest of the content: another content never replaces one that was recorded."""
+    digest = hashlib.sha256(item.payload).hexdigest()
+    study = hashlib.sha256(spec.study_instance_uid.encode()).hexdigest()
+    key = f"results/{study[:2]}/{study[2:18]}/{digest[:32]}.dcm"
+    objects.put(key, [item.payload])
+    return Result(
+        sop_instance_uid=item.sop_instance_uid,
+        sop_class_uid=item.sop_class_uid,
+        series_instance_uid=item.series_instance_uid,
+        study_instance_uid=spec.study_instance_uid,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        kind=item.kind,
+        description=item.description,
+        object_key=key,
+        content_sha256=digest,
+        size_bytes=len(item.payload),
+    )
+
+
+def _outcome(package: Package, findings: Findings, results: tuple[Result, ...], stages: Stages) -> JobOutcome:
+    if findings.not_analysed:
+        reason = findings.not_analysed.text
+        return JobOutcome(f"{package.key}: not analysed: {reason}", results, reason, stage_s=stages.seconds)
+    summary = f"{package.key}: {len(findings.segments)} segments, {len(findings.measurements)} measurements"
+    return JobOutcome(summary, results, stage_s=stages.seconds)

@@ -1,0 +1,142 @@
+"""The dispatcher process: judges what arrived, routes it, has it analysed, and sends the results."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from dicom_node import logs
+from dicom_node.attempt import JobSpec, run_attempt
+from dicom_node.config import Config
+from dicom_node.config_file import load_config
+from dicom_node.delivery import Delivery
+from dicom_node.dispatch import Dispatch
+from dicom_node.engine import Engine, EngineSettings
+from dicom_node.errors import NodeError
+from dicom_node.models import routable_models
+from dicom_node.routing import RoutableModel, Routing, route, series_attributes
+from dicom_node.series_facts import series_facts
+from dicom_node.settle import Settle
+from dicom_node.stores import Stores, open_stores
+from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
+from inference.errors import PackageError
+from storage.errors import StorageError
+from storage.records import Instance, Job, SeriesPart
+
+ROUND_S = 0.1
+
+log = logs.get("dispatcher")
+
+
+def main(name: str, config_path: str, log_format: str) -> int:
+    config = load_config(Path(config_path))
+    logs.configure(config.logging.level, log_format, process=name)
+    stopping = stop_requested()
+    try:
+        models = routable_models(config)
+    except (PackageError, NodeError) as error:
+        log.error("models cannot be used", error=error)
+        return EXIT_CONFIG
+    stores = open_stores(config)
+    engine = Engine(engine_settings(config), run_attempt)
+    delivery = Delivery(config, stores)
+    try:
+        settle, dispatch = compose(config, stores, models, engine)
+        interrupted = dispatch.recover()
+        delivery.start()
+        write_state(stores.run_folder, name)
+        log.info("dispatcher ready", jobs=interrupted, count=len(models))
+        while not stopping.is_set():
+            settle.step()
+            dispatch.step(ROUND_S)
+        dispatch.release()
+    except StorageError as error:
+        # Nothing is lost: the next start finds in the database all that was committed, and goes on from there.
+        log.error("storage fails, the dispatcher starts again", error=error)
+        return 1
+    finally:
+        delivery.stop()
+        engine.close()
+        stores.database.close()
+    return 0
+
+
+def compose(
+    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine
+) -> tuple[Settle, Dispatch]:
+    settle = Settle(
+        stores.studies,
+        stores.instances,
+        lambda instances, part: route_series(config, models, instances, part),
+        settle_s=config.completeness.settle_s,
+        quiet_s=config.completeness.quiet_s,
+    )
+    dispatch = Dispatch(
+        stores.jobs,
+        engine,
+        attempts=config.engine.attempts,
+        recipients={destination.name: destination.results for destination in config.destinations},
+        spec_of=lambda job: spec_of(config, stores, models, job),
+    )
+    return settle, dispatch
+
+
+def route_series(
+    config: Config, models: dict[str, RoutableModel], instances: tuple[Instance, ...], part: SeriesPart
+) -> Routing:
+    facts = [item.facts for item in instances]
+    attributes = series_attributes(
+        facts,
+        calling_ae_title=part.association.calling_ae_title,
+        called_ae_title=part.association.called_ae_title,
+    )
+    return route(attributes, series_facts(facts, {item.sop_class_uid for item in instances}), config.routes, models)
+
+
+def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], job: Job) -> JobSpec:
+    """What the worker is told of a job. Raises NodeError where its model is no longer configured."""
+    chosen = next((model for model in models.values() if model.package.key == job.model), None)
+    if chosen is None:
+        raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
+    instances = stores.instances.of_series(job.series_id, up_to_revision=job.revision)
+    wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
+    return JobSpec(
+        study_instance_uid=job.study_instance_uid,
+        series_instance_uid=job.series_instance_uid,
+        revision=job.revision,
+        created_at=job.created_at,
+        objects_url=config.objects_url,
+        object_keys=tuple(item.object_key for item in instances),
+        package_folder=str(chosen.package.folder),
+        package_sha256=chosen.package.content_sha256,
+        device=chosen.device,
+        kinds=tuple(kind for kind in ("seg", "sr", "sc") if kind in wanted or not wanted),
+        report_not_analysed=job.report_not_analysed,
+        give_up_reason=job.give_up_reason,
+    )
+
+
+def engine_settings(config: Config) -> EngineSettings:
+    workers = worker_count(config)
+    cores = len(os.sched_getaffinity(0))
+    threads = config.engine.threads_per_worker
+    return EngineSettings(
+        scheduler=config.engine.scheduler,
+        workers=workers,
+        threads_per_worker=max(1, cores // workers) if threads == "auto" else threads,
+        memory_limit_bytes=config.engine.memory_limit_bytes,
+        scratch_folder=str(config.node.data_folder / "scratch"),
+        preload="dicom_node.attempt",
+    )
+
+
+def worker_count(config: Config) -> int:
+    """One worker for each GPU that the driver shows, else one: counted without loading torch."""
+    if config.engine.workers != "auto":
+        return config.engine.workers
+    return max(1, len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

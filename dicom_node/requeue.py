@@ -1,0 +1,38 @@
+"""Doing it again, on a person's word: analysing a study, or sending its results."""
+
+from __future__ import annotations
+
+from dicom_node.stores import Stores
+from storage.records import Event, Job
+
+
+def analyse_again(stores: Stores, key: str, model: str | None) -> int:
+    """Queue the ended jobs of the studies that `key` names; returns how many. Skipped jobs run when they are named."""
+    count = 0
+    for study in stores.studies.find(key):
+        for job in _newest(stores.jobs.of_study(study.study_instance_uid)):
+            wanted = model in (job.model, job.model.partition("@")[0]) if model else job.state != "skipped"
+            text = f"{job.model} queued again by hand"
+            event = Event("job_requeued", text, study_instance_uid=study.study_instance_uid, job_id=job.job_id)
+            count += wanted and stores.jobs.requeue(job.job_id, event=event)
+    return count
+
+
+def send_again(stores: Stores, key: str, destination: str | None) -> int:
+    """Put delivered and refused results of the studies that `key` names back into the outbox; returns how many."""
+    count = 0
+    for study in stores.studies.find(key):
+        text = f"results put back into the outbox by hand, for {destination or 'every destination'}"
+        event = Event("delivery_requeued", text, study_instance_uid=study.study_instance_uid)
+        count += stores.outbox.send_again(study.study_instance_uid, destination=destination, events=[event])
+    return count
+
+
+def _newest(jobs: tuple[Job, ...]) -> list[Job]:
+    """Of each series and model only the job on the newest revision: what it superseded stays as it is."""
+    newest: dict[tuple[int, str], Job] = {}
+    for job in jobs:
+        other = newest.get((job.series_id, job.model))
+        if other is None or job.revision > other.revision:
+            newest[job.series_id, job.model] = job
+    return list(newest.values())

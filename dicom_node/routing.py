@@ -1,0 +1,105 @@
+"""Which models run on this series, and where do their results go? A pure function; what does not apply says why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from dicom_node.conditions import ROUTING_KEYWORDS
+from dicom_node.config import Route
+from inference.contract import SeriesFacts
+from inference.package import Package
+from storage.records import NewJob
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutableModel:
+    """A model that is configured: its package, what admins may switch, and how long a job may take."""
+
+    package: Package
+    enabled: bool
+    timeout_s: float
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Jobs to queue (skipped ones with their reason), and for each route that did not fit, why."""
+
+    jobs: tuple[NewJob, ...]
+    passed_over: tuple[str, ...]
+
+
+def route(
+    attributes: Mapping[str, Any],
+    facts: SeriesFacts,
+    routes: Sequence[Route],
+    models: Mapping[str, RoutableModel],
+) -> Routing:
+    """Choose jobs for one series that is whole.
+
+    attributes: see `series_attributes`. models: by the name that routes use. A model that several routes name runs once,
+    with the destinations of all of them, and STAT if one of them says so.
+    """
+    jobs: dict[str, NewJob] = {}
+    passed_over: list[str] = []
+    for candidate in routes:
+        against = candidate.when.reason_against(attributes)
+        if against:
+            passed_over.append(f"route {candidate.name}: {against}")
+            continue
+        for name in candidate.models:
+            new = _job(candidate, models[name], facts)
+            jobs[new.model] = _merge(jobs.get(new.model), new)
+    return Routing(tuple(jobs.values()), tuple(passed_over))
+
+
+def series_attributes(
+    instances: Sequence[Mapping[str, Any]], *, calling_ae_title: str, called_ae_title: str
+) -> dict[str, Any]:
+    """The attributes of a series that routes may ask for: of each, the value that most instances have."""
+    values: dict[str, Any] = {}
+    for keyword in ROUTING_KEYWORDS:
+        present = Counter(_hashable(item[keyword]) for item in instances if item.get(keyword) not in (None, "", []))
+        if present:
+            values[keyword] = present.most_common(1)[0][0]
+    values["NumberOfInstances"] = len(instances)
+    values["CallingAETitle"] = calling_ae_title
+    values["CalledAETitle"] = called_ae_title
+    return values
+
+
+def _job(candidate: Route, model: RoutableModel, facts: SeriesFacts) -> NewJob:
+    reasons = (
+        model.package.manifest.input.reasons_against(facts) if model.enabled else ["disabled in the configuration"]
+    )
+    return NewJob(
+        model=model.package.key,
+        route=candidate.name,
+        state="skipped" if reasons else "ready",
+        priority=candidate.priority,
+        destinations=candidate.destinations,
+        report_not_analysed=candidate.report_not_analysed,
+        timeout_s=model.timeout_s,
+        reason="; ".join(reasons) or None,
+    )
+
+
+def _merge(earlier: NewJob | None, new: NewJob) -> NewJob:
+    if earlier is None:
+        return new
+    return replace(
+        earlier,
+        route=f"{earlier.route}, {new.route}",
+        priority="stat" if "stat" in (earlier.priority, new.priority) else "routine",
+        destinations=tuple(dict.fromkeys((*earlier.destinations, *new.destinations))),
+        report_not_analysed=earlier.report_not_analysed or new.report_not_analysed,
+    )
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

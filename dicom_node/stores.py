@@ -1,0 +1,43 @@
+"""Everything that a process reads and writes, opened once from the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.config import Config
+from storage.database import Database
+from storage.events import Events
+from storage.instances import Instances
+from storage.jobs import Jobs
+from storage.objects import open_store
+from storage.objects.protocol import ObjectStore
+from storage.outbox import Outbox
+from storage.studies import Studies
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    database: Database
+    objects: ObjectStore
+    studies: Studies
+    instances: Instances
+    jobs: Jobs
+    outbox: Outbox
+    events: Events
+    run_folder: Path
+
+
+def open_stores(config: Config) -> Stores:
+    """Open the database and the object store that the configuration names; the schema must be current already."""
+    database = Database(config.database_url)
+    return Stores(
+        database=database,
+        objects=open_store(config.objects_url),
+        studies=Studies(database),
+        instances=Instances(database),
+        jobs=Jobs(database),
+        outbox=Outbox(database),
+        events=Events(database),
+        run_folder=config.node.data_folder / "run",
+    )

@@ -1,0 +1,143 @@
+"""Objects as files under one folder: written aside, synced, renamed, and the folder synced, in this order.
+
+A crash at any point leaves the object whole or not there, beside at most a file in `.writing` that `sweep` removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from storage.errors import StorageUnavailable, UnknownObject
+from storage.objects.protocol import check_key
+
+_WRITING = ".writing"
+_FOLDER_MODE = 0o700
+_FILE_MODE = 0o600
+_REMEMBERED_FOLDERS = 65536
+
+
+class FileStore:
+    """root: folder on a local disk, made when absent."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._writing = root / _WRITING
+        # Folders whose entry in their parent this process has synced. That a folder exists is not enough: another
+        # thread may have made it a moment ago, and not have synced it yet.
+        self._durable: set[Path] = set()
+        self._lock = threading.Lock()
+        with _named_errors(root):
+            self._make_durable(self._writing)
+
+    def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> None:
+        target = self._path(key)
+        aside = self._writing / secrets.token_hex(16)
+        with _named_errors(target):
+            self._make_durable(target.parent)
+            try:
+                self._write(aside, chunks)
+                aside.rename(target)
+            except BaseException:
+                with suppress(OSError):
+                    aside.unlink(missing_ok=True)
+                raise
+            _sync(target.parent)
+
+    def get(self, key: str) -> bytes:
+        path = self._path(key)
+        try:
+            with _named_errors(path):
+                return path.read_bytes()
+        except StorageUnavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise UnknownObject(f"no object is kept under the key {key}") from error
+            raise
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with _named_errors(path):
+            path.unlink(missing_ok=True)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        if prefix:
+            check_key(prefix.rstrip("/"))
+        # Only whole parts name a folder: of "instances/0" the folder is "instances".
+        start = self._root / prefix.rpartition("/")[0]
+        with _named_errors(start):
+            for folder, subfolders, files in os.walk(start):
+                subfolders[:] = [name for name in subfolders if name != _WRITING]
+                for name in files:
+                    key = (Path(folder) / name).relative_to(self._root).as_posix()
+                    if key.startswith(prefix):
+                        yield key
+
+    def free_bytes(self) -> int | None:
+        with _named_errors(self._root):
+            found = os.statvfs(self._root)
+        return found.f_bavail * found.f_frsize
+
+    def sweep(self) -> int:
+        """Remove what writers that died left behind; returns how many. Safe beside writers that live."""
+        swept = 0
+        with _named_errors(self._writing):
+            for path in self._writing.iterdir():
+                with suppress(FileNotFoundError), path.open("rb") as file:
+                    # A living writer holds the lock, in whatever process; the kernel frees a dead one's.
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        continue
+                    path.unlink()
+                    swept += 1
+        return swept
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+    def _write(self, path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            for chunk in chunks:
+                rest = memoryview(chunk).cast("B")
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _make_durable(self, folder: Path) -> None:
+        """Make a folder and its parents, and sync the entry of each in the one above it."""
+        if folder in self._durable and folder.is_dir():
+            return
+        if folder != self._root or not folder.parent.is_dir():
+            self._make_durable(folder.parent)
+        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        _sync(folder.parent)
+        with self._lock:
+            if len(self._durable) >= _REMEMBERED_FOLDERS:
+                self._durable.clear()
+            self._durable.add(folder)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Errors of the file system (no room, input/output error, no permission) as one that callers can answer."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageUnavailable(f"object store {path}: {error.strerror or error}") from error

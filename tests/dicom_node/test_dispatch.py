@@ -1,0 +1,285 @@
+"""What becomes of a job when its attempt ends well, badly, late, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node.attempt import JobOutcome, JobSpec
+from dicom_node.dispatch import STORAGE_PAUSE_S, Dispatch
+from dicom_node.engine import Ended, Key
+from dicom_node.errors import NodeError
+from storage.database import Database
+from storage.events import Events
+from storage.instances import Instances
+from storage.jobs import Jobs
+from storage.outbox import Outbox
+from storage.records import Association, Job, NewInstance, NewJob, Result
+from storage.studies import Studies
+
+STUDY = "1.2.3"
+REPORT = Result("1.2.3.9", "1.2", "1.2.3.8", STUDY, "1.2.840.10008.1.2.1", "sr", "AI", "results/a.dcm", "0" * 64, 10)
+PICTURE = Result("1.2.3.10", "1.2", "1.2.3.8", STUDY, "1.2.840.10008.1.2.1", "sc", "AI", "results/b.dcm", "1" * 64, 10)
+
+
+class FakeEngine:
+    """Takes attempts and ends them as the test says."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers
+        self.submitted: dict[Key, JobSpec] = {}
+        self.stopped: list[Key] = []
+        self._ended: list[Ended] = []
+
+    def free(self) -> int:
+        return self.workers - len(self.submitted)
+
+    def submit(self, key: Key, spec: JobSpec) -> None:
+        self.submitted[key] = spec
+
+    def end(self, outcome: Any, value: JobOutcome | None = None, reason: str = "") -> None:
+        key = next(iter(self.submitted))
+        del self.submitted[key]
+        self._ended.append(Ended(key, outcome, value, reason))
+
+    def ended(self, wait_s: float) -> Iterator[Ended]:
+        found, self._ended = self._ended, []
+        yield from found
+
+    def stop_attempt(self, key: Key) -> None:
+        self.stopped.append(key)
+        self.submitted.pop(key)
+
+
+class Bench:
+    """A dispatch on a real database, a fake engine, and a clock that the test turns."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = Database(f"sqlite:///{folder / 'node.sqlite3'}")
+        self.database.migrate()
+        self.jobs, self.outbox, self.events = Jobs(self.database), Outbox(self.database), Events(self.database)
+        self.engine = FakeEngine()
+        self.now = 1000.0
+        self.spec_error: NodeError | None = None
+        self.dispatch = self.new_dispatch()
+
+    def new_dispatch(self) -> Dispatch:
+        return Dispatch(
+            self.jobs,
+            self.engine,  # type: ignore[arg-type]
+            attempts=3,
+            recipients={"pacs": ("sr", "sc"), "archive": ("sr",)},
+            spec_of=self._spec,
+            clock=lambda: self.now,
+        )
+
+    def _spec(self, job: Job) -> JobSpec:
+        if self.spec_error:
+            raise self.spec_error
+        return JobSpec(
+            study_instance_uid=job.study_instance_uid,
+            series_instance_uid=job.series_instance_uid,
+            revision=job.revision,
+            created_at=job.created_at,
+            objects_url="file:///nowhere",
+            object_keys=(),
+            package_folder="",
+            package_sha256="",
+            device="cpu",
+            kinds=("sr",),
+            report_not_analysed=job.report_not_analysed,
+            give_up_reason=job.give_up_reason,
+        )
+
+    def queue(self, model: str = "m@1.0.0", **more: Any) -> Job:
+        studies = Studies(self.database)
+        uid = f"1.2.3.{len(self.jobs.of_study(STUDY)) + 100}"
+        association = f"a{uid}"
+        studies.open_association(Association(association, "acceptor", "CT1", "NODE", "127.0.0.1", self.now))
+        Instances(self.database).add(
+            NewInstance(
+                "1.2",
+                f"{uid}.1",
+                uid,
+                STUDY,
+                "1.2.840.10008.1.2.1",
+                uid,
+                f"k{uid}",
+                1,
+                association,
+                self.now,
+                "P1",
+                "Doe^Jane",
+                "A1",
+                "20260101",
+                "Chest",
+                {},
+            )
+        )
+        (series,) = studies.arriving()
+        new = {"route": "r", "state": "ready", "priority": "routine", "destinations": ("pacs", "archive")}
+        new |= {"report_not_analysed": True, "timeout_s": 30.0} | more
+        assert studies.settle(series, evidence="", jobs=[NewJob(model=model, **new)], events=[])
+        return self.jobs.of_study(STUDY)[-1]
+
+    def job(self, job: Job) -> Job:
+        found = self.jobs.get(job.job_id)
+        assert found
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.database.close()
+
+
+def test_results_and_outbox_rows_and_the_job_state_are_written_together(bench: Bench) -> None:
+    job = bench.queue()
+    bench.dispatch.step(0)
+    bench.engine.end("done", JobOutcome("1 segment", (REPORT, PICTURE)))
+    bench.dispatch.step(0)
+    assert bench.job(job).state == "done"
+    sent = {(item.destination, item.result.kind) for item in bench.outbox.of_study(STUDY)}
+    assert sent == {("pacs", "sr"), ("pacs", "sc"), ("archive", "sr")}
+
+
+def test_a_job_whose_worker_dies_runs_again_and_ends_once(bench: Bench) -> None:
+    job = bench.queue()
+    bench.dispatch.step(0)
+    bench.engine.end("killed", reason="the worker ended")
+    bench.dispatch.step(0)
+    assert bench.job(job).state == "running"
+    bench.engine.end("done", JobOutcome("ok", (REPORT,)))
+    bench.dispatch.step(0)
+    assert [attempt.outcome for attempt in bench.jobs.attempts(job.job_id)] == ["killed", "done"]
+    assert len(bench.outbox.of_study(STUDY)) == 2
+
+
+def test_a_job_that_kills_its_worker_three_times_is_reported_as_failed_and_the_next_one_runs(bench: Bench) -> None:
+    killer, other = bench.queue(), bench.queue("other@1.0.0")
+    for _ in range(3):
+        bench.dispatch.step(0)
+        bench.engine.end("killed", reason="the worker ended")
+    bench.dispatch.step(0)
+    (spec,) = bench.engine.submitted.values()
+    assert spec.give_up_reason == "the worker ended, 3 times"
+    bench.engine.end("done", JobOutcome("not analysed", (REPORT,), "the worker ended, 3 times"))
+    bench.dispatch.step(0)
+    failed = bench.job(killer)
+    assert (failed.state, failed.reason) == ("failed", "the worker ended, 3 times")
+    assert [item.result.kind for item in bench.outbox.of_study(STUDY)] == ["sr", "sr"]
+    assert bench.job(other).state == "running"
+
+
+def test_a_job_without_report_fails_at_once_after_the_last_kill(bench: Bench) -> None:
+    job = bench.queue(report_not_analysed=False)
+    for _ in range(3):
+        bench.dispatch.step(0)
+        bench.engine.end("killed", reason="the worker ended")
+    bench.dispatch.step(0)
+    assert bench.job(job).state == "failed"
+    assert bench.engine.submitted == {}
+
+
+def test_a_report_of_failure_that_fails_too_ends_the_job_with_an_alarm(bench: Bench) -> None:
+    job = bench.queue()
+    bench.dispatch.step(0)
+    bench.engine.end("done", JobOutcome(error="ValueError: broken"))
+    bench.dispatch.step(0)
+    bench.engine.end("done", JobOutcome(error="ValueError: broken again"))
+    bench.dispatch.step(0)
+    assert bench.job(job).state == "failed"
+    assert bench.job(job).reason == "ValueError: broken"
+    assert [event.severity for event in bench.events.of_study(STUDY) if event.kind == "job_failed"] == ["alarm"]
+
+
+def test_a_job_over_its_time_has_its_worker_restarted(bench: Bench) -> None:
+    job = bench.queue(timeout_s=30.0)
+    bench.dispatch.step(0)
+    bench.now += 29.9
+    bench.dispatch.step(0)
+    assert bench.engine.stopped == []
+    bench.now += 0.2
+    bench.dispatch.step(0)
+    assert bench.engine.stopped == [(job.job_id, 1)]
+    assert bench.jobs.attempts(job.job_id)[0].outcome == "timeout"
+    assert "longer than 30 s" in str(bench.jobs.attempts(job.job_id)[0].reason)
+    assert bench.job(job).attempt == 2
+
+
+def test_what_a_dispatcher_left_running_is_run_again_and_does_not_count_as_a_kill(bench: Bench) -> None:
+    job = bench.queue()
+    for _ in range(5):
+        bench.engine.submitted.clear()
+        bench.dispatch = bench.new_dispatch()
+        bench.dispatch.recover()
+        bench.dispatch.step(0)
+    assert bench.job(job).state == "running"
+    assert {attempt.outcome for attempt in bench.jobs.attempts(job.job_id)} == {"interrupted", "running"}
+
+
+def test_a_dispatcher_that_stops_puts_its_running_jobs_back(bench: Bench) -> None:
+    job = bench.queue()
+    bench.dispatch.step(0)
+    bench.dispatch.release()
+    assert bench.job(job).state == "ready"
+
+
+def test_a_late_answer_of_an_attempt_that_was_given_up_changes_nothing(bench: Bench) -> None:
+    job = bench.queue()
+    bench.dispatch.step(0)
+    late = bench.job(job)
+    bench.now += 31
+    bench.dispatch.step(0)
+    assert not bench.jobs.finish(late, state="done", outcome="done", reason=None, results=[REPORT])
+    assert bench.outbox.of_study(STUDY) == ()
+    assert bench.job(job).state == "running"
+
+
+def test_a_stat_job_overtakes_routine_ones(bench: Bench) -> None:
+    bench.queue("routine@1.0.0")
+    stat = bench.queue("stat@1.0.0", priority="stat")
+    bench.dispatch.step(0)
+    assert list(bench.engine.submitted) == [(stat.job_id, 1)]
+
+
+def test_a_job_whose_results_could_not_be_stored_waits_and_runs_again(bench: Bench) -> None:
+    job, other = bench.queue(), bench.queue("other@1.0.0")
+    bench.dispatch.step(0)
+    bench.engine.end("done", JobOutcome(storage_error="no space left"))
+    bench.dispatch.step(0)
+    assert bench.job(job).state == "ready"
+    assert list(bench.engine.submitted) == [(other.job_id, 1)]
+    bench.engine.end("done", JobOutcome("ok"))
+    bench.dispatch.step(0)
+    assert bench.engine.submitted == {}
+    bench.now += STORAGE_PAUSE_S + 1
+    bench.dispatch.step(0)
+    assert list(bench.engine.submitted) == [(job.job_id, 2)]
+
+
+def test_a_job_whose_model_is_no_longer_configured_fails_with_that_reason(bench: Bench) -> None:
+    job = bench.queue()
+    bench.spec_error = NodeError("model m@1.0.0 is no longer configured")
+    bench.dispatch.step(0)
+    assert bench.job(job).state == "failed"
+    assert "no longer configured" in str(bench.job(job).reason)
+
+
+def test_a_job_that_is_run_again_leaves_its_delivered_results_alone(bench: Bench) -> None:
+    job = bench.queue()
+    for _ in range(2):
+        bench.dispatch.step(0)
+        bench.engine.end("done", JobOutcome("ok", (REPORT,)))
+        bench.dispatch.step(0)
+        bench.outbox.delivered([item.delivery_id for item in bench.outbox.of_study(STUDY)])
+        from storage.records import Event
+
+        bench.jobs.requeue(job.job_id, event=Event("job_requeued", "again"))
+    assert {item.state for item in bench.outbox.of_study(STUDY)} == {"delivered"}
+    assert len(bench.outbox.of_study(STUDY)) == 2
