@@ -1,0 +1,206 @@
+"""Rows as the node makes them, for tests: a series that was received and judged, its job, and the job's results."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+
+from dicom_node.part10 import file_meta
+from storage.database import Database
+from storage.errors import UnknownObject
+from storage.events import Events
+from storage.instances import Instances
+from storage.jobs import Jobs
+from storage.outbox import Outbox
+from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
+from storage.studies import Studies
+
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+SOP_CLASSES = {
+    "seg": "1.2.840.10008.5.1.4.1.1.66.4",
+    "sr": "1.2.840.10008.5.1.4.1.1.88.34",
+    "sc": str(SecondaryCaptureImageStorage),
+}
+
+
+class MemoryStore:
+    """An object store that a test can damage."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> None:
+        with self._lock:
+            self.objects[key] = b"".join(bytes(chunk) for chunk in chunks)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self.objects[key]
+        except KeyError:
+            raise UnknownObject(f"no object is kept under the key {key}") from None
+
+    def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        return iter([key for key in self.objects if key.startswith(prefix)])
+
+    def free_bytes(self) -> int | None:
+        return None
+
+
+def secondary_capture(study_uid: str, sop_instance_uid: str, *, sop_class_uid: str, side: int = 32) -> bytes:
+    """A small Part 10 file, Explicit VR Little Endian. Its data set has a private element and values of odd length, so
+    that whoever decodes and encodes it anew is likely to change its bytes."""
+    elements = [
+        _element(0x0008, 0x0016, b"UI", _uid(sop_class_uid)),
+        _element(0x0008, 0x0018, b"UI", _uid(sop_instance_uid)),
+        _element(0x0008, 0x0060, b"CS", b"OT"),
+        _element(0x0009, 0x0010, b"LO", b"MADE ROWS "),
+        _element(0x0009, 0x1001, b"UN", b"\x01\x02\x03\x04", wide=True),
+        _element(0x0010, 0x0010, b"PN", b"Phantom^Test"),
+        _element(0x0010, 0x0020, b"LO", b"MADE"),
+        _element(0x0020, 0x000D, b"UI", _uid(study_uid)),
+        _element(0x0020, 0x000E, b"UI", _uid(f"{study_uid}.1")),
+        _element(0x0020, 0x0013, b"IS", b"1 "),
+        _element(0x0028, 0x0002, b"US", b"\x01\x00"),
+        _element(0x0028, 0x0004, b"CS", b"MONOCHROME2 "),
+        _element(0x0028, 0x0010, b"US", side.to_bytes(2, "little")),
+        _element(0x0028, 0x0011, b"US", side.to_bytes(2, "little")),
+        _element(0x0028, 0x0100, b"US", b"\x08\x00"),
+        _element(0x0028, 0x0101, b"US", b"\x08\x00"),
+        _element(0x0028, 0x0102, b"US", b"\x07\x00"),
+        _element(0x0028, 0x0103, b"US", b"\x00\x00"),
+        _element(0x7FE0, 0x0010, b"OB", bytes(range(256)) * (side * side // 256), wide=True),
+    ]
+    meta = file_meta(
+        sop_class_uid=sop_class_uid,
+        sop_instance_uid=sop_instance_uid,
+        transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
+    )
+    return meta + b"".join(elements)
+
+
+def _uid(uid: str) -> bytes:
+    return uid.encode() + b"\0" * (len(uid) % 2)
+
+
+def _element(group: int, element: int, vr: bytes, value: bytes, *, wide: bool = False) -> bytes:
+    length = b"\0\0" + len(value).to_bytes(4, "little") if wide else len(value).to_bytes(2, "little")
+    return group.to_bytes(2, "little") + element.to_bytes(2, "little") + vr + length + value
+
+
+@dataclass
+class House:
+    """The stores of a node in one folder, and what fills them."""
+
+    database: Database
+    studies: Studies
+    instances: Instances
+    jobs: Jobs
+    outbox: Outbox
+    events: Events
+    objects: MemoryStore
+    run_folder: Path
+
+    def ready_job(
+        self, *, study_uid: str | None = None, destinations: Sequence[str] = ("PACS1",), **job: object
+    ) -> Job:
+        """A job of a series that was received, judged whole and routed."""
+        study_uid = study_uid or generate_uid()
+        series_uid, now = generate_uid(), time.time()
+        association = Association(generate_uid()[-36:], "a1", "SCANNER", "NODE", "127.0.0.1", now)
+        self.studies.open_association(association)
+        self.instances.add(
+            NewInstance(
+                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+                sop_instance_uid=generate_uid(),
+                series_instance_uid=series_uid,
+                study_instance_uid=study_uid,
+                transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
+                content_sha256="0" * 64,
+                object_key=f"instances/{series_uid}",
+                size_bytes=1,
+                association_id=association.association_id,
+                received_at=now,
+                patient_id="MADE",
+                patient_name="Phantom^Test",
+                accession_number="A1",
+                study_date="20260101",
+                study_description="",
+                facts={},
+            )
+        )
+        (series,) = [one for one in self.studies.series_of(study_uid) if one.series_instance_uid == series_uid]
+        values: dict[str, object] = {"model": "m@1", "route": "r", "state": "ready", "priority": "routine"}
+        values |= {"report_not_analysed": True, "timeout_s": 60.0} | job
+        new = NewJob(destinations=tuple(destinations), **values)  # type: ignore[arg-type]
+        assert self.studies.settle(series, evidence="made", jobs=[new], events=[])
+        return next(one for one in self.jobs.of_study(study_uid) if one.series_id == series.series_id)
+
+    def result(self, study_uid: str, kind: str, *, side: int = 32) -> Result:
+        """A result whose object is stored."""
+        uid = generate_uid()
+        part10 = secondary_capture(study_uid, uid, sop_class_uid=SOP_CLASSES[kind], side=side)
+        self.objects.put(f"results/{uid}", [part10])
+        return Result(
+            sop_instance_uid=uid,
+            sop_class_uid=SOP_CLASSES[kind],
+            series_instance_uid=f"{study_uid}.1",
+            study_instance_uid=study_uid,
+            transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
+            kind=kind,
+            description="made",
+            object_key=f"results/{uid}",
+            content_sha256=hashlib.sha256(part10).hexdigest(),
+            size_bytes=len(part10),
+        )
+
+    def analysed_study(
+        self,
+        *,
+        study_uid: str | None = None,
+        destinations: Sequence[str] = ("PACS1",),
+        kinds: Sequence[str] = ("seg", "sr", "sc"),
+        side: int = 32,
+    ) -> tuple[Delivery, ...]:
+        """A study whose job is done: its results wait in the outbox, for each of the destinations."""
+        job = self.ready_job(study_uid=study_uid, destinations=destinations)
+        self.jobs.start(job.job_id)
+        running = self.jobs.get(job.job_id)
+        assert running
+        results = [self.result(job.study_instance_uid, kind, side=side) for kind in kinds]
+        recipients: Mapping[str, Sequence[str]] = {kind: tuple(destinations) for kind in kinds}
+        assert self.jobs.finish(
+            running, state="done", outcome="done", reason=None, results=results, recipients=recipients
+        )
+        return tuple(row for row in self.outbox.of_study(job.study_instance_uid) if row.job_id == job.job_id)
+
+    def states(self, destination: str = "PACS1") -> dict[str, int]:
+        return {state: count for (name, state), count in self.outbox.counts().items() if name == destination}
+
+    def events_of_kind(self, *kinds: str) -> list[Event]:
+        recent = self.events.recent(severities=("info", "warning", "alarm"), limit=1000)
+        return [event for event in reversed(recent) if event.kind in kinds]
+
+
+def open_house(folder: Path) -> House:
+    database = Database(f"sqlite:///{folder / 'node.sqlite3'}")
+    database.migrate()
+    return House(
+        database=database,
+        studies=Studies(database),
+        instances=Instances(database),
+        jobs=Jobs(database),
+        outbox=Outbox(database),
+        events=Events(database),
+        objects=MemoryStore(),
+        run_folder=folder,
+    )
