@@ -66,8 +66,7 @@ class Tube:
 class Anatomy:
     """HU without noise, and the exact masks behind it; all (slices, rows, columns).
 
-    A lung holds its vessels and lobar bronchi. The airways are the air of trachea, main bronchi and the first
-    millimetres of the lobar bronchi: all that lies outside both lungs.
+    A lung holds its vessels and lobar bronchi; airways is the air of the trachea and the main bronchi, outside both.
     """
 
     hu: Image
@@ -98,11 +97,9 @@ def build(grid: Grid, rng: np.random.Generator) -> Anatomy:
     either = lungs["right"] | lungs["left"]
     hu[either] += GRAVITY_HU_PER_MM * y_mm[either]
     open_lung = either.copy()
-    airways = np.zeros(grid.shape, np.bool_)
     for side in SIDE_SIGN:
-        paint_vessels_and_bronchi(hu, open_lung, airways, grid, side=side, rng=rng)
-    paint_airways(hu, airways, grid, trachea_and_bronchi)
-    airways &= ~either
+        paint_vessels_and_bronchi(hu, open_lung, grid, side, rng)
+    airways = paint_airways(hu, grid, trachea_and_bronchi)
     soften(hu)
     patches = paint_patches(hu, open_lung, grid)
     return Anatomy(hu, lungs["right"], lungs["left"], airways, patches)
@@ -215,10 +212,8 @@ def tree(
     return tubes
 
 
-def paint_vessels_and_bronchi(
-    hu: Image, open_lung: Mask, airways: Mask, grid: Grid, *, side: str, rng: np.random.Generator
-) -> None:
-    """Vessels and lobar bronchi of one lung, from its hilum outwards."""
+def paint_vessels_and_bronchi(hu: Image, open_lung: Mask, grid: Grid, side: str, rng: np.random.Generator) -> None:
+    """Vessels and lobar bronchi of one lung, from its hilum outwards; they are drawn within the lung only."""
     hilum = np.asarray(HILA_MM[side])
     sign = SIDE_SIGN[side]
     for toward in ((0.8, -0.3, 0.9), (1.0, 0.3, 0.3), (1.0, -0.4, -0.2), (0.7, 0.35, -0.8), (0.5, 0.6, 0.5)):
@@ -229,10 +224,8 @@ def paint_vessels_and_bronchi(
         # The bronchus runs beside its artery.
         start, end = hilum + np.array((0, 6.5, 3)), hilum + np.array((0, 8.0, 3)) + direction * 45
         lumen, wall = (Tube(tuple(start), tuple(end), radius_mm) for radius_mm in (2.2, 3.4))
+        paint(hu, open_lung, inside(lumen, grid), AIR_HU)
         paint(hu, open_lung, inside(wall, grid), MUSCLE_HU)
-        where = inside(lumen, grid)
-        hu[where] = AIR_HU
-        airways[where] = True
 
 
 def paint(hu: Image, open_lung: Mask, where: tuple[NDArray[np.intp], ...], value_hu: float) -> None:
@@ -243,15 +236,15 @@ def paint(hu: Image, open_lung: Mask, where: tuple[NDArray[np.intp], ...], value
     open_lung[chosen] = False
 
 
-def paint_airways(hu: Image, airways: Mask, grid: Grid, tubes: tuple[Tube, ...]) -> None:
+def paint_airways(hu: Image, grid: Grid, tubes: tuple[Tube, ...]) -> Mask:
     """Trachea and main bronchi: all walls first, then the air, so that the pipes open into each other."""
+    airways = np.zeros(grid.shape, np.bool_)
     for tube in tubes:
-        wall = Tube(tube.start_mm, tube.end_mm, tube.radius_mm + AIRWAY_WALL_MM)
-        where = inside(wall, grid)
-        hu[where] = np.where(airways[where], AIR_HU, MUSCLE_HU)
+        hu[inside(Tube(tube.start_mm, tube.end_mm, tube.radius_mm + AIRWAY_WALL_MM), grid)] = MUSCLE_HU
     for tube in tubes:
         airways[inside(tube, grid)] = True
-        hu[inside(tube, grid)] = AIR_HU
+    hu[airways] = AIR_HU
+    return airways
 
 
 def soften(hu: Image) -> None:
