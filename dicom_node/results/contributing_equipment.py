@@ -1,0 +1,30 @@
+"""Who made the object: the node as its equipment, and the model as equipment that contributed (IHE AI Results)."""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset
+
+from dicom_node.results import codes
+from dicom_node.results.report import Equipment, Report
+
+
+def add_equipment(dataset: Dataset, equipment: Equipment) -> None:
+    """General and Enhanced General Equipment (PS3.3 C.7.5.1 and C.7.5.2)."""
+    dataset.Manufacturer = equipment.manufacturer
+    dataset.ManufacturerModelName = equipment.model_name
+    dataset.DeviceSerialNumber = equipment.serial_number
+    dataset.SoftwareVersions = equipment.software_version
+    if equipment.station_name:
+        dataset.StationName = equipment.station_name
+
+
+def add_contributing_equipment(dataset: Dataset, report: Report) -> None:
+    """One item for the model (PS3.3 C.12.1.1.5). Device UID is another one as soon as the model's content is."""
+    model, item = report.model, Dataset()
+    item.PurposeOfReferenceCodeSequence = [codes.concept(codes.PROCESSING_EQUIPMENT)]
+    item.Manufacturer = model.manufacturer
+    item.ManufacturerModelName = model.title
+    item.SoftwareVersions = model.version
+    item.DeviceUID = model.device_uid
+    item.ContributionDescription = f"Findings by {model.name}@{model.version}"
+    dataset.ContributingEquipmentSequence = [item]

@@ -1,0 +1,76 @@
+"""How results are named: UIDs, series numbers and descriptions that depend on what is reported, never on when or where.
+
+A job that runs twice, or a result that is sent twice, therefore changes nothing at the receiver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from dicom_node.results.report import Kind, Report
+from inference.findings import Segment
+
+SERIES_OFFSETS: dict[Kind, int] = {"seg": 901, "sr": 902, "sc": 903}
+"""Series 2 of the scanner gives 2901 (SEG), 2902 (SR) and 2903 (SC): results sort beside their source."""
+
+LARGEST_SOURCE_SERIES_NUMBER = 999_999
+LO_LENGTH = 64
+
+
+def derived_uid(*parts: object) -> str:
+    """A UID under 2.25 (PS3.5 B.2) from a digest of the parts, in the form of a version 8 UUID (RFC 9562)."""
+    text = "\0".join(str(part) for part in parts)
+    digest = bytearray(hashlib.sha256(text.encode()).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return f"2.25.{int.from_bytes(digest, 'big')}"
+
+
+def series_instance_uid(report: Report, kind: Kind) -> str:
+    """A result has a series of its own: kinds differ in modality, revisions must not be mixed."""
+    return derived_uid("series", *_origin(report), kind)
+
+
+def sop_instance_uid(report: Report, kind: Kind) -> str:
+    """One instance a kind."""
+    return derived_uid("instance", *_origin(report), kind)
+
+
+def dimension_organization_uid(report: Report) -> str:
+    """Of the one SEG instance."""
+    return derived_uid("dimension organization", *_origin(report))
+
+
+def tracking_uid(report: Report, segment: Segment) -> str:
+    """Of a finding. It outlives revisions and versions, so that viewers follow one lung through both."""
+    source = report.first_source
+    parts = (source.StudyInstanceUID, source.SeriesInstanceUID, report.model.name, segment.key)
+    return derived_uid("tracking", *parts)
+
+
+def series_number(report: Report, kind: Kind) -> int:
+    """1000 x the source's series number + 901, 902 or 903; a source without a usable number counts as 0."""
+    try:
+        number = int(report.first_source.get("SeriesNumber") or 0)
+    except (TypeError, ValueError):
+        number = 0
+    if not 0 <= number <= LARGEST_SOURCE_SERIES_NUMBER:
+        number = 0
+    return 1000 * number + SERIES_OFFSETS[kind]
+
+
+def series_description(report: Report) -> str:
+    """ "AI: CT lung density 1.0.0", the same for every kind; the modality tells them apart."""
+    prefix, version = "AI: ", f" {report.model.version}"
+    room = LO_LENGTH - len(prefix) - len(version)
+    return f"{prefix}{report.model.title[:room].rstrip()}{version}"
+
+
+def _origin(report: Report) -> tuple[str, ...]:
+    source, model = report.first_source, report.model
+    return (
+        str(source.StudyInstanceUID),
+        str(source.SeriesInstanceUID),
+        str(report.revision),
+        f"{model.name}@{model.version}",
+    )

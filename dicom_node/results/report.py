@@ -1,0 +1,76 @@
+"""What is to be said about a series, and what comes of it: the input and the output of the encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, get_args
+
+from pydicom.dataset import Dataset
+
+from dicom_node import __version__
+from inference.findings import Findings, ModelIdentity
+from inference.volume import Volume
+
+Kind = Literal["seg", "sr", "sc"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """The node that writes the objects (General Equipment, PS3.3 C.7.5.1); the model is named beside it."""
+
+    manufacturer: str = "dicom-node"
+    model_name: str = "dicom-node"
+    serial_number: str = "1"
+    software_version: str = __version__
+    station_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """All that the encoders may know.
+
+    sources: the data sets of the analysed series; their pixel data are never read.
+    volume: what the model saw; None where no volume could be made, and then nothing was analysed.
+    revision: counts the states of the study, from 1; a later one has results with UIDs of their own.
+    created_at: when the findings were made, with its time zone. Two reports that are equal give equal bytes.
+    """
+
+    sources: Sequence[Dataset]
+    volume: Volume | None
+    findings: Findings
+    model: ModelIdentity
+    revision: int
+    created_at: datetime
+    kinds: frozenset[Kind] = frozenset(KINDS)
+    equipment: Equipment = field(default_factory=Equipment)
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("a report needs at least one source instance: it takes patient and study from it")
+        if self.created_at.tzinfo is None:
+            raise ValueError(f"created_at needs a time zone, but is {self.created_at.isoformat()}")
+        if self.volume is None and self.findings.not_analysed is None:
+            raise ValueError("findings without a volume must say 'not analysed'")
+        if unknown := set(self.kinds) - set(KINDS):
+            raise ValueError(f"kinds must be of {', '.join(KINDS)}, but hold {', '.join(sorted(unknown))}")
+
+    @property
+    def first_source(self) -> Dataset:
+        """The instance from which patient, study and character set are taken."""
+        return self.sources[0]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedResult:
+    """One result object, ready to be stored and sent. payload: a complete Part 10 file in Explicit VR Little Endian."""
+
+    kind: Kind
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    series_number: int
+    description: str
+    payload: bytes

@@ -1,0 +1,215 @@
+"""Findings to a Segmentation (PS3.3 A.51), BINARY, in the planes of the source.
+
+Written frame by frame, because it must point each frame to the source frame that it was made from, whatever the series
+is made of: single or multi-frame instances, tilted or not. Source pixels are never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from highdicom.color import CIELabColor
+from highdicom.content import AlgorithmIdentificationSequence
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+from pydicom.uid import SegmentationStorage
+from pydicom.valuerep import DSfloat
+
+from dicom_node.results import codes, context, identity
+from dicom_node.results.report import Report
+from dicom_node.results.segments import Numbered
+from dicom_node.results.sources import Plane, instances_used
+from inference.findings import ModelIdentity
+from inference.volume import Volume
+
+FRAMES_PACKED_TOGETHER = 8
+"""Frames follow each other without padding (PS3.5 8.1.1): eight of them end on a whole byte, whatever their size."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFrame:
+    """One frame of the object: the part of a segment (counted from 0 among those described) in a slice of the volume."""
+
+    segment: int
+    slice: int
+
+
+def encode_seg(report: Report, volume: Volume, planes: Sequence[Plane], segments: Sequence[Numbered]) -> Dataset:
+    """The Segmentation of all segments that hold a voxel; there must be one at least. planes: of each slice."""
+    described = [item for item in segments if item.number]
+    frames = [
+        MaskFrame(index, int(slice_index))
+        for index, item in enumerate(described)
+        for slice_index in np.flatnonzero(item.pixels)
+    ]
+    dataset = context.new_object(report, "seg", SegmentationStorage, "SEG")
+    dataset.FrameOfReferenceUID = volume.frame_of_reference_uid
+    dataset.PositionReferenceIndicator = ""
+    add_image(dataset, report, planes[0], described)
+    dataset.SegmentSequence = [describe(report, item) for item in described]
+    dataset.ReferencedSeriesSequence = [referenced_series(report, volume)]
+    add_dimensions(dataset, identity.dimension_organization_uid(report))
+    dataset.SharedFunctionalGroupsSequence = [shared_groups(volume, planes[0])]
+    ranks = {slice_index: rank for rank, slice_index in enumerate(sorted({f.slice for f in frames}), start=1)}
+    dataset.PerFrameFunctionalGroupsSequence = [frame_groups(f, ranks[f.slice], planes[f.slice]) for f in frames]
+    dataset.NumberOfFrames = len(frames)
+    dataset.PixelData = pack(described[f.segment].segment.mask[f.slice] for f in frames)
+    dataset["PixelData"].VR = "OB"
+    return dataset
+
+
+def add_image(dataset: Dataset, report: Report, plane: Plane, described: Sequence[Numbered]) -> None:
+    """Image Pixel, Segmentation Image and content identification (PS3.3 C.8.20.2, 10.9)."""
+    dataset.ImageType = ["DERIVED", "PRIMARY"]
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.PixelRepresentation = 0
+    dataset.BitsAllocated = dataset.BitsStored = 1
+    dataset.HighBit = 0
+    dataset.Rows, dataset.Columns = plane.rows, plane.columns
+    dataset.BurnedInAnnotation = "NO"
+    dataset.SegmentationType = "BINARY"
+    dataset.SegmentsOverlap = "YES" if overlap(described) else "NO"
+    dataset.ContentLabel = "AI_SEGMENTATION"
+    dataset.ContentDescription = identity.series_description(report)
+    dataset.ContentCreatorName = ""
+    source = report.first_source
+    dataset.LossyImageCompression = "01" if source.get("LossyImageCompression") == "01" else "00"
+    if dataset.LossyImageCompression == "01":
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if keyword in source:
+                setattr(dataset, keyword, source[keyword].value)
+
+
+def describe(report: Report, item: Numbered) -> Dataset:
+    """Segment Description (PS3.3 10.10 and C.8.20.2): what it is, where, who made it, in which colour to show it."""
+    segment = item.segment
+    description: Dataset = SegmentDescription(
+        segment_number=item.number,
+        segment_label=segment.label[: identity.LO_LENGTH],
+        segmented_property_category=codes.concept(segment.category),
+        segmented_property_type=codes.concept(segment.type),
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm(report.model, report.findings.parameters),
+        tracking_uid=identity.tracking_uid(report, segment),
+        tracking_id=segment.label[: identity.LO_LENGTH],
+        anatomic_regions=[codes.concept(segment.finding_site)] if segment.finding_site else None,
+        display_color=CIELabColor.from_rgb(*segment.color_rgb),
+    )
+    if segment.laterality:
+        laterality = [codes.concept(segment.laterality)]
+        if segment.finding_site:
+            description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = laterality
+        else:
+            kind = description.SegmentedPropertyTypeCodeSequence[0]
+            kind.SegmentedPropertyTypeModifierCodeSequence = laterality
+    return description
+
+
+def algorithm(model: ModelIdentity, parameters: dict[str, str]) -> AlgorithmIdentificationSequence:
+    """Algorithm Identification (PS3.3 10.16), with the values that stand in Contributing Equipment too."""
+    return AlgorithmIdentificationSequence(
+        name=model.title,
+        version=model.version,
+        source=model.manufacturer,
+        family=codes.concept(codes.ARTIFICIAL_INTELLIGENCE),
+        parameters=parameters or None,
+    )
+
+
+def referenced_series(report: Report, volume: Volume) -> Dataset:
+    """Common Instance Reference (PS3.3 C.12.2): viewers find the images to draw on by it."""
+    series = Dataset()
+    series.SeriesInstanceUID = volume.series_instance_uid
+    series.ReferencedInstanceSequence = [source.item() for source in instances_used(report)]
+    return series
+
+
+def add_dimensions(dataset: Dataset, organization_uid: str) -> None:
+    """Frames are indexed by segment, then by position (PS3.3 C.7.6.17)."""
+    organization = Dataset()
+    organization.DimensionOrganizationUID = organization_uid
+    dataset.DimensionOrganizationSequence = [organization]
+    pointers = (
+        ("ReferencedSegmentNumber", "SegmentIdentificationSequence"),
+        ("ImagePositionPatient", "PlanePositionSequence"),
+    )
+    items = []
+    for attribute, group in pointers:
+        item = Dataset()
+        item.DimensionOrganizationUID = organization_uid
+        item.DimensionIndexPointer = Tag(attribute)
+        item.FunctionalGroupPointer = Tag(group)
+        item.DimensionDescriptionLabel = attribute
+        items.append(item)
+    dataset.DimensionIndexSequence = items
+
+
+def shared_groups(volume: Volume, plane: Plane) -> Dataset:
+    """What holds for every frame: pixel measures and orientation (PS3.3 C.7.6.16.2.1 and .2.4)."""
+    row_direction, column_direction = np.asarray(plane.orientation[:3]), np.asarray(plane.orientation[3:])
+    normal = np.cross(row_direction, column_direction)
+    measures, orientation, groups = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = decimals(plane.pixel_spacing_mm)
+    between_mm = abs(float(volume.affine_lps[:3, 0] @ normal))
+    measures.SliceThickness = measures.SpacingBetweenSlices = decimals([between_mm])[0]
+    orientation.ImageOrientationPatient = decimals(plane.orientation)
+    groups.PixelMeasuresSequence = [measures]
+    groups.PlaneOrientationSequence = [orientation]
+    return groups
+
+
+def frame_groups(frame: MaskFrame, rank: int, plane: Plane) -> Dataset:
+    """What holds for one frame: its segment, its place, and the source frame that it was made from."""
+    content, position, segment = Dataset(), Dataset(), Dataset()
+    content.DimensionIndexValues = [frame.segment + 1, rank]
+    position.ImagePositionPatient = decimals(plane.position)
+    segment.ReferencedSegmentNumber = frame.segment + 1
+    source = plane.reference.item()
+    source.PurposeOfReferenceCodeSequence = [codes.concept(codes.SOURCE_OF_PROCESSING)]
+    source.SpatialLocationsPreserved = "YES"
+    derivation = Dataset()
+    derivation.SourceImageSequence = [source]
+    derivation.DerivationCodeSequence = [codes.concept(codes.SEGMENTATION)]
+    groups = Dataset()
+    groups.DerivationImageSequence = [derivation]
+    groups.FrameContentSequence = [content]
+    groups.PlanePositionSequence = [position]
+    groups.SegmentIdentificationSequence = [segment]
+    return groups
+
+
+def overlap(described: Sequence[Numbered]) -> bool:
+    """True where two segments share a voxel."""
+    seen = np.zeros_like(described[0].segment.mask)
+    for item in described:
+        if bool((seen & item.segment.mask).any()):
+            return True
+        seen |= item.segment.mask
+    return False
+
+
+def pack(frames: Iterable[NDArray[np.bool_]]) -> bytes:
+    """Frames to bits, the first pixel in the lowest bit (PS3.5 annex D), padded to an even length."""
+    packed = b"".join(_packed_groups(frames))
+    return packed + b"\0" * (len(packed) % 2)
+
+
+def _packed_groups(frames: Iterable[NDArray[np.bool_]]) -> Iterator[bytes]:
+    waiting: list[NDArray[np.bool_]] = []
+    for frame in frames:
+        waiting.append(frame.ravel())
+        if len(waiting) == FRAMES_PACKED_TOGETHER:
+            yield np.packbits(np.concatenate(waiting), bitorder="little").tobytes()
+            waiting.clear()
+    if waiting:
+        yield np.packbits(np.concatenate(waiting), bitorder="little").tobytes()
+
+
+def decimals(values: Iterable[float]) -> list[DSfloat]:
+    """Decimal strings of at most 16 characters."""
+    return [DSfloat(value, auto_format=True) for value in values]

@@ -1,0 +1,103 @@
+"""The images behind the volume: which slice is which frame, and where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from dicom_node.errors import NodeError
+from dicom_node.results.report import Report
+from inference.frames import Frame, frames_of
+from inference.volume import Volume
+
+
+class ResultRefused(NodeError):
+    """The result contradicts the images that it was made from; it is not sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A source instance, and one of its frames where it has several."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_number: int | None = None
+
+    def item(self) -> Dataset:
+        """As an item of a sequence that references images (PS3.3 table 10-3)."""
+        dataset = Dataset()
+        dataset.ReferencedSOPClassUID = self.sop_class_uid
+        dataset.ReferencedSOPInstanceUID = self.sop_instance_uid
+        if self.frame_number is not None:
+            dataset.ReferencedFrameNumber = self.frame_number
+        return dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Where one source frame lies: its attributes as the instance states them, in mm."""
+
+    reference: Reference
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    pixel_spacing_mm: tuple[float, float]
+    rows: int
+    columns: int
+
+    def affine_lps(self) -> NDArray[np.float64]:
+        """float64 (3, 3): (row, column, 1) -> centre of that pixel in mm (PS3.3 C.7.6.2.1.1)."""
+        row_direction, column_direction = np.asarray(self.orientation[:3]), np.asarray(self.orientation[3:])
+        between_rows_mm, between_columns_mm = self.pixel_spacing_mm
+        steps = [column_direction * between_rows_mm, row_direction * between_columns_mm, np.asarray(self.position)]
+        return np.stack(steps, axis=1)
+
+
+def instances_used(report: Report) -> list[Reference]:
+    """The source instances that the volume was made of, each once, in the order given; all, where there is no volume."""
+    used = None if report.volume is None else {frame.sop_instance_uid for frame in report.volume.sources}
+    found = {
+        str(source.SOPInstanceUID): Reference(str(source.SOPClassUID), str(source.SOPInstanceUID))
+        for source in report.sources
+        if used is None or source.SOPInstanceUID in used
+    }
+    return list(found.values())
+
+
+def planes(report: Report, volume: Volume) -> tuple[Plane, ...]:
+    """The plane behind each slice of the volume.
+
+    Raises ResultRefused where a slice names a frame that is not among the sources, or that has no plane.
+    """
+    wanted = {frame.sop_instance_uid for frame in volume.sources}
+    known: dict[tuple[str, int], Frame] = {}
+    for index, dataset in enumerate(report.sources):
+        if dataset.get("SOPInstanceUID") in wanted:
+            for frame in frames_of(index, dataset):
+                known[frame.source.sop_instance_uid, frame.source.frame_number or 1] = frame
+    found = []
+    for number, source in enumerate(volume.sources):
+        match = known.get((source.sop_instance_uid, source.frame_number or 1))
+        if match is None:
+            raise ResultRefused(
+                f"slice {number} of the volume comes from {source.sop_instance_uid}, frame {source.frame_number or 1},"
+                " which is not among the source instances: encode with the series that was analysed"
+            )
+        found.append(_plane(match))
+    return tuple(found)
+
+
+def _plane(frame: Frame) -> Plane:
+    if frame.position is None or frame.orientation is None or frame.pixel_spacing_mm is None:
+        raise ResultRefused(f"{frame.name} has no position, orientation or pixel spacing: it cannot carry a mask")
+    source = frame.source
+    return Plane(
+        reference=Reference(source.sop_class_uid, source.sop_instance_uid, source.frame_number),
+        position=frame.position,
+        orientation=frame.orientation,
+        pixel_spacing_mm=frame.pixel_spacing_mm,
+        rows=frame.rows,
+        columns=frame.columns,
+    )

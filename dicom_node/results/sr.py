@@ -1,0 +1,204 @@
+"""Findings to a Comprehensive 3D SR (PS3.3 A.35.13), root template TID 1500, Measurement Report (PS3.16).
+
+What the model measured stands in measurement groups; who and what the model is, and what a reader must know before he
+trusts a number, in Qualitative Evaluations. A report that nothing was analysed has no measurements, so it is not titled
+as a measurement report; viewers then show its text.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from highdicom import sr as hd
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+
+from dicom_node.results import codes, context, identity
+from dicom_node.results.report import Report
+from dicom_node.results.segments import Numbered
+from dicom_node.results.sources import Plane, Reference, instances_used
+from dicom_node.results.sr_groups import Images, measurement_groups
+from inference.findings import Code
+
+CONTAINS = hd.RelationshipTypeValues.CONTAINS
+HAS_CONCEPT_MOD = hd.RelationshipTypeValues.HAS_CONCEPT_MOD
+HAS_ACQ_CONTEXT = hd.RelationshipTypeValues.HAS_ACQ_CONTEXT
+
+MADE_BY_AI = "Result of an algorithm (AI), not verified by a physician."
+
+
+def encode_sr(
+    report: Report, planes: Sequence[Plane], segments: Sequence[Numbered], segmentation_uid: str | None
+) -> Dataset:
+    """The report document. planes and segments are empty where nothing was analysed.
+
+    segmentation_uid: the Segmentation that the groups refer to; None where none is made.
+    """
+    dataset = context.new_object(report, "sr", Comprehensive3DSRStorage, "SR")
+    add_document(dataset, report, segmentation_uid)
+    root = document_root(report, title(report))
+    if segments:
+        root.ContentSequence.append(imaging_measurements(report, planes, segments, segmentation_uid))
+    root.ContentSequence.append(evaluations(report))
+    for element in root:
+        dataset.add(element)
+    return dataset
+
+
+def title(report: Report) -> Code:
+    """CID 7021, extended where there is nothing measured to report."""
+    return codes.FAILED_ANALYSES if report.findings.not_analysed else codes.IMAGING_MEASUREMENT_REPORT
+
+
+def add_document(dataset: Dataset, report: Report, segmentation_uid: str | None) -> None:
+    """SR Document General and SR Document Series (PS3.3 C.17.1 and C.17.2)."""
+    dataset.CompletionFlag = "COMPLETE"
+    dataset.VerificationFlag = "UNVERIFIED"
+    dataset.PreliminaryFlag = "PRELIMINARY"
+    dataset.PerformedProcedureCodeSequence = []
+    dataset.ReferencedPerformedProcedureStepSequence = []
+    source = report.first_source
+    evidence = [(str(source.SeriesInstanceUID), instance) for instance in instances_used(report)]
+    if segmentation_uid:
+        series = identity.series_instance_uid(report, "seg")
+        evidence.append((series, Reference(SegmentationStorage, segmentation_uid)))
+    study = Dataset()
+    study.StudyInstanceUID = source.StudyInstanceUID
+    study.ReferencedSeriesSequence = referenced_series(evidence)
+    dataset.CurrentRequestedProcedureEvidenceSequence = [study]
+
+
+def referenced_series(evidence: Iterable[tuple[str, Reference]]) -> list[Dataset]:
+    """Hierarchical SOP Instance Reference (PS3.3 C.17.2.1), below the study."""
+    by_series: dict[str, list[Dataset]] = defaultdict(list)
+    for series_instance_uid, instance in evidence:
+        by_series[series_instance_uid].append(instance.item())
+    found = []
+    for series_instance_uid, items in by_series.items():
+        series = Dataset()
+        series.SeriesInstanceUID = series_instance_uid
+        series.ReferencedSOPSequence = items
+        found.append(series)
+    return found
+
+
+def document_root(report: Report, name: Code) -> hd.ContainerContentItem:
+    """TID 1500 rows 1 to 5: language, observer, procedure, image library."""
+    root = hd.ContainerContentItem(name=codes.concept(name), template_id="1500")
+    root.ContentSequence = hd.ContentSequence([], is_root=True)
+    root.ContentSequence.extend(hd.LanguageOfContentItemAndDescendants(hd.CodedConcept("en", "RFC5646", "English")))
+    root.ContentSequence.extend(hd.ObservationContext(observer_device_context=observer(report)))
+    for procedure in procedures(report.first_source):
+        root.ContentSequence.append(
+            hd.CodeContentItem(codes.concept(codes.PROCEDURE_REPORTED), procedure, relationship_type=HAS_CONCEPT_MOD)
+        )
+    root.ContentSequence.append(image_library(report))
+    return root
+
+
+def observer(report: Report) -> hd.ObserverContext:
+    """TID 1002 and 1004: the model observes, as a device."""
+    model = report.model
+    return hd.ObserverContext(
+        observer_type=codes.concept(codes.DEVICE),
+        observer_identifying_attributes=hd.DeviceObserverIdentifyingAttributes(
+            uid=model.device_uid,
+            name=f"{model.name}@{model.version}",
+            manufacturer_name=model.manufacturer,
+            model_name=model.title,
+        ),
+    )
+
+
+def procedures(source: Dataset) -> list[hd.CodedConcept]:
+    """The source's procedure codes, else that of the modality (CID 100)."""
+    stated = [
+        hd.CodedConcept(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
+        for item in source.get("ProcedureCodeSequence") or ()
+        if item.get("CodeValue") and item.get("CodingSchemeDesignator") and item.get("CodeMeaning")
+    ]
+    return stated or [codes.concept(codes.PROCEDURES.get(source.get("Modality", ""), codes.XR_PROCEDURE))]
+
+
+def image_library(report: Report) -> hd.ContainerContentItem:
+    """TID 1600: the images analysed, in one group with what they have in common (TID 1602)."""
+    group = container(codes.IMAGE_LIBRARY_GROUP)
+    source = report.first_source
+    modality = codes.MODALITIES.get(source.get("Modality", ""))
+    if modality:
+        group.ContentSequence.append(
+            hd.CodeContentItem(
+                codes.concept(codes.MODALITY), codes.concept(modality), relationship_type=HAS_ACQ_CONTEXT
+            )
+        )
+    if source.get("FrameOfReferenceUID"):
+        group.ContentSequence.append(
+            hd.UIDRefContentItem(
+                codes.concept(codes.FRAME_OF_REFERENCE_UID),
+                source.FrameOfReferenceUID,
+                relationship_type=HAS_ACQ_CONTEXT,
+            )
+        )
+    for instance in instances_used(report):
+        group.ContentSequence.append(
+            hd.ImageContentItem(
+                codes.concept(codes.SOURCE),
+                instance.sop_class_uid,
+                instance.sop_instance_uid,
+                relationship_type=CONTAINS,
+            )
+        )
+    library = container(codes.IMAGE_LIBRARY)
+    library.ContentSequence.append(group)
+    return library
+
+
+def imaging_measurements(
+    report: Report, planes: Sequence[Plane], segments: Sequence[Numbered], segmentation_uid: str | None
+) -> hd.ContainerContentItem:
+    """TID 1500 row 6: the algorithm (TID 4019) and a group for each segment."""
+    images = Images(planes, str(report.first_source.SeriesInstanceUID), segmentation_uid)
+    measured = container(codes.IMAGING_MEASUREMENTS)
+    measured.ContentSequence.extend(algorithm(report))
+    measured.ContentSequence.extend(measurement_groups(report, images, segments))
+    return measured
+
+
+def algorithm(report: Report) -> hd.AlgorithmIdentification:
+    """TID 4019, with the values that stand in Contributing Equipment too."""
+    model, parameters = report.model, report.findings.parameters
+    return hd.AlgorithmIdentification(
+        name=model.title,
+        version=model.version,
+        parameters=[f"{key}={value}" for key, value in parameters.items()] or None,
+    )
+
+
+def evaluations(report: Report) -> hd.ContainerContentItem:
+    """TID 1500 rows 12 to 14: why nothing was analysed, or what limits the numbers; then what the model is for."""
+    findings, model = report.findings, report.model
+    found = container(codes.QUALITATIVE_EVALUATIONS)
+    if findings.not_analysed:
+        found.ContentSequence.append(statement(codes.SUMMARY_OF_ANALYSES, codes.NOT_ATTEMPTED))
+        found.ContentSequence.append(statement(codes.REASON, findings.not_analysed.code))
+        found.ContentSequence.append(text(codes.COMMENT, f"Not analysed, because {findings.not_analysed.text}"))
+    for remark in findings.remarks:
+        found.ContentSequence.append(text(remark.code, remark.text))
+    for comment in (MADE_BY_AI, f"Intended use: {model.intended_use}", *(f"Limit: {limit}" for limit in model.limits)):
+        found.ContentSequence.append(text(codes.COMMENT, comment))
+    return found
+
+
+def statement(name: Code, value: Code) -> hd.CodeContentItem:
+    return hd.CodeContentItem(codes.concept(name), codes.concept(value), relationship_type=CONTAINS)
+
+
+def text(name: Code, value: str) -> hd.TextContentItem:
+    return hd.TextContentItem(codes.concept(name), value, relationship_type=CONTAINS)
+
+
+def container(name: Code) -> hd.ContainerContentItem:
+    item = hd.ContainerContentItem(codes.concept(name), relationship_type=CONTAINS)
+    item.ContentSequence = hd.ContentSequence()
+    return item
