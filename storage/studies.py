@@ -70,8 +70,12 @@ class Studies:
             return tuple(_series(row) for row in connection.execute(query))
 
     def arriving(self) -> tuple[Series, ...]:
-        """Series that were not judged whole yet, oldest first."""
-        query = select(series).where(series.c.state == "arriving").order_by(series.c.first_received_at)
+        """Series that were not judged whole yet, oldest first; not those that hold nothing but conflicting contents."""
+        query = (
+            select(series)
+            .where(series.c.state == "arriving", series.c.instance_count > 0)
+            .order_by(series.c.first_received_at)
+        )
         with self._database.read() as connection:
             return tuple(_series(row) for row in connection.execute(query))
 

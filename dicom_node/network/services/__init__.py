@@ -1,1 +1,7 @@
-"""One module for each DIMSE service; each exports SERVICE."""
+"""The DIMSE services of the acceptor, a file each; a new one is added to SERVICES."""
+
+from __future__ import annotations
+
+from dicom_node.network.services import echo, store
+
+SERVICES = (echo.SERVICE, store.SERVICE)

@@ -1,0 +1,260 @@
+"""What the header of an instance says, read once when it comes in: identity for the index, facts for later decisions.
+
+Facts are JSON-safe: keyword of PS3.6 -> text, number, or a list of these; besides them
+    has_pixel_data   whether there is any
+    frames           of an enhanced multi-frame object: {"orientations": [..6 numbers..] of the frames that differ,
+                     "positions": [[x, y, z], ..] by frame}
+    notes            attributes that were left out, and why
+A value that breaks its VR is left out with a note; it never stops an instance.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
+
+from dicom_node.character_sets import Decoder
+from dicom_node.conditions import FACT_KEYWORDS, ROUTING_KEYWORDS
+from dicom_node.structure import PIXEL_DATA, Element, Structure, scan
+
+_GEOMETRY = (
+    "AcquisitionNumber",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "BitsAllocated",
+    "BitsStored",
+    "Columns",
+    "ContentTime",
+    "DiffusionBValue",
+    "EchoNumbers",
+    "EchoTime",
+    "FrameOfReferenceUID",
+    "GantryDetectorTilt",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "ImagesInAcquisition",
+    "InstanceNumber",
+    "KVP",
+    "Laterality",
+    "NumberOfFrames",
+    "NumberOfTemporalPositions",
+    "PatientPosition",
+    "PhotometricInterpretation",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "RequestedProcedurePriority",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "Rows",
+    "SamplesPerPixel",
+    "SeriesDate",
+    "SeriesNumber",
+    "SeriesTime",
+    "SliceLocation",
+    "SpacingBetweenSlices",
+    "StudyDate",
+    "StudyTime",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
+)
+_PATIENT = ("PatientAge", "PatientSex")
+FACTS = tuple(sorted({*_GEOMETRY, *_PATIENT, *ROUTING_KEYWORDS} - set(FACT_KEYWORDS)))
+
+_IDENTITY = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "PatientName",
+    "AccessionNumber",
+    "StudyDate",
+    "StudyDescription",
+)
+# Where an enhanced multi-frame object keeps geometry (PS3.3 C.7.6.16).
+_SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+_GROUPS = (_SHARED, _PER_FRAME, "PlaneOrientationSequence", "PlanePositionSequence", "PixelMeasuresSequence")
+_MEASURES = ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
+
+MAX_TEXT_CHARACTERS = 1024
+MAX_VALUES = 64
+MAX_FRAMES = 100_000
+_NUMBERS: Mapping[str, str] = MappingProxyType({"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"})
+
+
+def _tag(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(f"{keyword} is no keyword of the data dictionary")
+    return tag
+
+
+_TAGS: Mapping[str, int] = MappingProxyType(
+    {keyword: _tag(keyword) for keyword in (*FACTS, *_IDENTITY, *_GROUPS, "SpecificCharacterSet")}
+)
+_VRS: Mapping[str, str] = MappingProxyType({keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()})
+_SINGLE = frozenset(keyword for keyword, tag in _TAGS.items() if dictionary_VM(tag) == "1")
+WANTED = frozenset((*_TAGS.values(), PIXEL_DATA))
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of one instance. Identifiers are as written, and empty where absent: whoever uses them checks them."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id: str
+    patient_name: str
+    accession_number: str
+    study_date: str
+    study_description: str
+    facts: Mapping[str, Any]
+    pixel_data: Element | None
+
+
+def read_header(payload: bytes | memoryview, transfer_syntax_uid: str) -> Header:
+    """Read the header of an encoded data set; raises Unparsable where the data set does not hold together."""
+    found = scan(payload, transfer_syntax_uid, WANTED)
+    reader = _Reader(payload, found)
+    texts = {keyword: reader.text(found.elements, keyword) for keyword in _IDENTITY}
+    facts = {keyword: value for keyword in FACTS if (value := reader.value(found.elements, keyword)) is not None}
+    pixel_data = found.elements.get(PIXEL_DATA)
+    facts["has_pixel_data"] = pixel_data is not None
+    facts |= _functional_groups(reader, found.elements, facts)
+    if reader.notes:
+        facts["notes"] = reader.notes
+    return Header(
+        sop_class_uid=texts["SOPClassUID"],
+        sop_instance_uid=texts["SOPInstanceUID"],
+        study_instance_uid=texts["StudyInstanceUID"],
+        series_instance_uid=texts["SeriesInstanceUID"],
+        patient_id=texts["PatientID"],
+        patient_name=texts["PatientName"],
+        accession_number=texts["AccessionNumber"],
+        study_date=texts["StudyDate"][:16],
+        study_description=texts["StudyDescription"],
+        facts=facts,
+        pixel_data=pixel_data,
+    )
+
+
+class _Reader:
+    """Decodes values where the scan found them; what breaks its VR becomes a note."""
+
+    def __init__(self, payload: bytes | memoryview, found: Structure) -> None:
+        self._payload = payload
+        self._order = found.order
+        self.notes: list[str] = []
+        self._decode = Decoder(self._terms(found.elements), self.notes.append)
+
+    def text(self, elements: Mapping[int, Element], keyword: str) -> str:
+        """The value as one text; empty where absent."""
+        element = elements.get(_TAGS[keyword])
+        return "" if element is None else self._text(element, _VRS[keyword]).strip()
+
+    def value(self, elements: Mapping[int, Element], keyword: str) -> Any:
+        """Number, text, or a list of these; None where absent, empty or not of its VR."""
+        element = elements.get(_TAGS[keyword])
+        if element is None or element.start == element.end:
+            return None
+        try:
+            values = [value for value in self._values(element, keyword) if value != ""]
+        except (ValueError, struct.error):
+            self.notes.append(f"{keyword} is not a {_VRS[keyword]} and was left out")
+            return None
+        if len(values) > MAX_VALUES:
+            self.notes.append(f"{keyword} has {len(values)} values and was left out")
+            return None
+        if not values:
+            return None
+        return values[0] if keyword in _SINGLE else values
+
+    def _values(self, element: Element, keyword: str) -> Sequence[Any]:
+        vr = _VRS[keyword]
+        if vr == "DS":
+            return [_finite(part) for part in self._parts(element)]
+        if vr == "IS":
+            return [_integer(part) for part in self._parts(element)]
+        if code := _NUMBERS.get(vr.partition(" ")[0]):
+            raw = self._raw(element)
+            numbers = struct.unpack(f"{self._order}{len(raw) // struct.calcsize('=' + code)}{code}", raw)
+            return [_finite(number) if isinstance(number, float) else number for number in numbers]
+        text = self._text(element, vr)
+        return [part.strip() for part in text.split("\\")] if keyword not in _SINGLE else [text.strip()]
+
+    def _parts(self, element: Element) -> Iterator[str]:
+        for part in self._raw(element).decode("ascii").split("\\"):
+            if stripped := part.strip(" \x00"):
+                yield stripped
+
+    def _text(self, element: Element, vr: str) -> str:
+        raw = self._raw(element)[: 4 * MAX_TEXT_CHARACTERS]
+        text = self._decode.text(raw, vr)
+        return "".join(c for c in text if c.isprintable())[:MAX_TEXT_CHARACTERS]
+
+    def _terms(self, elements: Mapping[int, Element]) -> tuple[str, ...]:
+        element = elements.get(_TAGS["SpecificCharacterSet"])
+        if element is None:
+            return ()
+        return tuple(part.strip(" \x00") for part in self._raw(element).decode("ascii", "replace").split("\\"))
+
+    def _raw(self, element: Element) -> bytes:
+        return bytes(self._payload[element.start : element.end])
+
+
+def _finite(value: str | float) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("not a finite number")
+    return number
+
+
+def _integer(value: str) -> int:
+    number = float(value)  # "5.0" is common, and means 5
+    if not number.is_integer() or abs(number) >= 2**31:
+        raise ValueError("not an integer string")
+    return int(number)
+
+
+def _functional_groups(reader: _Reader, elements: Mapping[int, Element], facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Geometry of an enhanced multi-frame object; the first frame's also under the keywords of a single-frame one."""
+    shared, per_frame = (elements.get(_TAGS[keyword]) for keyword in (_SHARED, _PER_FRAME))
+    if per_frame is None or not 0 < len(per_frame.items) <= MAX_FRAMES:
+        return {}
+    common: Mapping[int, Element] = shared.items[0] if shared and shared.items else {}
+    read = _FrameReader(reader, common)
+    orientations = read.all(per_frame.items, "PlaneOrientationSequence", "ImageOrientationPatient")
+    positions = read.all(per_frame.items, "PlanePositionSequence", "ImagePositionPatient")
+    distinct = list(dict.fromkeys(tuple(value) for value in orientations if value is not None))
+    added: dict[str, Any] = {"frames": {"orientations": [list(value) for value in distinct], "positions": positions}}
+    first = {
+        "ImageOrientationPatient": orientations[0],
+        "ImagePositionPatient": positions[0],
+        **{keyword: read.one(per_frame.items[0], "PixelMeasuresSequence", keyword) for keyword in _MEASURES},
+    }
+    return added | {keyword: value for keyword, value in first.items() if value is not None and keyword not in facts}
+
+
+class _FrameReader:
+    def __init__(self, reader: _Reader, common: Mapping[int, Element]) -> None:
+        self._value: Callable[[Mapping[int, Element], str], Any] = reader.value
+        self._common = common
+
+    def one(self, frame: Mapping[int, Element], group: str, keyword: str) -> Any:
+        """A value of one frame, from its own functional groups or else from the shared ones."""
+        for groups in (frame, self._common):
+            macro = groups.get(_TAGS[group])
+            if macro is not None and macro.items:
+                return self._value(macro.items[0], keyword)
+        return None
+
+    def all(self, frames: Sequence[Mapping[int, Element]], group: str, keyword: str) -> list[Any]:
+        return [self.one(frame, group, keyword) for frame in frames]

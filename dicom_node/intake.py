@@ -1,0 +1,170 @@
+"""The only door in: a data set as received becomes a durable instance, or is refused for a reason.
+
+The order is the promise: object on the disk, then the row, then the answer. A crash between the first two leaves an
+object that no row names, never a row without its object. The key of an object follows from its content, so the same
+content sent again, or twice at once, is one file with the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from dicom_node import logs
+from dicom_node.content import Received, is_uid, judge
+from dicom_node.facts import Header
+from dicom_node.part10 import file_meta
+from dicom_node.refusals import OutOfResources, Refused, Unparsable
+from dicom_node.throttle import Throttle
+from storage.errors import StorageUnavailable
+from storage.events import Events
+from storage.instances import Instances
+from storage.objects.protocol import ObjectStore
+from storage.records import Added, Event, NewInstance
+
+KEY_PREFIX = "instances/"
+_SWEPT_AT_ONCE = 500
+_NO_ROOM_EVENT_S = 60.0
+
+log = logs.get("intake")
+
+
+class Intake:
+    """min_free_bytes: room in the object store that no instance may take; results and the database need it."""
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        instances: Instances,
+        events: Events,
+        *,
+        min_free_bytes: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._objects = objects
+        self._instances = instances
+        self._events = events
+        self._min_free_bytes = min_free_bytes
+        self._clock = clock
+        self._no_room = Throttle(_NO_ROOM_EVENT_S, clock)
+
+    def receive(self, received: Received) -> Added:
+        """Take an instance in: durable, object and row, when this returns.
+
+        Its association must be open in the database. Raises a subclass of Refused, which is also recorded.
+        """
+        try:
+            return self._take(received, _judged(received))
+        except Refused as refusal:
+            self._record(received, refusal)
+            raise
+
+    def sweep(self) -> int:
+        """Remove objects that a crash left without a row; returns how many.
+
+        Only before the first acceptor of a node starts. Beside a running one it could find an old orphan whose content
+        is just sent again, and remove it between its row's commit and its acknowledgement's way to the peer.
+        """
+        swept = 0
+        for keys in _batches(self._objects.keys(KEY_PREFIX)):
+            for key in set(keys) - self._instances.known_objects(keys):
+                self._objects.delete(key)
+                swept += 1
+        if swept:
+            log.info("objects without an instance removed", count=swept)
+        return swept
+
+    def _take(self, received: Received, header: Header) -> Added:
+        content_sha256 = hashlib.sha256(received.payload).hexdigest()
+        new = NewInstance(
+            sop_class_uid=header.sop_class_uid,
+            sop_instance_uid=header.sop_instance_uid,
+            series_instance_uid=header.series_instance_uid,
+            study_instance_uid=header.study_instance_uid,
+            transfer_syntax_uid=received.transfer_syntax_uid,
+            content_sha256=content_sha256,
+            object_key=_object_key(header, received.transfer_syntax_uid, content_sha256),
+            size_bytes=len(received.payload),
+            association_id=received.association_id,
+            received_at=self._clock(),
+            patient_id=header.patient_id,
+            patient_name=header.patient_name,
+            accession_number=header.accession_number,
+            study_date=header.study_date,
+            study_description=header.study_description,
+            facts=header.facts,
+        )
+        try:
+            known = self._instances.knows_content(new.sop_instance_uid, content_sha256, new.transfer_syntax_uid)
+            if not known:
+                self._keep_object(new, received.payload)
+            return self._instances.add(new)
+        except StorageUnavailable as error:
+            # The object may be there by now. It stays: another association may be storing the same content, under the
+            # same key, and have its row committed already.
+            log.error("instance could not be stored", error=error, association=received.association_id)
+            raise OutOfResources("storage is not available, send the instance again later") from error
+
+    def _keep_object(self, new: NewInstance, payload: bytes | memoryview) -> None:
+        free = self._objects.free_bytes()
+        if free is not None and free - new.size_bytes < self._min_free_bytes:
+            raise OutOfResources(f"{free} bytes are free, of which storage.min_free_bytes keeps {self._min_free_bytes}")
+        meta = file_meta(
+            sop_class_uid=new.sop_class_uid,
+            sop_instance_uid=new.sop_instance_uid,
+            transfer_syntax_uid=new.transfer_syntax_uid,
+        )
+        self._objects.put(new.object_key, (meta, payload))
+
+    def _record(self, received: Received, refusal: Refused) -> None:
+        kind = type(refusal).__name__
+        sop_instance_uid = received.sop_instance_uid if is_uid(received.sop_instance_uid) else None
+        log.warning(
+            "instance refused",
+            kind=kind,
+            reason=str(refusal).lower(),
+            association=received.association_id,
+            sop_instance_uid=sop_instance_uid,
+        )
+        if isinstance(refusal, OutOfResources) and not self._no_room.lets(kind):
+            return  # a row for each instance would fill what room there is
+        event = Event(
+            "instance_refused",
+            f"an instance was refused: {refusal}",
+            severity="warning",
+            at=self._clock(),
+            association_id=received.association_id,
+            data={"refusal": kind, "sop_instance_uid": sop_instance_uid},
+        )
+        try:
+            self._events.record(event)
+        except StorageUnavailable as error:
+            log.error("event could not be recorded", error=error)
+
+
+def _judged(received: Received) -> Header:
+    try:
+        return judge(received)
+    except RecursionError as error:
+        raise Unparsable("the data set is nested too deep") from error
+    except MemoryError as error:
+        raise OutOfResources("there is not enough memory to read the data set") from error
+
+
+def _object_key(header: Header, transfer_syntax_uid: str, content_sha256: str) -> str:
+    """Same content, same key; the instances of a series lie in one folder. No part of it is a peer's text."""
+    study, series = _digest(header.study_instance_uid), _digest(header.series_instance_uid)
+    instance = _digest(f"{header.sop_instance_uid} {transfer_syntax_uid} {content_sha256}")
+    return f"{KEY_PREFIX}{study[:2]}/{study[:16]}/{series[:16]}/{instance[:32]}.dcm"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(keys)
+    while batch := list(islice(rest, _SWEPT_AT_ONCE)):
+        yield batch

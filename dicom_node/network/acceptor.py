@@ -1,0 +1,232 @@
+"""The acceptor: listens, judges who may associate, and hands each request to its service."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pynetdicom import AE, _config, evt
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.events import EventHandlerType
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
+
+from dicom_node import logs
+from dicom_node.config import Access, Node
+from dicom_node.intake import Intake
+from dicom_node.network import access as access_rules
+from dicom_node.network import status
+from dicom_node.network.access import Rejection
+from dicom_node.network.associations import Associations
+from dicom_node.network.negotiation import contexts_for, service_of, services_beyond_the_lists
+from dicom_node.network.service import Answer, Call
+from dicom_node.network.services import SERVICES
+from dicom_node.network.sockets import Listener, acknowledge_now
+from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.throttle import Throttle
+from storage.errors import StorageError
+from storage.events import Events
+from storage.records import Event
+from storage.studies import Studies
+
+_REJECTION_EVENT_S = 60.0
+_STOP_POLL_S = 0.05
+_NO_DATA_SET = 0x0101  # Command Data Set Type (PS3.7 E.1)
+
+log = logs.get("acceptor")
+
+
+class Acceptor:
+    """Serves associations in threads from `start` to `stop`.
+
+    node, access: those sections of the configuration; port 0 listens on any free one. name: of this acceptor process;
+    what an earlier process of the same name left open is closed as lost when this one starts.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        access: Access,
+        *,
+        intake: Intake,
+        studies: Studies,
+        events: Events,
+        name: str = "acceptor",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._node = node
+        self._access = access
+        self._intake = intake
+        self._studies = studies
+        self._events = events
+        self._name = name
+        self._clock = clock
+        self._associations = Associations(studies, name, clock)
+        self._rejections = Throttle(_REJECTION_EVENT_S, clock)
+        self._listener: Listener | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on; of node.port 0 the one that was free."""
+        return int(self._listener.server_address[1]) if self._listener else self._node.port
+
+    def start(self) -> None:
+        """Listen. Returns at once; raises OSError where the address or port cannot be had."""
+        # The library's own handlers write each PDU and command out in words, at any log level.
+        _config.LOG_HANDLER_LEVEL = "none"
+        lost = self._studies.lose_associations(self._name)
+        if lost:
+            log.warning("associations of an earlier process closed as lost", associations=lost)
+        self._listener = Listener(self._application_entity(), self._node, self._handlers(), self._associations.tidy)
+        self._thread = threading.Thread(target=self._listener.serve_forever, name="listener")
+        self._thread.start()
+        log.info("listening", ae_title=self._node.ae_title, address=self._node.address, port=self.port)
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """Take no more associations, let the running ones end for up to grace_s, then abort them."""
+        if self._listener is None or self._thread is None:
+            return
+        self._listener.shutdown()
+        self._thread.join()
+        running = self._wait_for_end(grace_s)
+        for association in running:
+            association.abort()
+        if running:
+            log.warning("associations aborted at stop", associations=len(running))
+            self._wait_for_end(grace_s)
+        self._associations.tidy()
+        self._listener = self._thread = None
+
+    def _wait_for_end(self, limit_s: float) -> list[Any]:
+        deadline = time.monotonic() + limit_s
+        while self._listener and (running := self._listener.active_associations):
+            if time.monotonic() > deadline:
+                return running
+            time.sleep(_STOP_POLL_S)
+        return []
+
+    def _application_entity(self) -> AE:
+        entity = AE(self._node.ae_title)
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        entity.maximum_pdu_size = int(self._node.max_pdu_bytes)
+        entity.acse_timeout = self._node.acse_timeout_s
+        entity.dimse_timeout = self._node.dimse_timeout_s
+        entity.network_timeout = self._node.network_timeout_s
+        # The library counts connections that have not even asked yet; what counts here is decided in _on_requested.
+        entity.maximum_associations = 2**31 - 1
+        return entity
+
+    def _handlers(self) -> list[EventHandlerType]:
+        requests = {kind for service in SERVICES for kind in service.handlers}
+        return [
+            *((kind, self._on_request) for kind in requests),
+            (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_SOP_COMMON, _on_common_extended),
+            (evt.EVT_DATA_RECV, acknowledge_now),
+            (evt.EVT_DIMSE_RECV, _on_message),
+            (evt.EVT_RELEASED, lambda event: self._associations.end(event.assoc, "released")),
+            (evt.EVT_ABORTED, lambda event: self._associations.end(event.assoc, "aborted")),
+        ]
+
+    def _on_requested(self, event: evt.Event) -> None:
+        """Decide on an association request; runs in the association's thread, before the library negotiates."""
+        association = event.assoc
+        request = association.requestor.primitive
+        if not isinstance(request, A_ASSOCIATE):  # the peer closed or aborted instead of asking
+            association.is_aborted = True
+            association.kill()
+            return
+        try:
+            rejection = self._judge(association, request)
+        except Exception as error:  # noqa: BLE001 - the library would go on and accept
+            log.error("association request could not be judged", error=error)
+            rejection = access_rules.unjudged()
+        if rejection is None:
+            proposed = [str(context.abstract_syntax) for context in request.presentation_context_definition_list]
+            association.acceptor.supported_contexts = contexts_for(proposed)
+            return
+        association.acse.send_reject(rejection.result, rejection.source, rejection.reason)
+        self._record_rejection(association, request, rejection)
+        association.kill()
+
+    def _judge(self, association: Any, request: A_ASSOCIATE) -> Rejection | None:
+        address = association.requestor.address_info.address
+        calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
+        rejection = access_rules.decide(
+            self._access,
+            self._node.ae_title,
+            calling_ae_title=calling,
+            called_ae_title=called,
+            address=address,
+        )
+        limit = self._node.max_associations
+        if rejection is None and not self._associations.begin(
+            association, calling_ae_title=calling, called_ae_title=called, address=address, limit=limit
+        ):
+            return access_rules.too_many(limit)
+        return rejection
+
+    def _record_rejection(self, association: Any, request: A_ASSOCIATE, rejection: Rejection) -> None:
+        address = association.requestor.address_info.address
+        log.warning(
+            "association rejected",
+            reason=rejection.why,
+            calling_ae_title=request.calling_ae_title,
+            called_ae_title=request.called_ae_title,
+            address=address,
+        )
+        if not self._rejections.lets((address, rejection.why)):
+            return
+        data = {
+            "result": rejection.result,
+            "source": rejection.source,
+            "reason": rejection.reason,
+            "calling_ae_title": request.calling_ae_title.strip(),
+            "called_ae_title": request.called_ae_title.strip(),
+            "address": address,
+        }
+        text = f"association from {data['calling_ae_title']} at {address} rejected: {rejection.why}"
+        self._record(Event("association_rejected", text, "warning", at=self._clock(), data=data))
+
+    def _on_request(self, event: evt.Event) -> Answer:
+        """Answer one DIMSE request. Whatever goes wrong, the peer is answered, and never with success."""
+        try:
+            service = service_of(str(event.context.abstract_syntax))
+            handler = service.handlers.get(event.event) if service else None
+            if handler is None:
+                return status.answer(status.UNRECOGNIZED_OPERATION)
+            call = Call(self._intake, lambda: self._associations.association_id(event.assoc))
+            return handler(event, call)
+        except Exception as error:  # noqa: BLE001 - the last place where a peer can be told
+            log.error("request failed", error=error, kind=event.event.name)
+            name = type(error).__name__
+            self._record(
+                Event("request_failed", f"a request was answered with a failure: {name}", "alarm", at=self._clock())
+            )
+            return status.answer_to(error)
+
+    def _record(self, event: Event) -> None:
+        try:
+            self._events.record(event)
+        except StorageError as error:
+            log.error("event could not be recorded", error=error)
+
+
+def _on_common_extended(event: evt.Event) -> Mapping[Any, SOPClassCommonExtendedNegotiation]:
+    """Tell the library which service a SOP class that it does not know belongs to; nothing of this is sent."""
+    proposed = [str(context.abstract_syntax) for context in event.assoc.requestor.requested_contexts]
+    return services_beyond_the_lists(proposed)
+
+
+def _on_message(event: evt.Event) -> None:
+    """Abort on a C-STORE request that lacks a mandatory part: the library would leave the peer without an answer."""
+    command = event.message.command_set
+    if not isinstance(event.message, C_STORE_RQ):
+        return
+    complete = command.get("AffectedSOPClassUID") and command.get("AffectedSOPInstanceUID") and "MessageID" in command
+    if not complete or command.get("CommandDataSetType", _NO_DATA_SET) == _NO_DATA_SET:
+        log.warning("association aborted", reason="a c-store request lacks its sop uids, message id or data set")
+        event.assoc.abort(block=False)

@@ -1,0 +1,28 @@
+"""Why an instance is not taken in. What the peer is answered for each stands in `network.status`.
+
+The sentences name the rule, never a value of the data set: they reach logs and the peer.
+"""
+
+from __future__ import annotations
+
+from dicom_node.errors import NodeError
+
+
+class Refused(NodeError):
+    """The instance was not stored."""
+
+
+class Unparsable(Refused):
+    """The data set cannot be parsed in the transfer syntax of its presentation context."""
+
+
+class NotAsCommanded(Refused):
+    """The data set is not what the C-STORE command says it is."""
+
+
+class NotIdentified(Refused):
+    """The data set does not say which study, series and instance it is."""
+
+
+class OutOfResources(Refused):
+    """There is no room to keep the instance durably; it may be sent again later."""
