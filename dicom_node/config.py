@@ -341,10 +341,17 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _sections_may_be_empty(cls, value: Any) -> Any:
-        """`routes:` with nothing but comments under it is null in YAML and means the default."""
-        if isinstance(value, Mapping):
-            return {key: part for key, part in value.items() if part is not None or key not in cls.model_fields}
-        return value
+        """`routes:` with nothing but comments under it is null in YAML and means the default.
+
+        A section left out is validated as an empty one, so that its default paths count from the file too.
+        """
+        if not isinstance(value, Mapping):
+            return value
+        given = {key: part for key, part in value.items() if part is not None or key not in cls.model_fields}
+        empty: dict[str, Any] = {
+            key: {} for key, field in cls.model_fields.items() if isinstance(field.default, Section)
+        }
+        return empty | given
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:

@@ -1,7 +1,7 @@
 """Would the node start and work with this config.yaml, on this machine, now?
 
 `check_config` looks and changes nothing; `render` shows what it found. Errors keep the node from working; warnings
-are what a person should know. Whether a destination answers is asked through a function that is passed in.
+are what a person should know.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from rich.text import Text
 
 from dicom_node.config import Config, DicomDestination, FolderDestination, Model
 from dicom_node.config_file import load_config
+from dicom_node.destinations.dicom import peer_of
 from dicom_node.errors import ConfigError, Problem
+from dicom_node.network.requestor import echo
+from inference.errors import PackageError
+from inference.registry import Registry
 
 ECHOES_AT_ONCE = 8
 
@@ -40,6 +44,20 @@ class EchoResult(Protocol):
 
 
 Echo = Callable[[DicomDestination, str], EchoResult]
+
+
+def echo_destination(destination: DicomDestination, calling_ae_title: str) -> EchoResult:
+    """C-ECHO from the node to a destination."""
+    return echo(peer_of(destination, calling_ae_title))
+
+
+def package_problem(model: Model) -> str | None:
+    """Why the model cannot be found and verified, or None."""
+    try:
+        Registry([model.folder] if model.folder else []).get(model.name)
+    except PackageError as error:
+        return str(error)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +88,22 @@ class CheckReport:
 def check_config(
     path: str | Path,
     connect: bool,
-    echo: Echo,
+    echo: Echo = echo_destination,
     env: Mapping[str, str] = os.environ,
-    model_problem: Callable[[Model], str | None] | None = None,
+    model_problem: Callable[[Model], str | None] = package_problem,
 ) -> CheckReport:
     """Check the file and what it names on this machine.
 
-    connect: also ask every DICOM destination with `echo(destination, calling_ae_title)`. model_problem: what keeps a
-    model from being loaded, or None.
+    connect: also ask every DICOM destination, with `echo(destination, calling_ae_title)`. model_problem: what keeps a
+    model from being found, or None.
     """
     try:
         config = load_config(path, env)
     except ConfigError as error:
         return CheckReport(str(path), problems=error.problems)
-    remarks = [*_access(config), *_listening(config), *_folders(config), *_unused(config)]
-    if model_problem is not None:
-        remarks += _models(config, model_problem)
-    return CheckReport(str(path), remarks=tuple(remarks), echoes=_echo_all(config, echo) if connect else ())
+    remarks = (*_access(config), *_listening(config), *_folders(config), *_unused(config))
+    remarks += tuple(_models(config, model_problem))
+    return CheckReport(str(path), remarks=remarks, echoes=_echo_all(config, echo) if connect else ())
 
 
 def render(report: CheckReport) -> RenderableType:
@@ -123,13 +140,9 @@ def _counted(number: int, noun: str) -> str:
 def _access(config: Config) -> Iterator[Remark]:
     if not config.access.open:
         return
-    if not ip_address(config.node.address).is_loopback:
-        yield Remark(
-            "warning",
-            "access.open",
-            f"every peer that reaches {config.node.address} port {config.node.port} may send: "
-            "set open: false and name the requestors",
-        )
+    local = ip_address(config.node.address).is_loopback
+    who = "every program of this machine" if local else f"every peer that reaches {config.node.address}"
+    yield Remark("warning", "access.open", f"{who} may send: set open: false and name the requestors")
     if config.access.requestors:
         yield Remark("warning", "access.requestors", "has no effect while access.open is true")
 
@@ -205,9 +218,9 @@ def _models(config: Config, model_problem: Callable[[Model], str | None]) -> Ite
             yield Remark("error", f"models[{index}]", text)
 
 
-def _echo_all(config: Config, echo: Echo) -> tuple[tuple[DicomDestination, EchoResult], ...]:
+def _echo_all(config: Config, ask: Echo) -> tuple[tuple[DicomDestination, EchoResult], ...]:
     """Ask the destinations side by side, so that dead ones cost one timeout together."""
     asked = [destination for destination in config.destinations if isinstance(destination, DicomDestination)]
     titles = [destination.calling_ae_title or config.node.ae_title for destination in asked]
     with ThreadPoolExecutor(ECHOES_AT_ONCE) as pool:
-        return tuple(zip(asked, pool.map(echo, asked, titles), strict=True))
+        return tuple(zip(asked, pool.map(ask, asked, titles), strict=True))

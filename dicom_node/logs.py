@@ -51,7 +51,7 @@ _WARNING = re.compile(r"(?P<file>.*?):(?P<line>\d+): (?P<category>\w+): ")
 _KINDS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
         "uid": re.compile(r"[0-9.]{1,64}"),
-        "ae_title": re.compile(r"[ -\[\]-~]{1,16}"),
+        "ae_title": re.compile(r"[ -\[\]_-~]{1,16}"),  # PS3.5 section 6.2, less the caret, which names have
         "word": re.compile(r"[A-Za-z0-9_.@:+-]{1,128}"),
         "phrase": re.compile(r"[a-z0-9 ,.:;()<>=%/_+-]{1,200}"),  # lower case alone: the code's words, not a person's
         "host": re.compile(r"[A-Za-z0-9_.:%-]{1,255}"),
@@ -176,8 +176,8 @@ def _safe(name: str, value: object) -> dict[str, object]:
 def _by_pattern(pattern: re.Pattern[str], value: object) -> object:
     if isinstance(value, int):
         return value
-    text = str(value).strip(" ")
-    return text if pattern.fullmatch(text) else None
+    text = value.strip(" ") if isinstance(value, str) else ""
+    return str(text) if pattern.fullmatch(text) else None
 
 
 def _number(value: object) -> object:
