@@ -1,0 +1,113 @@
+"""What a model accepts as input, and why a series is not that: asked of header facts before any pixel is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+Orientation = Literal["axial", "sagittal", "coronal", "oblique"]
+
+# A plane within this angle of an anatomical one is called by its name.
+PLANE_TOLERANCE_DEG = 25.0
+PLANE_BY_NORMAL_AXIS: tuple[Orientation, ...] = ("sagittal", "coronal", "axial")
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFacts:
+    """What the headers of one series say. None or empty: they do not say it.
+
+    instances counts frames of a multi-frame instance one by one. image_orientation: the six direction cosines (LPS+).
+    coverage_mm: from the first slice to the last, one slice spacing included.
+    """
+
+    modality: str = ""
+    instances: int = 0
+    sop_class_uids: frozenset[str] = frozenset()
+    image_type: tuple[str, ...] = ()
+    image_orientation: tuple[float, ...] | None = None
+    slice_spacing_mm: float | None = None
+    coverage_mm: float | None = None
+    gantry_tilt_deg: float | None = None
+    rows: int | None = None
+    columns: int | None = None
+    body_part: str = ""
+    series_description: str = ""
+    manufacturer: str = ""
+    convolution_kernel: str = ""
+    contrast_agent: str = ""
+
+    @property
+    def orientation(self) -> Orientation | None:
+        """The anatomical plane of the images, from the normal of their direction cosines."""
+        cosines = self.image_orientation
+        return None if cosines is None or len(cosines) != 6 else plane_of(cosines)
+
+
+def plane_of(cosines: tuple[float, ...]) -> Orientation:
+    """Name the plane that Image Orientation (Patient) spans (PS3.3 C.7.6.2.1.1)."""
+    normal = np.abs(np.cross(cosines[:3], cosines[3:]))
+    length = float(np.linalg.norm(normal))
+    if length == 0.0:
+        return "oblique"
+    axis = int(np.argmax(normal))
+    angle_deg = float(np.degrees(np.arccos(min(float(normal[axis]) / length, 1.0))))
+    return PLANE_BY_NORMAL_AXIS[axis] if angle_deg <= PLANE_TOLERANCE_DEG else "oblique"
+
+
+class InputContract(BaseModel):
+    """The series a model may be run on. A bound that is left out does not bind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    modality: str = Field(min_length=2, max_length=16)
+    sop_class_uids: tuple[str, ...] = ()
+    orientation: Literal["axial", "sagittal", "coronal", "any"] = "any"
+    min_instances: int = Field(default=1, ge=1)
+    min_slice_spacing_mm: float | None = Field(default=None, gt=0)
+    max_slice_spacing_mm: float | None = Field(default=None, gt=0)
+    min_coverage_mm: float | None = Field(default=None, gt=0)
+    image_type_excludes: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    gantry_tilt: Literal["resample", "refuse"] = "resample"
+
+    def reasons_against(self, series: SeriesFacts) -> list[str]:
+        """Every rule that the series breaks, with the value that broke it; empty where the model may run.
+
+        A fact that the headers do not state breaks no rule here: it is judged again on the volume.
+        """
+        return [*self._reasons_of_kind(series), *self._reasons_of_geometry(series)]
+
+    def _reasons_of_kind(self, series: SeriesFacts) -> list[str]:
+        reasons = []
+        if series.modality != self.modality:
+            reasons.append(f"modality {series.modality or 'not stated'} is not {self.modality}")
+        strangers = sorted(series.sop_class_uids - set(self.sop_class_uids))
+        if self.sop_class_uids and strangers:
+            reasons.append(f"SOP class {strangers[0]} is not among those the model reads")
+        shunned = {value.upper() for value in self.image_type_excludes}
+        reasons += [f"image type {value} is excluded" for value in series.image_type if value.upper() in shunned]
+        allowed = {value.upper() for value in self.body_parts}
+        if allowed and series.body_part and series.body_part.upper() not in allowed:
+            reasons.append(f"body part {series.body_part} is not {' or '.join(self.body_parts)}")
+        return reasons
+
+    def _reasons_of_geometry(self, series: SeriesFacts) -> list[str]:
+        reasons = []
+        if self.orientation != "any" and series.orientation not in {None, self.orientation}:
+            reasons.append(f"orientation {series.orientation} is not {self.orientation}")
+        if series.instances < self.min_instances:
+            reasons.append(f"{series.instances} images < {self.min_instances}")
+        spacing, low, high = series.slice_spacing_mm, self.min_slice_spacing_mm, self.max_slice_spacing_mm
+        if spacing is not None and high is not None and spacing > high + 1e-3:
+            reasons.append(f"slice spacing {spacing:.1f} mm > {high:.1f} mm")
+        if spacing is not None and low is not None and spacing < low - 1e-3:
+            reasons.append(f"slice spacing {spacing:.2f} mm < {low:.2f} mm")
+        coverage, least = series.coverage_mm, self.min_coverage_mm
+        if coverage is not None and least is not None and coverage < least - 1e-3:
+            reasons.append(f"images cover {coverage:.0f} mm < {least:.0f} mm")
+        if self.gantry_tilt == "refuse" and abs(series.gantry_tilt_deg or 0.0) > 0.5:
+            reasons.append(f"gantry tilt {series.gantry_tilt_deg:.1f} degrees, and the model takes none")
+        return reasons

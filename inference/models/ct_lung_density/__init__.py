@@ -1,0 +1,1 @@
+"""Lung densitometry on chest CT, without learned weights: the model that every install has."""

@@ -1,0 +1,122 @@
+"""From coarse labels to the final masks on the grid of the volume: exact borders, vessels inside, airways outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from inference.models.ct_lung_density.lungs import BORDER_HU, IN_PLANE, LEFT, RIGHT, Coarse, Labels
+
+Mask = NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
+
+VESSEL_RADIUS_MM = 5.0
+MAX_HOLE_MM2 = 315.0
+AIRWAY_WALL_MM = 1.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """Masks in patient order, (slices, rows, columns) of the whole volume; they do not overlap."""
+
+    right: Mask
+    left: Mask
+    airways: Mask
+
+
+def draw(hu: torch.Tensor, labels: Labels, coarse: Coarse, airways: Mask, spacing_mm: tuple[float, ...]) -> Drawn:
+    """Both lungs and the airways outside them. hu: (slices, rows, columns) on the device that computes."""
+    device = hu.device
+    lungs = {}
+    for side in (RIGHT, LEFT):
+        box = fine_box(labels == side, coarse.blocks, hu.shape, margin=round(VESSEL_RADIUS_MM / spacing_mm[2]) + 2)
+        coarse_side = near(labels, side, box, coarse.blocks, device)
+        blocked = dilate(on(device, airways[box]), AIRWAY_WALL_MM, spacing_mm)
+        aired = coarse_side & (hu[box] < BORDER_HU) & ~blocked
+        whole = np.zeros(hu.shape, np.bool_)
+        whole[box] = fill_holes(close(aired, VESSEL_RADIUS_MM, spacing_mm).cpu().numpy(), spacing_mm)
+        lungs[side] = whole
+    # Where closing reached over a thin septum, the voxel stays with the lung whose air it is.
+    both = lungs[RIGHT] & lungs[LEFT]
+    if both.any():
+        lungs[LEFT] &= ~both
+    outside = airways & ~lungs[RIGHT] & ~lungs[LEFT]
+    return Drawn(lungs[RIGHT], lungs[LEFT], trunk(outside))
+
+
+def on(device: torch.device, mask: Mask) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(mask)).to(device)
+
+
+def fine_box(mask: Mask, blocks: tuple[int, int, int], shape: tuple[int, ...], margin: int) -> Box:
+    """Bounding box on the fine grid, with a margin in rows and columns, and one block along slices."""
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    margins = (blocks[0], margin + blocks[1], margin + blocks[2])
+    bounds = [
+        slice(max(part.start * block - add, 0), min(part.stop * block + add, size))
+        for part, block, add, size in zip(box, blocks, margins, shape, strict=True)
+    ]
+    return bounds[0], bounds[1], bounds[2]
+
+
+def near(labels: Labels, side: int, box: Box, blocks: tuple[int, int, int], device: torch.device) -> torch.Tensor:
+    """The fine voxels of the box within one coarse voxel of this side, and not of the other."""
+    own = labels == side
+    around = ndimage.binary_dilation(own, np.ones((3 if blocks[0] > 1 else 1, 3, 3), np.bool_))
+    around &= (labels == side) | (labels == 0)
+    indices = [
+        np.minimum(np.arange(part.start, part.stop) // block, size - 1)
+        for part, block, size in zip(box, blocks, labels.shape, strict=True)
+    ]
+    return on(device, around)[np.ix_(*indices)] if device.type == "cpu" else on(device, around[np.ix_(*indices)])
+
+
+def dilate(mask: torch.Tensor, radius_mm: float, spacing_mm: tuple[float, ...]) -> torch.Tensor:
+    """Grow within each slice by an octagon: by turns a step to four neighbours and a step to eight."""
+    grown = mask.clone()
+    steps = round(radius_mm / spacing_mm[2])
+    for step in range(steps):
+        rows = grown.clone()
+        rows[:, 1:] |= grown[:, :-1]
+        rows[:, :-1] |= grown[:, 1:]
+        # Columns spread from the row-wise growth on every second step, which makes that step a square.
+        source = rows if step % 2 else grown
+        across = rows.clone()
+        across[:, :, 1:] |= source[:, :, :-1]
+        across[:, :, :-1] |= source[:, :, 1:]
+        grown = across
+    return grown
+
+
+def close(mask: torch.Tensor, radius_mm: float, spacing_mm: tuple[float, ...]) -> torch.Tensor:
+    """Closing within each slice: gaps narrower than twice the radius, such as vessels, become part of the mask."""
+    return ~dilate(~dilate(mask, radius_mm, spacing_mm), radius_mm, spacing_mm)
+
+
+def fill_holes(mask: Mask, spacing_mm: tuple[float, ...]) -> Mask:
+    """Fill what a slice of lung encloses, up to the size of a large vessel; the dome of the diaphragm is larger."""
+    labels, count = ndimage.label(~mask, IN_PLANE)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1) * (spacing_mm[1] * spacing_mm[2])
+    small = sizes <= MAX_HOLE_MM2
+    small[0] = True
+    for edge in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
+        small[edge.ravel()] = edge.size == 0
+    small[0] = True
+    return np.asarray(small[labels], dtype=np.bool_)
+
+
+def trunk(airways: Mask) -> Mask:
+    """The largest connected part: stubs of bronchi that only their lung's border cut off are no main bronchi."""
+    box = ndimage.find_objects(airways.astype(np.uint8))
+    if not box:
+        return airways
+    labels, count = ndimage.label(airways[box[0]], np.ones((3, 3, 3), np.bool_))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    kept = np.zeros_like(airways)
+    kept[box[0]] = labels == int(np.argmax(sizes))
+    return kept

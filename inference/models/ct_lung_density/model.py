@@ -1,0 +1,113 @@
+"""ct_lung_density, read top to bottom: orient, find airways, find lungs, check, draw, measure."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from inference.models.ct_lung_density import airways as airway
+from inference.models.ct_lung_density import drawing, lungs, protocol
+from inference.models.ct_lung_density.density import LOW_ATTENUATION_HU, Density, density_of
+from inference.models.ct_lung_density.orientation import orientation_of
+from inference.runtimes.python import Analysis
+from inference.volume import Volume
+
+Mask = NDArray[np.bool_]
+
+# A lung whose cross-section in the first or last slice is this part of its largest one goes on beyond the images.
+MAX_CUT_SECTION = 0.15
+PLAUSIBLE_MEAN_HU = (-960.0, -500.0)
+
+
+def analyse(volume: Volume, device: torch.device) -> Analysis:
+    """Lung densitometry of one chest CT, any orientation of the array; refuses what is not one, with the value."""
+    orientation = orientation_of(volume)
+    hu = np.ascontiguousarray(orientation.view(volume.voxels), dtype=np.float32)
+    spacing_mm = orientation.spacing_mm
+    on_device = torch.from_numpy(hu).to(device)
+    coarse = lungs.coarsen(on_device, spacing_mm)
+    centre = lungs.body_centre_column(coarse)
+    pipes = airway.find_airways(hu, spacing_mm, centre)
+    coarse_pipes = coarse_mask(pipes.mask, coarse) if pipes else np.zeros(coarse.hu.shape, np.bool_)
+    found = lungs.find_lungs(coarse, coarse_pipes, centre, pipes.trachea_hu if pipes else -1000.0)
+    if found.labels is None:
+        return Analysis(refusal=found.refusal)
+    if pipes is None:
+        text = f"no round air column of {airway.MIN_TRACHEA_LENGTH_MM:.0f} mm or more near the middle of the body"
+        return Analysis(refusal=("no_trachea", text))
+    drawn = drawing.draw(on_device, found.labels, coarse, pipes.mask, spacing_mm)
+    refusal = cut_off(drawn)
+    if refusal:
+        return Analysis(refusal=refusal)
+    return measured(volume, on_device, drawn, pipes.trachea_hu)
+
+
+def coarse_mask(mask: Mask, coarse: lungs.Coarse) -> Mask:
+    """A coarse voxel is set where any of its fine voxels is, and one voxel around, for the airway's wall."""
+    blocks, shape = coarse.blocks, coarse.hu.shape
+    whole = mask[: shape[0] * blocks[0], : shape[1] * blocks[1], : shape[2] * blocks[2]]
+    pooled = whole.reshape(shape[0], blocks[0], shape[1], blocks[1], shape[2], blocks[2]).any(axis=(1, 3, 5))
+    return np.asarray(ndimage.binary_dilation(pooled, lungs.IN_PLANE), dtype=np.bool_)
+
+
+def cut_off(drawn: drawing.Drawn) -> tuple[str, str] | None:
+    """Half a chest: a lung that the first or the last slice cuts through."""
+    for name, mask in (("right", drawn.right), ("left", drawn.left)):
+        sections = mask.sum(axis=(1, 2))
+        for end, section in (("lowest", sections[0]), ("highest", sections[-1])):
+            part = float(section) / float(sections.max())
+            if part > MAX_CUT_SECTION:
+                text = (
+                    f"{name} lung goes on beyond the {end} slice: its section there is {100 * part:.0f} % of its "
+                    f"largest > {100 * MAX_CUT_SECTION:.0f} %"
+                )
+                return ("incomplete", text)
+    return None
+
+
+def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, air_hu: float) -> Analysis:
+    """Numbers for right, left and both; masks back in the order of the volume."""
+    orientation = orientation_of(volume)
+    voxel_ml = volume.voxel_volume_ml
+    values = {side: hu[drawing.on(hu.device, mask)] for side, mask in (("right", drawn.right), ("left", drawn.left))}
+    densities = {f"{side}_lung": density_of(part, voxel_ml) for side, part in values.items()}
+    densities["both_lungs"] = density_of(torch.cat(list(values.values())), voxel_ml)
+    mean_hu = densities["both_lungs"].mean_hu
+    low_hu, high_hu = PLAUSIBLE_MEAN_HU
+    if not low_hu <= mean_hu <= high_hu:
+        text = f"mean density of both lungs is {mean_hu:.0f} HU, not {low_hu:.0f} to {high_hu:.0f} HU"
+        return Analysis(refusal=("implausible", text))
+    low = (hu < LOW_ATTENUATION_HU).cpu().numpy()
+    masks = {
+        "right_lung": drawn.right,
+        "left_lung": drawn.left,
+        "both_lungs": drawn.right | drawn.left,
+        "airways": drawn.airways,
+        "right_low_attenuation": drawn.right & low,
+        "left_low_attenuation": drawn.left & low,
+    }
+    return Analysis(
+        masks={key: orientation.back(mask) for key, mask in masks.items()},
+        values=numbers(densities, masks, voxel_ml),
+        remarks=protocol.remarks_on(volume.header, orientation.spacing_mm[0], air_hu),
+        parameters={
+            "lung border": f"{lungs.BORDER_HU:.0f} HU",
+            "low attenuation": f"below {LOW_ATTENUATION_HU:.0f} HU",
+            "air in trachea": f"{air_hu:.0f} HU",
+        },
+    )
+
+
+def numbers(densities: dict[str, Density], masks: dict[str, Mask], voxel_ml: float) -> dict[tuple[str, str], float]:
+    """By (segment, measurement): four for each lung and both, and the volume of the other segments."""
+    values = {}
+    for segment, density in densities.items():
+        values[segment, "volume"] = density.volume_ml
+        values[segment, "mean_density"] = density.mean_hu
+        values[segment, "percentile_15"] = density.percentile_15_hu
+        values[segment, "laa_950"] = density.laa_950_percent
+    for segment in ("airways", "right_low_attenuation", "left_low_attenuation"):
+        values[segment, "volume"] = float(masks[segment].sum()) * voxel_ml
+    return values

@@ -1,0 +1,61 @@
+"""Volume and model package in, findings out. The same volume and package give the same findings, wherever they run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from inference.contract import SeriesFacts
+from inference.findings import Findings, NotAnalysed
+from inference.package import Package
+from inference.runtimes import python
+from inference.volume import Volume
+
+INPUT_REFUSED = "input_refused"
+
+
+def predict(volume: Volume, package: Package, device: Literal["auto", "cpu", "cuda"] = "auto") -> Findings:
+    """Run the model on the volume, or say which rule of its input contract the volume breaks.
+
+    device "auto" takes CUDA where there is one, unless the package asks for the CPU.
+    """
+    manifest = package.manifest
+    reasons = manifest.input.reasons_against(facts_of(volume))
+    if reasons:
+        code = manifest.outputs.not_analysed[INPUT_REFUSED].code
+        return Findings(not_analysed=NotAnalysed(code, "; ".join(reasons)))
+    wanted = manifest.resources.device if device == "auto" else device
+    return python.run(volume, package, wanted)
+
+
+def facts_of(volume: Volume) -> SeriesFacts:
+    """What the contract asks, as the volume itself shows it: geometry from the affine, the rest from the header."""
+    header = volume.header
+    spacing_mm = volume.spacing_mm
+    step_mm = volume.affine_lps[:3, :3]
+    along_row, along_column = step_mm[:, 2] / spacing_mm[2], step_mm[:, 1] / spacing_mm[1]
+    slices, rows, columns = volume.voxels.shape
+    image_type = header.get("ImageType") or ()
+    return SeriesFacts(
+        modality=str(header.get("Modality", "")),
+        instances=slices,
+        sop_class_uids=frozenset(source.sop_class_uid for source in volume.sources),
+        image_type=(image_type,) if isinstance(image_type, str) else tuple(map(str, image_type)),
+        image_orientation=tuple(map(float, (*along_row, *along_column))),
+        slice_spacing_mm=spacing_mm[0],
+        coverage_mm=spacing_mm[0] * slices,
+        gantry_tilt_deg=volume.gantry_tilt_deg,
+        rows=rows,
+        columns=columns,
+        body_part=str(header.get("BodyPartExamined", "") or ""),
+        series_description=str(header.get("SeriesDescription", "") or ""),
+        manufacturer=str(header.get("Manufacturer", "") or ""),
+        convolution_kernel=words_of(header.get("ConvolutionKernel")),
+        contrast_agent=str(header.get("ContrastBolusAgent", "") or ""),
+    )
+
+
+def words_of(value: object) -> str:
+    """A text attribute of one or several values, as one text: "Br38f 3"."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else " ".join(map(str, value))  # type: ignore[call-overload]
