@@ -28,28 +28,36 @@ def check_volume(volume: Volume, planes: Sequence[Plane]) -> None:
 
     Raises ResultRefused: then masks on this volume would be drawn in the wrong place.
     """
-    rows, columns = volume.voxels.shape[1:]
+    grid = volume.acquired
+    rows, columns = (grid.rows, grid.columns) if grid else volume.voxels.shape[1:]
     corners = np.array([(0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)], np.float64)
+    within_plane = corners @ volume.affine_lps[:3, 1:3].T
     allowed_mm = tolerance(volume.spacing_mm[0])
-    for index, plane in enumerate(planes):
+    for index, (origin, plane) in enumerate(zip(origins_lps(volume), planes, strict=True)):
         if (plane.rows, plane.columns) != (rows, columns):
             raise ResultRefused(
-                f"slice {index} has {rows} x {columns} pixels, its source {plane.reference.sop_instance_uid}"
-                f" {plane.rows} x {plane.columns}: bring masks back to the grid of the source first"
+                f"image {index} of the volume has {rows} x {columns} pixels, its source"
+                f" {plane.reference.sop_instance_uid} {plane.rows} x {plane.columns}"
             )
-        indices = np.column_stack([np.full(4, index), corners, np.ones(4)])
-        ours = indices @ volume.affine_lps[:3].T
         theirs = np.column_stack([corners, np.ones(4)]) @ plane.affine_lps().T
-        apart_mm = float(np.linalg.norm(ours - theirs, axis=1).max())
+        apart_mm = float(np.linalg.norm(origin + within_plane - theirs, axis=1).max())
         if apart_mm > allowed_mm:
             raise ResultRefused(
-                f"slice {index} of the volume lies {apart_mm:.2f} mm from its source"
+                f"image {index} of the volume lies {apart_mm:.2f} mm from its source"
                 f" {plane.reference.sop_instance_uid} (allowed {allowed_mm:.2f} mm): its masks are flipped or moved"
             )
 
 
+def origins_lps(volume: Volume) -> NDArray[np.float64]:
+    """float64 (planes, 3): centre of the first pixel of each acquired image, as the volume has it, in mm."""
+    if volume.acquired:
+        return volume.acquired.origins_lps
+    steps = np.arange(len(volume.sources))[:, None] * volume.affine_lps[:3, 0]
+    return np.asarray(volume.affine_lps[:3, 3] + steps, np.float64)
+
+
 def check_seg(payload: bytes, segments: Sequence[Numbered], planes: Sequence[Plane]) -> None:
-    """Read the Segmentation back: every frame lies where its source frame lies and holds that slice of the mask.
+    """Read the Segmentation back: every frame lies where its source frame lies and holds that part of the mask.
 
     Raises ResultRefused.
     """
@@ -68,8 +76,8 @@ def check_seg(payload: bytes, segments: Sequence[Numbered], planes: Sequence[Pla
         apart_mm = float(np.linalg.norm(position - planes[index].position))
         if apart_mm > SAME_PLACE_MM:
             raise ResultRefused(f"frame {frame} of the Segmentation lies {apart_mm:.2f} mm from its source frame")
-        if not np.array_equal(stored, by_number[number].segment.mask[index]):
-            raise ResultRefused(f"frame {frame} of the Segmentation is not slice {index} of segment {number}")
+        if not np.array_equal(stored, by_number[number].mask[index]):
+            raise ResultRefused(f"frame {frame} of the Segmentation is not image {index} of segment {number}")
         seen.add((number, index))
     expected = {(number, int(i)) for number, item in by_number.items() for i in np.flatnonzero(item.pixels)}
     if seen != expected or len(groups) != len(expected):

@@ -24,17 +24,17 @@ def encode(report: Report) -> tuple[EncodedResult, ...]:
     volume = report.volume
     if volume is None or report.findings.not_analysed:
         return (_sr(report),) if "sr" in report.kinds else ()
-    slices, segments = planes(report, volume), numbered(report.findings)
-    check_volume(volume, slices)
+    acquired, segments = planes(report, volume), numbered(report.findings, volume)
+    check_volume(volume, acquired)
     results = []
     segmentation_uid = None
     if "seg" in report.kinds and any(item.number for item in segments):
-        seg = _result(report, "seg", encode_seg(report, volume, slices, segments))
-        check_seg(seg.payload, segments, slices)
+        seg = _result(report, "seg", encode_seg(report, volume, acquired, segments))
+        check_seg(seg.payload, segments, acquired)
         segmentation_uid = seg.sop_instance_uid
         results.append(seg)
     if "sr" in report.kinds:
-        sr = _result(report, "sr", encode_sr(report, slices, segments, segmentation_uid))
+        sr = _result(report, "sr", encode_sr(report, acquired, segments, segmentation_uid))
         results.append(_checked(report, sr, segmentation_uid))
     if "sc" in report.kinds:
         results.append(_result(report, "sc", encode_sc(report, volume)))

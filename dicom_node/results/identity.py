@@ -45,7 +45,7 @@ def tracking_uid(report: Report, segment: Segment) -> str:
     """Of a finding. It outlives revisions and versions, so that viewers follow one lung through both."""
     source = report.first_source
     parts = (source.StudyInstanceUID, source.SeriesInstanceUID, report.model.name, segment.key)
-    return derived_uid("tracking", *parts)
+    return derived_uid("tracking", *parts, *_part_of_series(report))
 
 
 def series_number(report: Report, kind: Kind) -> int:
@@ -73,4 +73,11 @@ def _origin(report: Report) -> tuple[str, ...]:
         str(source.SeriesInstanceUID),
         str(report.revision),
         f"{model.name}@{model.version}",
+        *_part_of_series(report),
     )
+
+
+def _part_of_series(report: Report) -> tuple[str, ...]:
+    """What tells this volume from others of the same series: time points, echoes. Nothing, where there is one."""
+    split_by = report.volume.split_by if report.volume else ()
+    return tuple(f"{attribute}={value}" for attribute, value in split_by)

@@ -24,6 +24,7 @@ from dicom_node.results.report import Report
 from dicom_node.results.segments import Numbered
 from dicom_node.results.sources import Plane, instances_used
 from inference.findings import ModelIdentity
+from inference.geometry import tolerance
 from inference.volume import Volume
 
 FRAMES_PACKED_TOGETHER = 8
@@ -32,32 +33,31 @@ FRAMES_PACKED_TOGETHER = 8
 
 @dataclass(frozen=True, slots=True)
 class MaskFrame:
-    """One frame of the object: the part of a segment (counted from 0 among those described) in a slice of the volume."""
+    """One frame of the object: the part of a segment (counted from 0 among those described) in an acquired plane."""
 
     segment: int
-    slice: int
+    plane: int
 
 
 def encode_seg(report: Report, volume: Volume, planes: Sequence[Plane], segments: Sequence[Numbered]) -> Dataset:
-    """The Segmentation of all segments that hold a voxel; there must be one at least. planes: of each slice."""
+    """The Segmentation of all segments that hold a voxel; there must be one at least. planes: those acquired."""
     described = [item for item in segments if item.number]
     frames = [
-        MaskFrame(index, int(slice_index))
-        for index, item in enumerate(described)
-        for slice_index in np.flatnonzero(item.pixels)
+        MaskFrame(index, int(plane)) for index, item in enumerate(described) for plane in np.flatnonzero(item.pixels)
     ]
     dataset = context.new_object(report, "seg", SegmentationStorage, "SEG")
-    dataset.FrameOfReferenceUID = volume.frame_of_reference_uid
+    series = report.first_source.SeriesInstanceUID
+    dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid("frame of reference", series)
     dataset.PositionReferenceIndicator = ""
     add_image(dataset, report, planes[0], described)
     dataset.SegmentSequence = [describe(report, item) for item in described]
     dataset.ReferencedSeriesSequence = [referenced_series(report, volume)]
     add_dimensions(dataset, identity.dimension_organization_uid(report))
-    dataset.SharedFunctionalGroupsSequence = [shared_groups(volume, planes[0])]
-    ranks = {slice_index: rank for rank, slice_index in enumerate(sorted({f.slice for f in frames}), start=1)}
-    dataset.PerFrameFunctionalGroupsSequence = [frame_groups(f, ranks[f.slice], planes[f.slice]) for f in frames]
+    dataset.SharedFunctionalGroupsSequence = [shared_groups(planes, volume.spacing_mm[0])]
+    ranks = {plane: rank for rank, plane in enumerate(sorted({f.plane for f in frames}), start=1)}
+    dataset.PerFrameFunctionalGroupsSequence = [frame_groups(f, ranks[f.plane], planes[f.plane]) for f in frames]
     dataset.NumberOfFrames = len(frames)
-    dataset.PixelData = pack(described[f.segment].segment.mask[f.slice] for f in frames)
+    dataset.PixelData = pack(described[f.segment].mask[f.plane] for f in frames)
     dataset["PixelData"].VR = "OB"
     return dataset
 
@@ -149,14 +149,20 @@ def add_dimensions(dataset: Dataset, organization_uid: str) -> None:
     dataset.DimensionIndexSequence = items
 
 
-def shared_groups(volume: Volume, plane: Plane) -> Dataset:
-    """What holds for every frame: pixel measures and orientation (PS3.3 C.7.6.16.2.1 and .2.4)."""
-    row_direction, column_direction = np.asarray(plane.orientation[:3]), np.asarray(plane.orientation[3:])
-    normal = np.cross(row_direction, column_direction)
-    measures, orientation, groups = Dataset(), Dataset(), Dataset()
+def shared_groups(planes: Sequence[Plane], slice_mm: float) -> Dataset:
+    """What holds for every frame: pixel measures and orientation (PS3.3 C.7.6.16.2.1 and .2.4).
+
+    slice_mm: the distance of neighbours where there is only one plane.
+    """
+    plane, measures, orientation, groups = planes[0], Dataset(), Dataset(), Dataset()
+    normal = np.cross(plane.orientation[:3], plane.orientation[3:])
+    places_mm = np.array([normal @ plane.position for plane in planes])
+    distances_mm = np.abs(np.diff(places_mm)) if len(planes) > 1 else np.array([slice_mm])
+    between_mm = float(np.median(distances_mm))
     measures.PixelSpacing = decimals(plane.pixel_spacing_mm)
-    between_mm = abs(float(volume.affine_lps[:3, 0] @ normal))
-    measures.SliceThickness = measures.SpacingBetweenSlices = decimals([between_mm])[0]
+    measures.SliceThickness = decimals([between_mm])[0]
+    if np.abs(distances_mm - between_mm).max() <= 2 * tolerance(between_mm):
+        measures.SpacingBetweenSlices = measures.SliceThickness
     orientation.ImageOrientationPatient = decimals(plane.orientation)
     groups.PixelMeasuresSequence = [measures]
     groups.PlaneOrientationSequence = [orientation]
@@ -185,11 +191,11 @@ def frame_groups(frame: MaskFrame, rank: int, plane: Plane) -> Dataset:
 
 def overlap(described: Sequence[Numbered]) -> bool:
     """True where two segments share a voxel."""
-    seen = np.zeros_like(described[0].segment.mask)
+    seen = np.zeros_like(described[0].mask)
     for item in described:
-        if bool((seen & item.segment.mask).any()):
+        if bool((seen & item.mask).any()):
             return True
-        seen |= item.segment.mask
+        seen |= item.mask
     return False
 
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import NodeError
 from dicom_node.results.report import Report
 from inference.frames import Frame, frames_of
-from inference.volume import Volume
+from inference.volume import SourceFrame, Volume
 
 
 class ResultRefused(NodeError):
@@ -55,9 +55,14 @@ class Plane:
         return np.stack(steps, axis=1)
 
 
+def source_frames(volume: Volume) -> tuple[SourceFrame, ...]:
+    """The acquired frames, in order: those of the slices, or those that the slices were resampled from."""
+    return volume.acquired.sources if volume.acquired else volume.sources
+
+
 def instances_used(report: Report) -> list[Reference]:
     """The source instances that the volume was made of, each once, in the order given; all, where there is no volume."""
-    used = None if report.volume is None else {frame.sop_instance_uid for frame in report.volume.sources}
+    used = None if report.volume is None else {frame.sop_instance_uid for frame in source_frames(report.volume)}
     found = {
         str(source.SOPInstanceUID): Reference(str(source.SOPClassUID), str(source.SOPInstanceUID))
         for source in report.sources
@@ -67,22 +72,22 @@ def instances_used(report: Report) -> list[Reference]:
 
 
 def planes(report: Report, volume: Volume) -> tuple[Plane, ...]:
-    """The plane behind each slice of the volume.
+    """The plane of each acquired frame.
 
-    Raises ResultRefused where a slice names a frame that is not among the sources, or that has no plane.
+    Raises ResultRefused where the volume names a frame that is not among the sources, or that has no plane.
     """
-    wanted = {frame.sop_instance_uid for frame in volume.sources}
+    wanted = {frame.sop_instance_uid for frame in source_frames(volume)}
     known: dict[tuple[str, int], Frame] = {}
     for index, dataset in enumerate(report.sources):
         if dataset.get("SOPInstanceUID") in wanted:
             for frame in frames_of(index, dataset):
                 known[frame.source.sop_instance_uid, frame.source.frame_number or 1] = frame
     found = []
-    for number, source in enumerate(volume.sources):
+    for number, source in enumerate(source_frames(volume)):
         match = known.get((source.sop_instance_uid, source.frame_number or 1))
         if match is None:
             raise ResultRefused(
-                f"slice {number} of the volume comes from {source.sop_instance_uid}, frame {source.frame_number or 1},"
+                f"image {number} of the volume is {source.sop_instance_uid}, frame {source.frame_number or 1},"
                 " which is not among the source instances: encode with the series that was analysed"
             )
         found.append(_plane(match))

@@ -22,7 +22,7 @@ from pydicom.uid import SegmentationStorage
 from dicom_node.results import codes, identity
 from dicom_node.results.contour import outline
 from dicom_node.results.report import Report
-from dicom_node.results.segments import Numbered, key_slice
+from dicom_node.results.segments import Numbered, key_plane
 from dicom_node.results.sources import Plane
 from inference.findings import Code, Measurement
 
@@ -40,7 +40,7 @@ class Images:
 
 def measurement_groups(report: Report, images: Images, segments: Sequence[Numbered]) -> list[Dataset]:
     """One group for each segment, in the model's order."""
-    shown = key_slice(segments, len(images.planes))
+    shown = key_plane(segments, len(images.planes))
     return [group(report, images, item, shown) for item in segments]
 
 
@@ -71,8 +71,8 @@ def group(report: Report, images: Images, item: Numbered, shown: int) -> Dataset
         measurements=[number(m) for m in report.findings.measurements if m.segment_key == segment.key],
     )[0]
     if reference is not None:
-        best = item.key_slice
-        container.ContentSequence.append(scoord(images.planes[best], outline(segment.mask[best]), codes.OUTLINE))
+        best = item.key_plane
+        container.ContentSequence.append(scoord(images.planes[best], outline(item.mask[best]), codes.OUTLINE))
     return container
 
 
@@ -100,8 +100,8 @@ def searched(planes: Sequence[Plane], shown: int) -> list[hd.ImageRegion]:
 
 def outlines(planes: Sequence[Plane], item: Numbered) -> list[hd.ImageRegion]:
     """The outline of the segment's largest part on every slice, the key slice first, as viewers show the first."""
-    slices = dict.fromkeys([item.key_slice, *np.flatnonzero(item.pixels).tolist()])
-    return [region(planes[index], outline(item.segment.mask[index])) for index in slices]
+    slices = dict.fromkeys([item.key_plane, *np.flatnonzero(item.pixels).tolist()])
+    return [region(planes[index], outline(item.mask[index])) for index in slices]
 
 
 def border(plane: Plane) -> NDArray[np.float64]:
