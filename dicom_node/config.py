@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from dicom_node.conditions import Condition
-from dicom_node.config_references import reference_problems
+from dicom_node.config_references import MAX_NAMES, reference_problems
 from dicom_node.config_values import (
     AETitle,
     AutoOrCount,
@@ -66,20 +66,9 @@ class Node(Section):
         default=ByteSize(256 * 1024),
         ge=4096,
         le=MIB,
-        description="Largest PDU offered to peers; a longer one ends the association.",
-    )
-    max_instance_bytes: Bytes = Field(
-        default=ByteSize(4 * GIB),
-        ge=MIB,
-        description="Largest data set that one C-STORE may carry; a longer one is aborted.",
+        description="Largest PDU that peers are asked to send (PS3.8 section D.1).",
     )
     max_associations: Count = Field(default=64, ge=1, le=4096, description="Associations served at the same time.")
-    max_associations_per_address: Count = Field(
-        default=16,
-        ge=1,
-        le=4096,
-        description="Connections that one peer address may hold, so that no peer locks others out.",
-    )
     acse_timeout_s: Seconds = Field(
         default=10, gt=0, le=600, description="How long a peer may take to request, accept or release an association."
     )
@@ -88,9 +77,6 @@ class Node(Section):
     )
     network_timeout_s: Seconds = Field(
         default=60, gt=0, le=3600, description="Silence after which an association is aborted."
-    )
-    pdu_timeout_s: Seconds = Field(
-        default=10, gt=0, le=600, description="How long one whole PDU may take to arrive; ends peers that drip bytes."
     )
 
 
@@ -151,8 +137,10 @@ class Route(Section):
         default=Condition(),
         description="Attributes that a series must have; all must fit, see below. Empty: every series.",
     )
-    models: tuple[ModelName, ...] = Field(min_length=1, description="Names of `models` to run.")
-    destinations: tuple[Name, ...] = Field(min_length=1, description="Names of `destinations` for the results.")
+    models: tuple[ModelName, ...] = Field(min_length=1, max_length=MAX_NAMES, description="Names of `models` to run.")
+    destinations: tuple[Name, ...] = Field(
+        min_length=1, max_length=MAX_NAMES, description="Names of `destinations` for the results."
+    )
     priority: Literal["routine", "stat"] = Field(default="routine", description="stat jobs run before routine ones.")
     report_not_analysed: bool = Field(
         default=True, description='Send a report "not analysed, because ..." when a model could compute nothing.'

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+MAX_NAMES = 64  # in one list of a route; a bound, so that a hostile file costs little
 PathKey = tuple[str | int, ...]
 
 
@@ -57,7 +58,7 @@ def reference_problems(tree: object) -> list[ReferenceProblem]:
 def _unknown(key: PathKey, wanted: object, known: Sequence[str]) -> Iterable[ReferenceProblem]:
     if not isinstance(wanted, list | tuple):
         return
-    for position, name in enumerate(wanted):
+    for position, name in enumerate(wanted[:MAX_NAMES]):
         if not isinstance(name, str):
             continue
         if name not in known:

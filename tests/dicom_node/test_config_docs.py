@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import get_args
@@ -85,3 +86,17 @@ def test_each_example_of_a_condition_in_the_comments_is_valid(tmp_path: Path, ex
     path = tmp_path / "config.yaml"
     path.write_text(SHIPPED.replace("      Modality: CT\n", f"      {example}\n"), encoding="utf-8")
     assert load_config(path, {}).routes[0].when.clauses[0].keyword == example.split(":", maxsplit=1)[0]
+
+
+def test_every_key_is_read_by_some_code() -> None:
+    """A key that nothing reads promises what the node does not do."""
+    package = ROOT / "dicom_node"
+    read = {
+        node.attr
+        for path in package.rglob("*.py")
+        if not path.name.startswith("config")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    leaves = {path.rsplit(".", 1)[-1] for path in PATHS if "." in path} - {"type"}  # pydantic reads the type
+    assert leaves <= read
