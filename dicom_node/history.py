@@ -41,6 +41,15 @@ class StudyAccount:
         )
         return next((words for holds, words in standings if holds), "not analysed: no model applies")
 
+    @property
+    def is_settled(self) -> bool:
+        """Nothing is left to do: every series judged, every job ended, every result delivered or refused."""
+        return (
+            all(item.state == "whole" for item in self.series)
+            and all(account.job.state in ("done", "failed", "skipped") for account in self.jobs)
+            and all(delivery.state != "waiting" for delivery in self.deliveries)
+        )
+
 
 def account_of(stores: Stores, key: str) -> tuple[StudyAccount, ...]:
     """The studies that an Accession Number, Study Instance UID or Patient ID names, newest first."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dicom_node.config import Config
+from dicom_node.config import Config, Model
 from dicom_node.routing import RoutableModel
+from inference.errors import PackageError
 from inference.registry import Registry
 
 
@@ -16,3 +17,12 @@ def routable_models(config: Config) -> dict[str, RoutableModel]:
         timeout_s = model.timeout_s or package.manifest.resources.timeout_s
         models[model.name] = RoutableModel(package, model.enabled, timeout_s, model.device)
     return models
+
+
+def problem_of(model: Model) -> str | None:
+    """What keeps this model from being loaded, in words; None where nothing does."""
+    try:
+        Registry([model.folder] if model.folder else []).get(model.name)
+    except PackageError as error:
+        return str(error)
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 from dicom_node import logs
 from dicom_node.attempt import JobSpec, run_attempt
@@ -29,7 +30,7 @@ ROUND_S = 0.1
 log = logs.get("dispatcher")
 
 
-def main(name: str, config_path: str, log_format: str) -> int:
+def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> int:
     config = load_config(Path(config_path))
     logs.configure(config.logging.level, log_format, process=name)
     stopping = stop_requested()
@@ -139,4 +140,4 @@ def worker_count(config: Config) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]))  # type: ignore[arg-type]

@@ -13,12 +13,16 @@ from dicom_node.results.check import unpack, walk
 from inference.findings import Code, Findings, Segment
 from inference.volume import Volume
 
+# Concepts of DCM (PS3.16 D).
 _TRACKING_IDENTIFIER = "112039"
+_COMMENT = "121106"
+# UCUM units that people write in another way.
+_UNITS = {"[hnsf'U]": "HU"}
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One measurement of a report: what it is about, what was measured, the value as written, and its UCUM unit."""
+    """One measurement of a report: what it is about, what was measured, the value, and its unit."""
 
     about: str
     name: str
@@ -31,9 +35,9 @@ def numbers_of(report: Dataset) -> tuple[Number, ...]:
     return tuple(number for group in walk(report) for number in _numbers_in(group))
 
 
-def texts_of(report: Dataset) -> tuple[str, ...]:
-    """The free text of a report: limits, remarks, and why something was not analysed."""
-    return tuple(str(item.TextValue) for item in walk(report) if item.get("ValueType") == "TEXT" and _is_prose(item))
+def comments_of(report: Dataset) -> tuple[str, ...]:
+    """What a report says in sentences: remarks, limits, and why something was not analysed."""
+    return tuple(str(item.TextValue) for item in walk(report) if _concept(item) == _COMMENT)
 
 
 def segments_of(segmentation: Dataset, volume: Volume) -> Findings:
@@ -69,13 +73,9 @@ def _numbers_in(group: Dataset) -> Iterator[Number]:
     for child in children:
         if child.get("ValueType") == "NUM" and child.MeasuredValueSequence:
             measured = child.MeasuredValueSequence[0]
-            unit = str(measured.MeasurementUnitsCodeSequence[0].CodeValue)
+            ucum = str(measured.MeasurementUnitsCodeSequence[0].CodeValue)
             name = str(child.ConceptNameCodeSequence[0].CodeMeaning)
-            yield Number(about, name, f"{float(measured.NumericValue):,.1f}", unit)
-
-
-def _is_prose(item: Dataset) -> bool:
-    return _concept(item) != _TRACKING_IDENTIFIER
+            yield Number(about, name, f"{float(measured.NumericValue):,.1f}", _UNITS.get(ucum, ucum))
 
 
 def _concept(item: Dataset) -> str:

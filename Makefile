@@ -1,0 +1,58 @@
+# Two commands do all the set-up: `make demo` shows the node at work, `make test` proves it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= config.yaml
+OHIF := .cache/ohif/3.13.2
+
+.PHONY: demo run test test-long check bench peers lock clean help
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: $(VENV)/.runtime  ## send a chest CT (STUDY=folder for your own) through a node on this machine, show what comes back
+	$(BIN)/dicom-node demo $(if $(STUDY),--study "$(STUDY)")
+
+run: $(VENV)/.runtime  ## run the node as config.yaml says
+	$(BIN)/dicom-node serve --config $(CONFIG)
+
+test: $(VENV)/.test peers check  ## everything that must hold, against real peers; minutes
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not long"
+
+test-long: $(VENV)/.test peers  ## what takes longer: many crashes, the full matrices
+	$(BIN)/pytest -m long
+
+check: $(VENV)/.test  ## lint, format, types, walls between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.test  ## measure what benchmarks/README.md claims
+	$(BIN)/python -m benchmarks.time_to_pacs
+
+peers: $(OHIF)/index.html  ## install the programs that tests talk to (Debian packages, OHIF)
+	scripts/install-peers
+
+$(OHIF)/index.html:
+	scripts/install-ohif $(OHIF)
+
+lock:  ## write both locks anew from pyproject.toml
+	scripts/lock
+
+clean:  ## remove what make made
+	rm -rf $(VENV) .cache demo-output
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Pins only, in two steps: the demo needs no test tools, and installs in half the time without them.
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.runtime requirements-test.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.lock
+	touch $@

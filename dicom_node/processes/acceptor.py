@@ -1,0 +1,47 @@
+"""The acceptor process: receives, and answers only for what is durable. It never loads a model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from dicom_node import logs
+from dicom_node.config_file import load_config
+from dicom_node.intake import Intake
+from dicom_node.network.acceptor import Acceptor
+from dicom_node.stores import open_stores
+from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
+from storage.errors import StorageError
+
+log = logs.get("acceptor")
+
+
+def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> int:
+    config = load_config(Path(config_path))
+    logs.configure(config.logging.level, log_format, process=name)
+    stopping = stop_requested()
+    stores = open_stores(config)
+    intake = Intake(stores.objects, stores.instances, stores.events, min_free_bytes=config.storage.min_free_bytes)
+    acceptor = Acceptor(
+        config.node, config.access, intake=intake, studies=stores.studies, events=stores.events, name=name
+    )
+    try:
+        stores.database.assert_durable()
+        intake.sweep()
+        acceptor.start()
+    except OSError as error:
+        log.error("cannot listen", error=error, address=config.node.address, port=config.node.port)
+        return EXIT_CONFIG
+    except StorageError as error:
+        log.error("storage fails, the acceptor starts again", error=error)
+        return 1
+    write_state(stores.run_folder, name, port=acceptor.port)
+    stopping.wait()
+    acceptor.stop()
+    stores.database.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))  # type: ignore[arg-type]
