@@ -2,7 +2,8 @@
 
 An event is a fixed phrase of the code and `key=value` fields. Patient data cannot get in by two rules: the names of
 fields are a closed set, and each field has a kind that its value must look like (a UID is digits and dots, a word has
-no space and no caret). A value that does not is withheld, and the line says so. An accession number is patient data
+no space and no caret). A value that does not is withheld, and the line says so. A lone word looks like any other: give
+such fields names of the configuration or of the code, never a value of a data set. An accession number is patient data
 and has no field; UIDs are allowed. An exception is shown by its type and place: its message may quote the data set.
 
     log = logs.get("intake")
@@ -120,7 +121,9 @@ def configure(
     process: str,
     stream: IO[str] | None = None,
 ) -> None:
-    """Send every log of this process to `stream` (standard error); again, it replaces what it set before.
+    """Send every log of this process, and what nothing catches, to `stream` (standard error).
+
+    Called again, it replaces what it set before.
 
     level: debug, info, warning or error, of the node's own events. process: what this process is ("acceptor").
     """
@@ -139,9 +142,10 @@ def configure(
     logging.captureWarnings(True)
     # When standard error breaks, the node works on; the default prints the record, arguments and all.
     logging.raiseExceptions = False
+    _catch_uncaught()
 
 
-def catch_uncaught() -> None:
+def _catch_uncaught() -> None:
     """Log exceptions that nothing caught, in threads too, in place of Python's traceback, which quotes messages."""
     log = get("process")
 

@@ -203,7 +203,6 @@ UNCAUGHT = f"""
 import gc, threading
 from dicom_node import logs
 logs.configure("info", "text", process="worker")
-logs.catch_uncaught()
 
 class Finalized:
     def __del__(self):
