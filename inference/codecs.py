@@ -6,7 +6,6 @@ allocated. The decoders give up Python's lock, so frames decode side by side in 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -99,9 +98,8 @@ _END_MARKER = b"\xff\xd9"
 """EOI of JPEG and JPEG-LS, EOC of JPEG 2000. Decoders fill what a cut codestream lacks with grey and report
 success."""
 _TAIL_BYTES = 64
-_DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 
-SUPPORTED = frozenset(_CODESTREAMS) | {uid.RLELossless, _DEFLATED_FRAMES}
+SUPPORTED = frozenset(_CODESTREAMS) | {uid.RLELossless}
 """Transfer syntaxes with compressed frames that can be decoded."""
 
 
@@ -135,14 +133,9 @@ def decode_frame(
     try:
         if transfer_syntax_uid in _CODESTREAMS:
             decoded = _CODESTREAMS[transfer_syntax_uid][1](data)
-        elif transfer_syntax_uid == uid.RLELossless:
-            decoded = np.frombuffer(imagecodecs.dicomrle_decode(data, dtype=native.str), native)
         else:
-            inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-            decoded = np.frombuffer(inflater.decompress(data, rows * columns * bytes_a_value + 1), np.uint8).view(
-                native
-            )
-    except (RuntimeError, ValueError, zlib.error) as error:
+            decoded = np.frombuffer(imagecodecs.dicomrle_decode(data, dtype=native.str), native)
+    except (RuntimeError, ValueError) as error:
         raise CodecError(str(error)) from error
     if decoded.size < rows * columns:
         raise CodecError(f"{decoded.size} values decoded, {rows * columns} needed")

@@ -13,7 +13,7 @@ from pydicom.tag import BaseTag
 
 
 def text(dataset: Dataset, tag: BaseTag) -> str:
-    """The value as text, several joined with a backslash; empty when absent."""
+    """The value of a text attribute as text, several joined with a backslash; empty when absent."""
     element = dataset.get_item(tag)
     value = None if element is None else element.value
     if value is None:
@@ -23,6 +23,14 @@ def text(dataset: Dataset, tag: BaseTag) -> str:
     if isinstance(value, MultiValue | list | tuple):
         return "\\".join(str(item) for item in value)
     return str(value).strip(" \0")
+
+
+def shown(dataset: Dataset, tag: BaseTag) -> str:
+    """The value of an attribute of any VR as text, several joined with a backslash; empty when absent. Slower than `text`."""
+    value = dataset[tag].value if tag in dataset else None
+    if isinstance(value, MultiValue | list | tuple):
+        return "\\".join(str(item) for item in value)
+    return "" if value is None else str(value)
 
 
 def values(dataset: Dataset, tag: BaseTag) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
 from inference import elements
@@ -35,6 +34,8 @@ _PER_FRAME = Tag("PerFrameFunctionalGroupsSequence")
 _FRAMES = Tag("NumberOfFrames")
 
 _VARYING = (
+    "ImageType",
+    "ComplexImageComponent",
     "TemporalPositionIdentifier",
     "AcquisitionNumber",
     "EchoTime",
@@ -44,18 +45,20 @@ _VARYING = (
     "DiffusionBValue",
     "DiffusionGradientOrientation",
     "TriggerTime",
-    "ImageType",
-    "ComplexImageComponent",
     "KVP",
     "ConvolutionKernel",
     "AcquisitionTime",
     "ContentTime",
 )
-"""What may tell images at one position apart, the surest first."""
+"""What may tell images at one position apart: first what kind of picture it is, then when it was taken, the surest
+attribute first."""
 
 _VARYING_TAGS = {keyword: Tag(keyword) for keyword in _VARYING}
 
 _FRAME_VARYING = (
+    ("MRImageFrameTypeSequence", "FrameType"),
+    ("MRImageFrameTypeSequence", "ComplexImageComponent"),
+    ("CTImageFrameTypeSequence", "FrameType"),
     ("FrameContentSequence", "StackID"),
     ("FrameContentSequence", "TemporalPositionIndex"),
     ("FrameContentSequence", "FrameAcquisitionNumber"),
@@ -64,9 +67,6 @@ _FRAME_VARYING = (
     ("MRDiffusionSequence", "DiffusionDirectionality"),
     ("MRDiffusionSequence", "DiffusionGradientDirectionSequence"),
     ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-    ("MRImageFrameTypeSequence", "FrameType"),
-    ("MRImageFrameTypeSequence", "ComplexImageComponent"),
-    ("CTImageFrameTypeSequence", "FrameType"),
     ("CTReconstructionSequence", "ConvolutionKernel"),
     ("FrameContentSequence", "FrameReferenceDateTime"),
 )
@@ -129,20 +129,26 @@ def frames_of(instance: int, dataset: Dataset) -> Iterator[Frame]:
 def marks(dataset: Dataset, frame: Frame) -> dict[str, str]:
     """What may distinguish this frame from others at its position: attribute name to value, the surest first."""
     if not is_multi_frame(dataset):
-        return {keyword: elements.text(dataset, tag) for keyword, tag in _VARYING_TAGS.items()}
+        return {keyword: elements.shown(dataset, tag) for keyword, tag in _VARYING_TAGS.items()}
     groups = _groups(dataset, frame.index)
-    found = {"SOPInstanceUID": frame.source.sop_instance_uid}
+    found: dict[str, str] = {}
     for sequence, keyword in _FRAME_VARYING:
-        item = _item(groups, sequence)
-        value = "" if item is None else item.get(keyword, "")
-        if isinstance(value, Sequence) and value:
-            value = value[0].get("DiffusionGradientOrientation", "")
-        found.setdefault(keyword, "")
-        found[keyword] = found[keyword] or str(value)
+        found[keyword] = found.get(keyword) or _mark(_item(groups, sequence), keyword)
+    found["InstanceNumber"] = str(frame.instance_number)
+    found["SOPInstanceUID"] = frame.source.sop_instance_uid
     content = _item(groups, "FrameContentSequence")
     indices = [] if content is None else list(content.get("DimensionIndexValues", None) or [])
     found |= {f"DimensionIndexValues[{axis}]": str(value) for axis, value in enumerate(indices)}
     return found
+
+
+def _mark(item: Dataset | None, keyword: str) -> str:
+    if item is None:
+        return ""
+    if keyword == "DiffusionGradientDirectionSequence":
+        gradient = item.get(keyword)
+        return elements.shown(gradient[0], Tag("DiffusionGradientOrientation")) if gradient else ""
+    return elements.shown(item, Tag(keyword))
 
 
 def _single_frame(instance: int, dataset: Dataset) -> Frame:

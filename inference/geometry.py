@@ -5,9 +5,9 @@ direction (first triplet of Image Orientation (Patient)) with its column directi
 always counted along +normal, so the slice column of an affine points along the normal whatever the order of
 acquisition.
 
-Tolerance: a stack is uniform when no image lies further from the regular grid between its first and its last
-image than 1 % of the spacing, and never less than 0.05 mm (positions are often written with one decimal). The
-error is that of the position, so it does not add up from slice to slice.
+Tolerance: a stack is uniform when no image lies further from the regular grid between its first and its last image than
+1 % of the spacing or 0.1 mm, whichever is more, and never more than a quarter of the spacing. 0.1 mm is what positions
+written with one decimal need. The error is that of the position, so it does not add up from slice to slice.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAME_POSITION_MM = 0.01
-POSITION_TOLERANCE_MM = 0.05
+POSITION_TOLERANCE_MM = 0.1
 POSITION_TOLERANCE_FRACTION = 0.01
+POSITION_TOLERANCE_MOST = 0.25
 DIRECTION_TOLERANCE = 2e-3
 """Largest difference of two direction cosines that still count as one orientation: about 0.1 degree."""
 
@@ -168,7 +169,8 @@ def _geometry(normal: Float64Array, origins: Float64Array, turned: int) -> Stack
 
 def tolerance(spacing_mm: float) -> float:
     """How far, in mm, an image may lie from the regular grid."""
-    return max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE_FRACTION * spacing_mm)
+    least_mm = max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE_FRACTION * spacing_mm)
+    return min(least_mm, POSITION_TOLERANCE_MOST * spacing_mm) if spacing_mm > 0 else least_mm
 
 
 def _beside(origins: Float64Array, groups: Sequence[NDArray[np.intp]]) -> float:

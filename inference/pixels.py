@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from inference import codecs, elements
 from inference.errors import NotAVolume
@@ -33,6 +38,9 @@ _PHOTOMETRIC = Tag("PhotometricInterpretation")
 _PIXEL_DATA = Tag("PixelData")
 _PADDING = Tag("PixelPaddingValue")
 _MODALITY_LUT = Tag("ModalityLUTSequence")
+_NATIVE = frozenset(
+    (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +175,7 @@ def _encoding(dataset: Dataset) -> tuple[str, bool]:
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
     if syntax is None:
         return "", dataset.original_encoding[1] is not False
-    return (str(syntax) if syntax.is_encapsulated else ""), syntax != ExplicitVRBigEndian
+    return ("" if syntax in _NATIVE else str(syntax)), syntax != ExplicitVRBigEndian
 
 
 def _values(data: memoryview | bytes, form: PixelFormat, frame: Frame) -> NDArray[np.integer]:

@@ -112,8 +112,10 @@ def _shifted(plane: NDArray[np.float32], shift: NDArray[np.float64], rows: int, 
 
 
 def _moved(plane: NDArray[np.float32], shift: float, length: int) -> NDArray[np.float32]:
-    """Move along the first axis: out[i] = plane[i - shift], linear between pixels, NaN beyond the outermost
-    centres."""
+    """Move along the first axis: out[i] = plane[i - shift], linear between pixels, NaN outside.
+
+    The outermost pixels reach half a pixel beyond their centres, so each acquired pixel has a voxel nearest to it.
+    """
     whole = int(np.floor(shift + _WHOLE_PIXEL))
     part = np.float32(max(shift - whole, 0.0))
     out = np.full((length, plane.shape[1]), np.nan, np.float32)
@@ -121,4 +123,8 @@ def _moved(plane: NDArray[np.float32], shift: float, length: int) -> NDArray[np.
         out[whole : whole + len(plane)] = plane
     else:
         out[whole + 1 : whole + len(plane)] = (1 - part) * plane[1:] + part * plane[:-1]
+        if part <= 0.5:
+            out[whole] = plane[0]
+        if part >= 0.5:
+            out[whole + len(plane)] = plane[-1]
     return out
