@@ -21,14 +21,19 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+# pynetdicom installs scripts of these names beside Python; what tests mean by them are DCMTK's tools.
+_OF_DCMTK = {"storescp", "storescu", "echoscu"}
+
+
 def find_peer(name: str) -> str:
     """Path of an external program; in CI a missing one is a failure, elsewhere a skip."""
-    beside_python = Path(sys.executable).parent / name
-    found = (
-        str(beside_python)
-        if beside_python.exists()
-        else shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    )
+    beside_python = Path(sys.executable).parent
+    folders = [*os.environ["PATH"].split(os.pathsep), "/usr/sbin"]
+    if name in _OF_DCMTK:
+        folders = [folder for folder in folders if Path(folder) != beside_python]
+    else:
+        folders.insert(0, str(beside_python))
+    found = shutil.which(name, path=os.pathsep.join(folders))
     if found:
         return found
     message = f"{name} is not installed: `make peers` installs what the tests need"

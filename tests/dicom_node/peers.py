@@ -1,0 +1,258 @@
+"""Peers for the requestor: real ones (DCMTK, Orthanc), one that answers as it is told, and ones that misbehave."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.presentation import StoragePresentationContexts
+
+from dicom_node.network.requestor import Peer, Timeouts
+
+SHORT = Timeouts(connect_s=2, acse_s=1, dimse_s=1, network_s=1)
+LONG = Timeouts(connect_s=5, acse_s=10, dimse_s=20, network_s=20)
+_VERIFICATION = "1.2.840.10008.1.1"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def peer_at(port: int, *, timeouts: Timeouts = LONG, ae_title: str = "PACS1") -> Peer:
+    return Peer(ae_title=ae_title, address="127.0.0.1", port=port, calling_ae_title="DICOM-NODE", timeouts=timeouts)
+
+
+def wait_until(holds: Callable[[], object], *, at_most_s: float = 20) -> None:
+    deadline = time.monotonic() + at_most_s
+    while not holds():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.02)
+
+
+@dataclass
+class AnsweringScp:
+    """A storage SCP that answers with the statuses it is given, the last one for ever; 0x10000 aborts instead."""
+
+    port: int
+    statuses: list[int] = field(default_factory=lambda: [0x0000])
+    comment: str = ""
+    # Data sets as they came over the network, by SOP Instance UID, and how often each came.
+    received: dict[str, bytes] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+    contexts: list[list[tuple[str, list[str]]]] = field(default_factory=list)
+    calling: list[str] = field(default_factory=list)
+
+    _connections: list[socket.socket] = field(default_factory=list)
+
+    def _connected(self, event: evt.Event) -> None:
+        self._connections.append(event.assoc.dul.socket.socket)
+
+    def _opened(self, event: evt.Event) -> None:
+        requested = event.assoc.requestor.requested_contexts
+        self.contexts.append([(str(one.abstract_syntax), [str(ts) for ts in one.transfer_syntax]) for one in requested])
+        self.calling.append(event.assoc.requestor.primitive.calling_ae_title)
+
+    def _store(self, event: evt.Event) -> Dataset:
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        answer = Dataset()
+        answer.Status = status & 0xFFFF
+        if status > 0xFFFF:
+            event.assoc.abort()
+            return answer
+        uid = str(event.request.AffectedSOPInstanceUID)
+        self.times[uid] = self.times.get(uid, 0) + 1
+        if self.comment:
+            answer.ErrorComment = self.comment
+        if status == 0 or status >> 12 == 0xB:
+            self.received[uid] = event.request.DataSet.getvalue()
+        return answer
+
+    @contextmanager
+    def running(self, *, abstract_syntaxes: Sequence[str] | None = None, called: str | None = None) -> Iterator[None]:
+        ae = AE(ae_title="PACS1")
+        ae.require_called_aet = called is not None
+        if called:
+            ae.ae_title = called
+        for one in abstract_syntaxes or [str(context.abstract_syntax) for context in StoragePresentationContexts]:
+            ae.add_supported_context(one, ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+        ae.add_supported_context(_VERIFICATION)
+        handlers = [
+            (evt.EVT_CONN_OPEN, self._connected),
+            (evt.EVT_REQUESTED, self._opened),
+            (evt.EVT_C_STORE, self._store),
+        ]
+        server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        try:
+            yield
+        finally:
+            server.shutdown()
+            for association in ae.active_associations:
+                association.abort()
+            for connection in self._connections:
+                connection.close()
+
+
+@contextmanager
+def storescp(program: str, folder: Path, port: int, *options: str) -> Iterator[None]:
+    """DCMTK's storage SCP, writing what it receives bit for bit (+B) into the folder."""
+    process = subprocess.Popen([program, "+B", "-od", str(folder), *options, str(port)], stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _listens(port))
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def data_sets_in(folder: Path) -> dict[str, bytes]:
+    """The data sets of the Part 10 files in a folder, by SOP Instance UID, without their file meta headers."""
+    from dicom_node.network.file_meta import read_file_meta
+
+    found = {}
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        meta = read_file_meta(content)
+        found[meta.sop_instance_uid] = content[meta.data_set_at :]
+    return found
+
+
+@dataclass
+class Orthanc:
+    """A real PACS in a folder of its own; `instances` asks it over HTTP what it holds."""
+
+    program: str
+    folder: Path
+    dicom_port: int
+    http_port: int
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        configuration = self.folder / "orthanc.json"
+        configuration.write_text(
+            json.dumps(
+                {
+                    "StorageDirectory": str(self.folder / "db"),
+                    "IndexDirectory": str(self.folder / "db"),
+                    "DicomAet": "PACS1",
+                    "DicomPort": self.dicom_port,
+                    "HttpPort": self.http_port,
+                    "RemoteAccessAllowed": False,
+                    "AuthenticationEnabled": False,
+                    "OverwriteInstances": False,
+                    "Plugins": [],
+                }
+            )
+        )
+        process = subprocess.Popen(
+            [self.program, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            wait_until(lambda: _listens(self.http_port) and _listens(self.dicom_port))
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+    def instances(self) -> dict[str, bytes]:
+        """The data sets it holds, by SOP Instance UID."""
+        from dicom_node.network.file_meta import read_file_meta
+
+        found = {}
+        for one in json.loads(self._get("/instances")):
+            content = self._get(f"/instances/{one}/file")
+            meta = read_file_meta(content)
+            found[meta.sop_instance_uid] = content[meta.data_set_at :]
+        return found
+
+    def _get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
+            content: bytes = answer.read()
+        return content
+
+
+@contextmanager
+def served(serve: Callable[[socket.socket], None], *, receive_buffer_bytes: int = 0) -> Iterator[int]:
+    """A TCP listener that gives each connection to `serve` in a thread; yields its port."""
+    listener = socket.socket()
+    if receive_buffer_bytes:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(8)
+    opened: list[socket.socket] = []
+
+    def guarded(connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            serve(connection)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                opened.append(connection)
+                threading.Thread(target=guarded, args=[connection], daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        for one in [listener, *opened]:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        thread.join()
+
+
+@contextmanager
+def black_hole() -> Iterator[int]:
+    """Listens, but never accepts: the kernel takes the connection, and nobody answers on it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield int(listener.getsockname()[1])
+
+
+def drip_an_acceptance(connection: socket.socket) -> None:
+    """Begins an A-ASSOCIATE-AC of a thousand bytes and sends one every now and then."""
+    connection.sendall(bytes([0x02, 0x00]) + (1000).to_bytes(4, "big"))
+    while True:
+        time.sleep(0.2)
+        connection.sendall(b"\0")
+
+
+def forward_slowly(port: int, *, bytes_per_s: int) -> Callable[[socket.socket], None]:
+    """What reaches the port from the requestor goes through at this rate; answers go back at once."""
+    step = 64 * 1024
+
+    def serve(connection: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as onward:
+            back = threading.Thread(target=_copy, args=[onward, connection], daemon=True)
+            back.start()
+            while chunk := connection.recv(step):
+                onward.sendall(chunk)
+                time.sleep(len(chunk) / bytes_per_s)
+
+    return serve
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while chunk := source.recv(65536):
+            target.sendall(chunk)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
