@@ -113,10 +113,10 @@ class FileStore:
             os.close(descriptor)
 
     def _make_durable(self, folder: Path) -> None:
-        """Make a folder and its parents, and sync the entry of each in the one above it."""
+        """Make a folder and its parents, and sync the entry of each in the one above it; the root's as well."""
         if folder in self._durable and folder.is_dir():
             return
-        if folder != self._root or not folder.parent.is_dir():
+        if self._root in folder.parents or not folder.parent.is_dir():
             self._make_durable(folder.parent)
         folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         _sync(folder.parent)
