@@ -1,0 +1,226 @@
+"""Carries results to one destination: a thread of its own, so that a dead destination delays no other.
+
+Exactly once, as far as DICOM permits. A result is sent first and marked delivered after: a crash in between sends the same
+SOP Instance again, with the same UID and the same bytes, which the destination stores once. To mark it first would
+lose it instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from random import random
+
+from dicom_node import delivery_events, logs
+from dicom_node.backoff import Backoff
+from dicom_node.breaker import Breaker
+from dicom_node.destinations.protocol import Destination, Outcome, Parcel
+from storage.errors import StorageUnavailable, UnknownObject
+from storage.events import Events
+from storage.objects.protocol import ObjectStore
+from storage.outbox import Outbox
+from storage.records import Delivery
+
+POLL_S = 0.2
+FAULT_PAUSE_S = 5.0
+# What one association carries at most, since it is held in memory: a study's results are a few tens of MB.
+MAX_BATCH_BYTES = 256 * 1024**2
+
+log = logs.get("delivery")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    delivery: Delivery
+    outcome: Outcome
+    was_sent: bool
+
+
+class Courier:
+    def __init__(
+        self,
+        destination: Destination,
+        outbox: Outbox,
+        events: Events,
+        objects: ObjectStore,
+        *,
+        backoff: Backoff,
+        breaker: Breaker,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random,
+    ) -> None:
+        self._destination = destination
+        self._outbox = outbox
+        self._events = events
+        self._objects = objects
+        self._backoff = backoff
+        self._breaker = breaker
+        self._clock = clock
+        self._jitter = jitter
+        self._stopping = threading.Event()
+        self._awake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"courier-{destination.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look into the outbox now, and not only at the next poll."""
+        self._awake.set()
+
+    def stop(self) -> None:
+        """Ask it to end after the study that it is sending; `join` waits for that."""
+        self._stopping.set()
+        self._awake.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Whether it ended in time. What it was sending then is sent again at the next start."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def step(self) -> bool:
+        """Deliver what is due of one study; False where there is nothing to do now."""
+        now = self._clock()
+        state = self._breaker.state(now)
+        if state == "open":
+            return False
+        # After a pause one study is tried, due or not: it tells whether the destination is back.
+        deliveries = self._outbox.next_study(self._destination.name, due_at=now if state == "closed" else None)
+        if not deliveries:
+            return False
+        self._deliver(_within_bounds(deliveries))
+        return True
+
+    def _run(self) -> None:
+        wait_s = 0.0
+        is_first = True
+        while not self._stopping.is_set():
+            try:
+                if is_first:
+                    # Whoever restarts the node may have repaired what deliveries were waiting for.
+                    self._outbox.retry_now(self._destination.name)
+                    is_first = False
+                wait_s = 0.0 if self.step() else POLL_S
+            except Exception as error:  # noqa: BLE001 - a courier that ends in silence would keep results for ever
+                log.error("courier failed", destination=self._destination.name, error=error)
+                wait_s = FAULT_PAUSE_S
+            if wait_s:
+                self._awake.wait(wait_s)
+                self._awake.clear()
+
+    def _deliver(self, deliveries: Sequence[Delivery]) -> None:
+        parcels: list[Parcel] = []
+        tried: list[_Tried] = []
+        for delivery in deliveries:
+            loaded = self._load(delivery)
+            if isinstance(loaded, Parcel):
+                parcels.append(loaded)
+            else:
+                tried.append(_Tried(delivery, loaded, was_sent=False))
+        outcomes = {outcome.sop_instance_uid: outcome for outcome in self._send(parcels)}
+        for delivery in deliveries:
+            outcome = outcomes.get(delivery.result.sop_instance_uid)
+            if outcome:
+                tried.append(_Tried(delivery, outcome, was_sent=True))
+        for group in _alike(tried):
+            self._record(group)
+        if parcels:
+            self._judge_destination(list(outcomes.values()))
+
+    def _load(self, delivery: Delivery) -> Parcel | Outcome:
+        result = delivery.result
+        try:
+            part10 = self._objects.get(result.object_key)
+        except UnknownObject:
+            return Outcome(result.sop_instance_uid, "refused", "its stored object is missing")
+        except StorageUnavailable:
+            return Outcome(result.sop_instance_uid, "failed", "its stored object cannot be read now")
+        if hashlib.sha256(part10).hexdigest() != result.content_sha256:
+            return Outcome(result.sop_instance_uid, "refused", "its stored object is damaged: the SHA-256 differs")
+        return Parcel(result, part10)
+
+    def _send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+        if not parcels:
+            return ()
+        try:
+            outcomes = self._destination.deliver(parcels)
+        except Exception as error:  # noqa: BLE001 - else one study that a destination chokes on holds up all others
+            log.error("destination failed", destination=self._destination.name, error=error)
+            reason = f"unexpected {type(error).__name__}"
+            return tuple(Outcome(parcel.result.sop_instance_uid, "failed", reason) for parcel in parcels)
+        told = {outcome.sop_instance_uid: outcome for outcome in outcomes}
+        untold = Outcome("", "failed", "the destination did not say what became of it")
+        uids = [parcel.result.sop_instance_uid for parcel in parcels]
+        return tuple(told.get(uid, replace(untold, sop_instance_uid=uid)) for uid in uids)
+
+    def _record(self, group: Sequence[_Tried]) -> None:
+        """Write what became of results that shared one fate, with its event, in one transaction."""
+        name, now, outcome = self._destination.name, self._clock(), group[0].outcome
+        deliveries = [tried.delivery for tried in group]
+        ids = [delivery.delivery_id for delivery in deliveries]
+        error = delivery_events.reason_in_words(outcome)
+        if outcome.verdict == "delivered":
+            self._outbox.delivered(ids, events=[delivery_events.delivered(name, deliveries, outcome)])
+        elif outcome.verdict == "refused":
+            in_words = delivery_events.refused if group[0].was_sent else delivery_events.not_sent
+            self._outbox.refused(ids, error=error, events=[in_words(name, deliveries, outcome)])
+        elif self._backoff.is_given_up(queued_at=min(item.created_at for item in deliveries), now=now):
+            event = delivery_events.given_up(name, deliveries, outcome, now=now)
+            self._outbox.refused(ids, error=f"given up: {error}", events=[event])
+        else:
+            wait_s = self._backoff.wait_s(deliveries[0].attempts + 1, jitter=self._jitter())
+            # A study that waits for days for one reason says so once.
+            is_news = any(delivery.last_error != error for delivery in deliveries)
+            events = [delivery_events.postponed(name, deliveries, outcome)] if is_news else []
+            self._outbox.postpone(ids, until=now + wait_s, error=error, events=events)
+        log.info(
+            "delivery tried",
+            destination=name,
+            study_instance_uid=deliveries[0].result.study_instance_uid,
+            results=len(ids),
+            outcome=outcome.verdict,
+            attempt=deliveries[0].attempts + 1,
+            reason=outcome.reason.lower(),
+        )
+
+    def _judge_destination(self, outcomes: Sequence[Outcome]) -> None:
+        """A destination that answered for any result is alive; one that could take none counts as failing."""
+        before = self._breaker
+        if any(outcome.verdict != "failed" for outcome in outcomes):
+            self._breaker = before.succeeded()
+            if before.open_until is not None:
+                # What was postponed while it was down need not wait for its turn.
+                self._outbox.retry_now(
+                    self._destination.name, events=[delivery_events.destination_up(self._destination.name)]
+                )
+                log.info("destination is up", destination=self._destination.name)
+            return
+        self._breaker = before.failed(self._clock())
+        if before.open_until is None and self._breaker.open_until is not None:
+            pause_s = self._breaker.pause_s
+            self._events.record(delivery_events.destination_down(self._destination.name, outcomes[0].reason, pause_s))
+            log.warning("destination is down", destination=self._destination.name, pause_s=pause_s)
+
+
+def _within_bounds(deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+    """As many as fit into one batch, and one at least."""
+    total = 0
+    for count, delivery in enumerate(deliveries):
+        total += delivery.result.size_bytes
+        if count and total > MAX_BATCH_BYTES:
+            return deliveries[:count]
+    return deliveries
+
+
+def _alike(tried: Sequence[_Tried]) -> list[list[_Tried]]:
+    """Results of one fate together: told in one sentence, written in one transaction."""
+
+    def fate(item: _Tried) -> tuple[object, ...]:
+        return (str(replace(item.outcome, sop_instance_uid="")), item.was_sent, item.delivery.attempts)
+
+    return [list(group) for _, group in groupby(sorted(tried, key=fate), key=fate)]

@@ -1,0 +1,100 @@
+"""Sends what is in the outbox: a courier for each configured destination, and a watch for rows that none will take."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+
+from dicom_node import delivery_events, logs
+from dicom_node.backoff import Backoff
+from dicom_node.breaker import Breaker
+from dicom_node.config import Config
+from dicom_node.courier import Courier
+from dicom_node.destinations import open_destination
+from dicom_node.stores import Stores
+from storage.errors import StorageUnavailable
+from storage.events import Events
+from storage.outbox import Outbox
+
+STOP_S = 10.0
+WATCH_S = 5.0
+
+log = logs.get("delivery")
+
+
+class Delivery:
+    def __init__(self, config: Config, stores: Stores) -> None:
+        self._couriers = [
+            Courier(
+                open_destination(settings, config.node.ae_title),
+                stores.outbox,
+                stores.events,
+                stores.objects,
+                backoff=Backoff(settings.retry.first_s, settings.retry.max_s, settings.retry.for_s),
+                breaker=Breaker(settings.breaker.failures, settings.breaker.pause_s),
+            )
+            for settings in config.destinations
+        ]
+        self._watch = Watch(stores.outbox, stores.events, [settings.name for settings in config.destinations])
+
+    def start(self) -> None:
+        for courier in self._couriers:
+            courier.start()
+        self._watch.start()
+
+    def wake(self) -> None:
+        """There is something new in the outbox; without this the couriers find it at their next poll."""
+        for courier in self._couriers:
+            courier.wake()
+
+    def stop(self) -> None:
+        """End after the studies that are being sent, STOP_S at most. One that takes longer is sent again at next start."""
+        self._watch.stop()
+        for courier in self._couriers:
+            courier.stop()
+        deadline = time.monotonic() + STOP_S
+        for courier in self._couriers:
+            courier.join(max(0.0, deadline - time.monotonic()))
+
+
+class Watch:
+    """Raises one alarm for each destination that has rows and is not configured (any more). The rows are kept."""
+
+    def __init__(self, outbox: Outbox, events: Events, configured: Iterable[str]) -> None:
+        self._outbox = outbox
+        self._events = events
+        self._configured = frozenset(configured)
+        self._told: set[str] = set()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="outbox-watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def look(self) -> None:
+        for name, waiting in no_such_destination(self._outbox.counts(), self._configured).items():
+            if name not in self._told:
+                self._events.record(delivery_events.no_such_destination(name, waiting))
+                log.error("no such destination", destination=name, results=waiting)
+                self._told.add(name)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.look()
+            except StorageUnavailable as error:
+                log.error("outbox cannot be watched", error=error)
+            self._stopping.wait(WATCH_S)
+
+
+def no_such_destination(counts: Mapping[tuple[str, str], int], configured: Iterable[str]) -> dict[str, int]:
+    """Destinations that results wait for and that nobody configured, with the number of results.
+
+    counts: results in each (destination, state), as Outbox.counts gives them.
+    """
+    known = frozenset(configured)
+    return {name: count for (name, state), count in counts.items() if state == "waiting" and name not in known}

@@ -1,0 +1,76 @@
+"""A storage SCP as destination: the results of a study on one association."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from dicom_node.config import DicomDestination as Settings
+from dicom_node.destinations.protocol import Outcome, Parcel
+from dicom_node.errors import NodeError
+from dicom_node.network.requestor import Outgoing, Peer, SendOutcome, Timeouts, send
+
+
+@dataclass(frozen=True, slots=True)
+class DicomDestination:
+    name: str
+    peer: Peer
+
+    def deliver(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+        items = [
+            Outgoing(
+                parcel.result.sop_class_uid,
+                parcel.result.sop_instance_uid,
+                parcel.result.transfer_syntax_uid,
+                parcel.part10,
+            )
+            for parcel in parcels
+        ]
+        return tuple(_outcome(sent) for sent in send(self.peer, items))
+
+
+def open_dicom(settings: Settings, node_ae_title: str) -> DicomDestination:
+    return DicomDestination(settings.name, peer_of(settings, node_ae_title))
+
+
+def peer_of(settings: Settings, node_ae_title: str) -> Peer:
+    """The peer that a section of config.yaml describes."""
+    return Peer(
+        ae_title=settings.ae_title,
+        address=settings.address,
+        port=settings.port,
+        calling_ae_title=settings.calling_ae_title or node_ae_title,
+        max_pdu_bytes=int(settings.max_pdu_bytes),
+        timeouts=Timeouts(
+            connect_s=settings.connect_timeout_s,
+            acse_s=settings.acse_timeout_s,
+            dimse_s=settings.dimse_timeout_s,
+            network_s=settings.network_timeout_s,
+        ),
+    )
+
+
+def destination_at(written: str) -> Settings:
+    """A destination that is in no configuration, from "AE@host:port". Raises NodeError where it is not that."""
+    ae_title, _, place = written.partition("@")
+    address, _, port = place.rpartition(":")
+    try:
+        return Settings.model_validate(
+            {"type": "dicom", "name": "given", "ae_title": ae_title, "address": address.strip("[]"), "port": port}
+        )
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]} {fault['msg']}" for fault in error.errors(include_url=False))
+        raise NodeError(f"{written}: expected AE@host:port, as in PACS@10.0.0.5:104; {faults}") from None
+
+
+def _outcome(sent: SendOutcome) -> Outcome:
+    return Outcome(
+        sop_instance_uid=sent.sop_instance_uid,
+        verdict=sent.verdict,
+        reason=sent.reason,
+        comment=sent.comment,
+        has_warning=sent.verdict == "delivered" and sent.status != 0,
+        needs_a_person=sent.needs_a_person,
+    )

@@ -1,0 +1,85 @@
+"""A folder as destination: <path>/<Study Instance UID>/<kind>-<SOP Instance UID>.dcm, each file whole or not there.
+
+Names hold UIDs and nothing of the patient.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.config import FolderDestination as Settings
+from dicom_node.destinations.protocol import Outcome, Parcel
+from storage.records import Result
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5 section 9.1; at most 64 characters
+_KIND = re.compile(r"[a-z0-9_]{1,16}")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderDestination:
+    name: str
+    path: Path
+
+    def deliver(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+        return tuple(self._deliver(parcel) for parcel in parcels)
+
+    def _deliver(self, parcel: Parcel) -> Outcome:
+        result = parcel.result
+        fault = _unfit(result)
+        if fault:
+            return Outcome(result.sop_instance_uid, "refused", fault)
+        study = self.path / result.study_instance_uid
+        try:
+            _make_durably(study)
+            _write_durably(study / f"{result.kind}-{result.sop_instance_uid}.dcm", parcel.part10)
+        except OSError as error:
+            return Outcome(result.sop_instance_uid, "failed", f"{self.path}: {error.strerror}")
+        return Outcome(result.sop_instance_uid, "delivered", "written")
+
+
+def open_folder(settings: Settings) -> FolderDestination:
+    return FolderDestination(settings.name, settings.path)
+
+
+def _unfit(result: Result) -> str | None:
+    """Why a result must not become a file name. Study Instance UIDs come from peers, so they are not trusted."""
+    for word, uid in (
+        ("Study Instance UID", result.study_instance_uid),
+        ("SOP Instance UID", result.sop_instance_uid),
+    ):
+        if len(uid) > 64 or not _UID.fullmatch(uid):
+            return f"the {word} is no UID (PS3.5 section 9.1), so it cannot name a file"
+    return None if _KIND.fullmatch(result.kind) else "the kind of the result cannot name a file"
+
+
+def _make_durably(folder: Path) -> None:
+    """Make a folder and those above it, each entered in its parent on the disk."""
+    if folder.is_dir():
+        return
+    _make_durably(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    """Replace a file at once; a reader sees the old one or the new one. On the disk when this returns."""
+    # One name for each target: what a crash left half-written is overwritten by the next attempt.
+    partial = path.with_name(f".{path.name}.part")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,45 @@
+"""What every destination does: take the results of one study, and say of each what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from storage.records import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One result with its bytes (DICOM Part 10)."""
+
+    result: Result
+    part10: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """delivered; refused for good; or failed, to be tried again.
+
+    reason: words of our own, fit for a log. comment: the destination's words, which may quote the data set.
+    """
+
+    sop_instance_uid: str
+    verdict: Literal["delivered", "refused", "failed"]
+    reason: str
+    comment: str = ""
+    has_warning: bool = False
+    # It is tried again, but will not succeed before a person changed something.
+    needs_a_person: bool = False
+
+
+class Destination(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def deliver(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+        """Deliver results of one study together; an outcome for each, in order. Raises nothing that is expected.
+
+        Delivering the same result again must leave one copy there.
+        """
+        ...

@@ -1,0 +1,114 @@
+"""Sends the instances under a folder to a peer, in as few associations as their kinds allow."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.network.file_meta import FileMeta, NotPart10, read_file_meta
+from dicom_node.network.requestor import MAX_CONTEXTS, Outgoing, Peer, SendOutcome, send
+
+# Media Storage Directory: the index of a medium, which no storage service takes.
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_HEAD_BYTES = 64 * 1024
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SendReport:
+    """How many instances were delivered and how many were not; what was skipped was no DICOM file."""
+
+    delivered: int
+    failed: int
+    skipped: int
+    sent_bytes: int
+    seconds: float
+    # Reasons of what was not delivered, the most frequent first, each with its count.
+    reasons: tuple[tuple[str, int], ...]
+
+    def in_words(self) -> str:
+        megabytes = self.sent_bytes / 1e6
+        lines = [f"{self.delivered} instances delivered, {megabytes:.1f} MB in {self.seconds:.1f} s"]
+        if self.skipped:
+            lines.append(f"{self.skipped} files skipped: no DICOM instance")
+        lines += [f"{count} not delivered: {reason}" for reason, count in self.reasons]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    path: Path
+    meta: FileMeta
+    size_bytes: int
+
+
+def send_folder(folder: Path, peer: Peer, progress: Progress) -> SendReport:
+    """Send every DICOM Part 10 file under a folder (or the one file that `folder` is), as it is stored.
+
+    progress: called with (instances done, instances in all), first with 0 once the files are counted.
+    """
+    began = time.monotonic()
+    found, skipped = _instances(folder)
+    delivered, sent_bytes, reasons = 0, 0, Counter[str]()
+    progress(0, len(found))
+    for position, (item, outcome) in enumerate(_send(found, peer), start=1):
+        if outcome.verdict == "delivered":
+            delivered += 1
+            sent_bytes += item.size_bytes
+        else:
+            reasons[outcome.reason] += 1
+        progress(position, len(found))
+    return SendReport(
+        delivered=delivered,
+        failed=reasons.total(),
+        skipped=skipped,
+        sent_bytes=sent_bytes,
+        seconds=time.monotonic() - began,
+        reasons=tuple(reasons.most_common()),
+    )
+
+
+def in_associations(contexts: Sequence[tuple[str, str]]) -> list[range]:
+    """Cut a sequence into runs that need at most 128 presentation contexts each. Order is kept."""
+    runs: list[range] = []
+    begin, seen = 0, set[tuple[str, str]]()
+    for position, context in enumerate(contexts):
+        if context not in seen and len(seen) == MAX_CONTEXTS:
+            runs.append(range(begin, position))
+            begin, seen = position, set()
+        seen.add(context)
+    return [*runs, range(begin, len(contexts))] if contexts else []
+
+
+def _send(found: Sequence[_Found], peer: Peer) -> Iterator[tuple[_Found, SendOutcome]]:
+    items = [
+        Outgoing(
+            item.meta.sop_class_uid, item.meta.sop_instance_uid, item.meta.transfer_syntax_uid, item.path.read_bytes
+        )
+        for item in found
+    ]
+    for run in in_associations([item.context for item in items]):
+        outcomes = send(peer, items[run.start : run.stop])
+        yield from zip(found[run.start : run.stop], outcomes, strict=True)
+
+
+def _instances(folder: Path) -> tuple[list[_Found], int]:
+    """The DICOM files in order of their paths, and how many files are none."""
+    paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
+    found, skipped = [], 0
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                meta = read_file_meta(file.read(_HEAD_BYTES))
+        except (NotPart10, OSError):
+            skipped += 1
+            continue
+        if meta.sop_class_uid == _DICOMDIR:
+            skipped += 1
+            continue
+        found.append(_Found(path, meta, path.stat().st_size))
+    return found, skipped
