@@ -5,12 +5,16 @@ Only `run_attempt`, in the worker, loads what computes.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dicom_node import logs
 from storage.records import Result
 
 ResultKind = Literal["seg", "sr", "sc"]
+# How a worker of this machine is told to log; one elsewhere has its own environment.
+LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +61,7 @@ def run_attempt(spec: JobSpec) -> JobOutcome:
 
 
 def dask_setup(_worker: object) -> None:
-    """Called where a worker starts with this module preloaded: what jobs need is imported before the first one."""
+    """Called where a worker starts with this module preloaded: logs as in the node, and what jobs need is imported."""
+    log_format: Literal["text", "json"] = "json" if os.environ.get(LOG_FORMAT) == "json" else "text"
+    logs.configure(os.environ.get(LOG_LEVEL, "info"), log_format, process="worker")
     import dicom_node.job  # noqa: F401

@@ -1,16 +1,16 @@
 """Hands jobs to Dask: worker processes of this machine, or those of a scheduler elsewhere.
 
-The only code that imports Dask. The engine keeps no truth: it runs what it is given and says how that ended. Losing it loses nothing, since the database
-holds every job's state.
+The only code that imports Dask. The engine keeps no truth: it runs what it is given and says how that ended. Losing it
+loses nothing, since the database holds every job's state.
 """
 
 from __future__ import annotations
 
 import contextlib
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dask
@@ -56,6 +56,7 @@ class EngineSettings:
     memory_limit_bytes: int | None
     scratch_folder: str
     preload: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine:
@@ -91,7 +92,7 @@ class Engine:
             dashboard_address=None,
             local_directory=settings.scratch_folder,
             memory_limit=settings.memory_limit_bytes or 0,
-            env={"OMP_NUM_THREADS": str(settings.threads_per_worker)},
+            env={"OMP_NUM_THREADS": str(settings.threads_per_worker), **settings.environment},
             preload=[settings.preload],
         )
         return Client(self._cluster, set_as_default=False)

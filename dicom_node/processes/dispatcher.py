@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from dicom_node import logs
-from dicom_node.attempt import JobSpec, run_attempt
+from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, JobSpec, run_attempt
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
 from dicom_node.delivery import Delivery
@@ -40,7 +40,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         log.error("models cannot be used", error=error)
         return EXIT_CONFIG
     stores = open_stores(config)
-    engine = Engine(engine_settings(config), run_attempt)
+    engine = Engine(engine_settings(config, log_format), run_attempt)
     delivery = Delivery(config, stores)
     try:
         settle, dispatch = compose(config, stores, models, engine)
@@ -118,7 +118,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     )
 
 
-def engine_settings(config: Config) -> EngineSettings:
+def engine_settings(config: Config, log_format: str) -> EngineSettings:
     workers = worker_count(config)
     cores = len(os.sched_getaffinity(0))
     threads = config.engine.threads_per_worker
@@ -129,6 +129,7 @@ def engine_settings(config: Config) -> EngineSettings:
         memory_limit_bytes=config.engine.memory_limit_bytes,
         scratch_folder=str(config.node.data_folder / "scratch"),
         preload="dicom_node.attempt",
+        environment={LOG_LEVEL: config.logging.level, LOG_FORMAT: log_format},
     )
 
 

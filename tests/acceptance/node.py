@@ -1,0 +1,131 @@
+"""A real node for tests: `dicom-node serve` on a configuration of its own, with what is needed to look into it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dicom_node.config_file import load_config
+from dicom_node.history import StudyAccount, account_of
+from dicom_node.stores import Stores, open_stores
+from dicom_node.supervisor import read_state
+from tests.dicom_node.peers import free_port, wait_until
+
+
+def configuration(**more: Any) -> dict[str, Any]:
+    """A configuration with every default that is not about this machine; sections in `more` replace whole ones."""
+    base: dict[str, Any] = {
+        "node": {"port": free_port(), "data_folder": "data"},
+        "models": [{"name": "ct_lung_density"}],
+        "routes": [
+            {"name": "ct", "when": {"Modality": "CT"}, "models": ["ct_lung_density"], "destinations": ["results"]}
+        ],
+        "destinations": [{"name": "results", "type": "folder", "path": "results"}],
+        "storage": {"min_free_bytes": "50 MB"},
+    }
+    return base | more
+
+
+class NodeUnderTest:
+    def __init__(self, folder: Path, tree: dict[str, Any]) -> None:
+        self.folder = folder
+        self.config_path = folder / "config.yaml"
+        self.config_path.write_text(yaml.safe_dump(tree))
+        self.config = load_config(self.config_path)
+        self.log_path = folder / "node.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.stores: Stores = open_stores(self.config)
+
+    @property
+    def port(self) -> int:
+        return self.config.node.port
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        for name in ("acceptor", "dispatcher"):
+            (self.stores.run_folder / f"{name}.json").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "dicom_node", "serve", "--config", str(self.config_path)]
+        with self.log_path.open("a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_until(self._is_ready, at_most_s=90)
+
+    def stop(self) -> None:
+        assert self.process
+        self.process.terminate()
+        assert self.process.wait(60) == 0
+        self.process = None
+
+    def kill_all(self) -> None:
+        """As when the power fails: every process of the node at once."""
+        assert self.process
+        doomed = [self.process.pid, *(pid for name in ("acceptor", "dispatcher") if (pid := self.pid(name)))]
+        for pid in [*doomed, *self.worker_pids()]:
+            kill(pid)
+        self.process.wait(30)
+        self.process = None
+
+    def pid(self, name: str) -> int | None:
+        state = read_state(self.stores.run_folder, name)
+        return int(state["pid"]) if state else None
+
+    def worker_pids(self) -> list[int]:
+        """The worker processes: children of the dispatcher that run Python's spawned main."""
+        dispatcher = self.pid("dispatcher")
+        return [pid for pid in children(dispatcher) if b"spawn_main" in command_line(pid)] if dispatcher else []
+
+    def account(self, key: str) -> StudyAccount | None:
+        found = account_of(self.stores, key)
+        return found[0] if found else None
+
+    def settled(self, key: str) -> bool:
+        account = self.account(key)
+        return account is not None and account.is_settled
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "dicom_node", *arguments, "--config", str(self.config_path)]
+        environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    def _is_ready(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, self.log()
+        return all(self.pid(name) for name in ("acceptor", "dispatcher"))
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
