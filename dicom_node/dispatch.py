@@ -129,6 +129,7 @@ class Dispatch:
         failed = job.give_up_reason is not None
         reason = job.give_up_reason or outcome.not_analysed
         event = self._event(job, "job_failed" if failed else "job_done", outcome.summary, "alarm" if failed else "info")
+        event = replace(event, data={"stage_s": outcome.stage_s})
         self._jobs.finish(
             job,
             state="failed" if failed else "done",

@@ -1,0 +1,128 @@
+"""What a worker does with a job: objects in, objects out, and words for whatever goes wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from io import BytesIO
+
+import pytest
+from pydicom import dcmread
+
+from dicom_node.attempt import JobSpec, run_attempt
+from dicom_node.phantom import chest_ct
+from dicom_node.results.reading import comments_of, numbers_of
+from inference.registry import Registry
+from storage.errors import StorageUnavailable
+from storage.objects import open_store
+from storage.objects.file import FileStore
+
+PACKAGE = Registry().get("ct_lung_density")
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> JobSpec:
+    """A small chest phantom in an object store, and the job on it."""
+    folder = tmp_path_factory.mktemp("objects")
+    objects = open_store(folder.as_uri())
+    phantom = chest_ct(slices=40, rows=128, identity="job")
+    keys = []
+    for number, path in enumerate(phantom.write(folder / "sent")):
+        keys.append(f"instances/{number}.dcm")
+        objects.put(keys[-1], [path.read_bytes()])
+    header = phantom.datasets[0]
+    return JobSpec(
+        study_instance_uid=header.StudyInstanceUID,
+        series_instance_uid=header.SeriesInstanceUID,
+        revision=1,
+        created_at=1_790_000_000.0,
+        objects_url=folder.as_uri(),
+        object_keys=tuple(keys),
+        package_folder=str(PACKAGE.folder),
+        package_sha256=PACKAGE.content_sha256,
+        device="cpu",
+        kinds=("seg", "sr", "sc"),
+        report_not_analysed=True,
+    )
+
+
+def payloads(spec: JobSpec) -> dict[str, bytes]:
+    objects = open_store(spec.objects_url)
+    return {item.kind: objects.get(item.object_key) for item in run_attempt(spec).results}
+
+
+def test_results_are_stored_and_described_as_they_are(stored: JobSpec) -> None:
+    outcome = run_attempt(stored)
+    assert outcome.error is None
+    assert [item.kind for item in outcome.results] == ["seg", "sr", "sc"]
+    objects = open_store(stored.objects_url)
+    for item in outcome.results:
+        content = objects.get(item.object_key)
+        header = dcmread(BytesIO(content), stop_before_pixels=True)
+        assert item.content_sha256 == hashlib.sha256(content).hexdigest()
+        assert (item.size_bytes, item.sop_instance_uid) == (len(content), header.SOPInstanceUID)
+        assert header.file_meta.TransferSyntaxUID == item.transfer_syntax_uid
+        assert header.StudyInstanceUID == stored.study_instance_uid
+    assert set(outcome.stage_s) == {"fetch", "volume", "predict", "encode", "put"}
+
+
+def test_a_job_that_is_run_twice_leaves_the_same_bytes(stored: JobSpec) -> None:
+    assert payloads(stored) == payloads(stored)
+
+
+def test_the_order_of_the_instances_changes_nothing(stored: JobSpec) -> None:
+    turned = dataclasses.replace(stored, object_keys=stored.object_keys[::-1])
+    numbers = [numbers_of(dcmread(BytesIO(payloads(spec)["sr"]))) for spec in (stored, turned)]
+    assert numbers[0] == numbers[1]
+    assert len(numbers[0]) > 10
+
+
+def test_another_revision_has_other_instances(stored: JobSpec) -> None:
+    first, second = (
+        {item.sop_instance_uid for item in run_attempt(spec).results}
+        for spec in (stored, dataclasses.replace(stored, revision=2))
+    )
+    assert not first & second
+
+
+def test_images_that_are_no_volume_are_reported_as_not_analysed(stored: JobSpec) -> None:
+    gap = dataclasses.replace(stored, object_keys=stored.object_keys[:10] + stored.object_keys[11:])
+    outcome = run_attempt(gap)
+    assert [item.kind for item in outcome.results] == ["sr"]
+    assert "no image between" in str(outcome.not_analysed)
+    report = dcmread(BytesIO(open_store(gap.objects_url).get(outcome.results[0].object_key)))
+    assert any("no image between" in text for text in comments_of(report))
+
+
+def test_a_route_may_want_no_report_of_what_was_not_analysed(stored: JobSpec) -> None:
+    gap = dataclasses.replace(stored, object_keys=stored.object_keys[:10] + stored.object_keys[11:])
+    outcome = run_attempt(dataclasses.replace(gap, report_not_analysed=False))
+    assert outcome.results == ()
+    assert "no image between" in str(outcome.not_analysed)
+
+
+def test_a_job_that_was_given_up_only_reports_why(stored: JobSpec) -> None:
+    outcome = run_attempt(dataclasses.replace(stored, give_up_reason="the worker ended, 3 times"))
+    assert [item.kind for item in outcome.results] == ["sr"]
+    assert outcome.not_analysed == "the worker ended, 3 times"
+    assert "predict" not in outcome.stage_s
+
+
+def test_a_package_that_changed_since_it_was_routed_to_is_not_run(stored: JobSpec) -> None:
+    outcome = run_attempt(dataclasses.replace(stored, package_sha256="0" * 64))
+    assert "its content changed" in str(outcome.error)
+    assert outcome.results == ()
+
+
+def test_an_object_that_is_missing_is_storages_fault_and_not_the_jobs(stored: JobSpec) -> None:
+    outcome = run_attempt(dataclasses.replace(stored, object_keys=("instances/none.dcm",)))
+    assert outcome.storage_error
+    assert outcome.error is None
+
+
+def test_results_that_cannot_be_stored_are_storages_fault(stored: JobSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object) -> None:
+        raise StorageUnavailable("no space left")
+
+    monkeypatch.setattr(FileStore, "put", no_room)
+    assert run_attempt(stored).storage_error == "no space left"
