@@ -71,7 +71,7 @@ class InputContract(BaseModel):
     min_coverage_mm: float | None = Field(default=None, gt=0)
     image_type_excludes: tuple[str, ...] = ()
     body_parts: tuple[str, ...] = ()
-    gantry_tilt: Literal["resample", "refuse"] = "resample"
+    gantry_tilt: Literal["keep", "resample", "refuse"] = "refuse"
 
     def reasons_against(self, series: SeriesFacts) -> list[str]:
         """Every rule that the series breaks, with the value that broke it; empty where the model may run.
@@ -84,7 +84,7 @@ class InputContract(BaseModel):
         reasons = []
         if series.modality != self.modality:
             reasons.append(f"modality {series.modality or 'not stated'} is not {self.modality}")
-        strangers = sorted(series.sop_class_uids - set(self.sop_class_uids))
+        strangers = sorted(series.sop_class_uids - {"", *self.sop_class_uids})
         if self.sop_class_uids and strangers:
             reasons.append(f"SOP class {strangers[0]} is not among those the model reads")
         shunned = {value.upper() for value in self.image_type_excludes}

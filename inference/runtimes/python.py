@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from inference.errors import InferenceError
 from inference.findings import Findings, Measurement, NotAnalysed, Remark, Segment
-from inference.package import Outputs, Package
+from inference.manifest import Outputs
+from inference.package import Package
 from inference.volume import Volume
 
 

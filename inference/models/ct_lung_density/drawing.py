@@ -72,7 +72,7 @@ def near(labels: Labels, side: int, box: Box, blocks: tuple[int, int, int], devi
         np.minimum(np.arange(part.start, part.stop) // block, size - 1)
         for part, block, size in zip(box, blocks, labels.shape, strict=True)
     ]
-    return on(device, around)[np.ix_(*indices)] if device.type == "cpu" else on(device, around[np.ix_(*indices)])
+    return on(device, around[np.ix_(*indices)])
 
 
 def dilate(mask: torch.Tensor, radius_mm: float, spacing_mm: tuple[float, ...]) -> torch.Tensor:

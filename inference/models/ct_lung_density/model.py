@@ -52,19 +52,36 @@ def coarse_mask(mask: Mask, coarse: lungs.Coarse) -> Mask:
     return np.asarray(ndimage.binary_dilation(pooled, lungs.IN_PLANE), dtype=np.bool_)
 
 
-def cut_off(drawn: drawing.Drawn) -> tuple[str, str] | None:
-    """Half a chest: a lung that the first or the last slice cuts through."""
+def ends(drawn: drawing.Drawn) -> list[tuple[str, str, float]]:
+    """(lung, slice, part of the lung's largest section) for every lung and both ends of the images."""
+    found = []
     for name, mask in (("right", drawn.right), ("left", drawn.left)):
         sections = mask.sum(axis=(1, 2))
         for end, section in (("lowest", sections[0]), ("highest", sections[-1])):
-            part = float(section) / float(sections.max())
-            if part > MAX_CUT_SECTION:
-                text = (
-                    f"{name} lung goes on beyond the {end} slice: its section there is {100 * part:.0f} % of its "
-                    f"largest > {100 * MAX_CUT_SECTION:.0f} %"
-                )
-                return ("incomplete", text)
+            found.append((name, end, float(section) / float(sections.max())))
+    return found
+
+
+def cut_off(drawn: drawing.Drawn) -> tuple[str, str] | None:
+    """Half a chest: a lung that the first or the last slice cuts through."""
+    for name, end, part in ends(drawn):
+        if part > MAX_CUT_SECTION:
+            text = (
+                f"{name} lung goes on beyond the {end} slice: its section there is {100 * part:.0f} % of its "
+                f"largest > {100 * MAX_CUT_SECTION:.0f} %"
+            )
+            return ("incomplete", text)
     return None
+
+
+def coverage(drawn: drawing.Drawn) -> list[tuple[str, str]]:
+    """A remark where the tip of a lung may be missing."""
+    remarks = []
+    for name, end, part in ends(drawn):
+        if part > 0:
+            tip = f"{name} lung reaches the {end} slice, where its section is {100 * part:.1f} % of its largest"
+            remarks.append(("coverage", f"{tip}: a little of it may be missing"))
+    return remarks
 
 
 def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, air_hu: float) -> Analysis:
@@ -91,7 +108,7 @@ def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, air_hu: flo
     return Analysis(
         masks={key: orientation.back(mask) for key, mask in masks.items()},
         values=numbers(densities, masks, voxel_ml),
-        remarks=protocol.remarks_on(volume.header, orientation.spacing_mm[0], air_hu),
+        remarks=(*protocol.remarks_on(volume.header, orientation.spacing_mm[0], air_hu), *coverage(drawn)),
         parameters={
             "lung border": f"{lungs.BORDER_HU:.0f} HU",
             "low attenuation": f"below {LOW_ATTENUATION_HU:.0f} HU",

@@ -38,7 +38,7 @@ SHARP_NAMES = frozenset(
     }
 )
 # Siemens: a letter or two, then sharpness in tens; up to 45 is smooth or medium (B30f, Br40d, Qr36), above is sharp.
-SIEMENS = re.compile(r"^([BHISTUQDF][A-Z]?)(\d{2})[A-Z0-9]*\b")
+SIEMENS = re.compile(r"^([BHISTUQD][A-Z]?)(\d{2})[A-Z0-9]*\b")
 SIEMENS_SHARP_FROM = 45
 # Canon and Toshiba: FC01 to FC19 are for the body; the others are for bone, lung and inner ear.
 CANON = re.compile(r"^FC(\d{2})")
@@ -46,17 +46,22 @@ CANON_BODY = range(1, 20)
 
 
 def kernel_class(name: str) -> str:
-    """Smooth, sharp or unknown, from Convolution Kernel (0018,1210), in whose values vendors say what they like."""
+    """Smooth, sharp or unknown, from Convolution Kernel (0018,1210), in whose values vendors say what they like.
+
+    Several values count as words of one name; where the whole name is not known, its first word is.
+    """
     text = name.strip().upper()
-    canon = CANON.match(text)
-    if canon:
-        return SMOOTH if int(canon.group(1)) in CANON_BODY else SHARP
-    siemens = SIEMENS.match(text)
-    if siemens:
-        return SHARP if int(siemens.group(2)) >= SIEMENS_SHARP_FROM else SMOOTH
-    if text in SHARP_NAMES:
-        return SHARP
-    return SMOOTH if text in SMOOTH_NAMES else UNKNOWN
+    for part in (text, *text.split()[:1]):
+        canon, siemens = CANON.match(part), SIEMENS.match(part)
+        if canon:
+            return SMOOTH if int(canon.group(1)) in CANON_BODY else SHARP
+        if siemens:
+            return SHARP if int(siemens.group(2)) >= SIEMENS_SHARP_FROM else SMOOTH
+        if part in SHARP_NAMES:
+            return SHARP
+        if part in SMOOTH_NAMES:
+            return SMOOTH
+    return UNKNOWN
 
 
 def remarks_on(header: Dataset, spacing_mm: float, air_hu: float) -> tuple[Remark, ...]:
@@ -80,7 +85,7 @@ def thickness(header: Dataset, spacing_mm: float) -> Remark | None:
 def kernel(header: Dataset) -> Remark | None:
     value = header.get("ConvolutionKernel")
     name = (value if isinstance(value, str) else " ".join(map(str, value))) if value else ""
-    kind = kernel_class(name.split()[0] if name and kernel_class(name) == UNKNOWN else name)
+    kind = kernel_class(name)
     if kind == SMOOTH:
         return None
     if kind == SHARP:
