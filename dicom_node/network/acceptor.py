@@ -10,7 +10,7 @@ from typing import Any
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.events import EventHandlerType
-from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, SOPClassCommonExtendedNegotiation
 
 from dicom_node import logs
 from dicom_node.config import Access, Node
@@ -31,7 +31,8 @@ from storage.records import Event
 from storage.studies import Studies
 
 _REJECTION_EVENT_S = 60.0
-_STOP_POLL_S = 0.05
+_STOP_POLL_S = 0.02
+_END_S = 5.0  # in which an aborted association's threads end
 _NO_DATA_SET = 0x0101  # Command Data Set Type (PS3.7 E.1)
 
 log = logs.get("acceptor")
@@ -90,22 +91,17 @@ class Acceptor:
             return
         self._listener.shutdown()
         self._thread.join()
-        running = self._wait_for_end(grace_s)
-        for association in running:
-            association.abort()
-        if running:
-            log.warning("associations aborted at stop", associations=len(running))
-            self._wait_for_end(grace_s)
+        _wait_while(lambda: len(self._associations) > 0, grace_s)
+        for association in self._listener.active_associations:
+            if association.is_established:
+                log.warning("association aborted at stop")
+                association.abort()
+            elif association.dul.socket:
+                association.dul.socket.close()  # has not asked yet, or is being ended already
+        listener = self._listener
+        _wait_while(lambda: len(listener.active_associations) > 0, _END_S)
         self._associations.tidy()
         self._listener = self._thread = None
-
-    def _wait_for_end(self, limit_s: float) -> list[Any]:
-        deadline = time.monotonic() + limit_s
-        while self._listener and (running := self._listener.active_associations):
-            if time.monotonic() > deadline:
-                return running
-            time.sleep(_STOP_POLL_S)
-        return []
 
     def _application_entity(self) -> AE:
         entity = AE(self._node.ae_title)
@@ -127,6 +123,7 @@ class Acceptor:
             (evt.EVT_SOP_COMMON, _on_common_extended),
             (evt.EVT_DATA_RECV, acknowledge_now),
             (evt.EVT_DIMSE_RECV, _on_message),
+            (evt.EVT_CONN_CLOSE, _on_connection_closed),
             (evt.EVT_RELEASED, lambda event: self._associations.end(event.assoc, "released")),
             (evt.EVT_ABORTED, lambda event: self._associations.end(event.assoc, "aborted")),
         ]
@@ -221,6 +218,15 @@ def _on_common_extended(event: evt.Event) -> Mapping[Any, SOPClassCommonExtended
     return services_beyond_the_lists(proposed)
 
 
+def _on_connection_closed(event: evt.Event) -> None:
+    """Wake the thread of a peer that connected and left without asking, as health checks and port scans do.
+
+    The library would have it wait for an association request until node.acse_timeout_s.
+    """
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(A_P_ABORT())
+
+
 def _on_message(event: evt.Event) -> None:
     """Abort on a C-STORE request that lacks a mandatory part: the library would leave the peer without an answer."""
     command = event.message.command_set
@@ -230,3 +236,9 @@ def _on_message(event: evt.Event) -> None:
     if not complete or command.get("CommandDataSetType", _NO_DATA_SET) == _NO_DATA_SET:
         log.warning("association aborted", reason="a c-store request lacks its sop uids, message id or data set")
         event.assoc.abort(block=False)
+
+
+def _wait_while(condition: Callable[[], bool], limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while condition() and time.monotonic() < deadline:
+        time.sleep(_STOP_POLL_S)

@@ -1,0 +1,91 @@
+"""A requestor that sends exactly the bytes it is given, and may lie about them in its command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import cast
+
+from pydicom.uid import UID
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.presentation import build_context
+
+Context = tuple[str, str]  # abstract syntax, transfer syntax
+
+
+@dataclass
+class RawScu:
+    association: Association
+
+    def store(
+        self,
+        payload: bytes | None,
+        context: Context,
+        *,
+        sop_instance_uid: str,
+        sop_class_uid: str | None = None,
+    ) -> C_STORE | None:
+        """The response, or None where the association ended without one."""
+        context_id = next(
+            accepted.context_id
+            for accepted in self.association.accepted_contexts
+            if (accepted.abstract_syntax, accepted.transfer_syntax[0]) == context
+        )
+        request = C_STORE()
+        request.MessageID = 7
+        request.AffectedSOPClassUID = UID(sop_class_uid or context[0])
+        request.AffectedSOPInstanceUID = UID(sop_instance_uid) if sop_instance_uid else None
+        request.Priority = 0
+        request.DataSet = None if payload is None else BytesIO(payload)
+        # The reactor of the association would take the response away.
+        self.association._reactor_checkpoint.clear()
+        while not self.association._is_paused:
+            time.sleep(0.001)
+        try:
+            self.association.dimse.send_msg(request, cast(int, context_id))
+            return self._response()
+        finally:
+            self.association._reactor_checkpoint.set()
+
+    def _response(self) -> C_STORE | None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            _, response = self.association.dimse.get_msg(block=False)
+            if response is not None:
+                return cast(C_STORE, response)
+            if self.association.acse.is_aborted() or not self.association.dul.is_alive():
+                return None
+            time.sleep(0.001)
+        raise TimeoutError("the acceptor did not answer")
+
+
+@contextmanager
+def associated(
+    port: int,
+    contexts: Iterable[tuple[str, str | Sequence[str]]],
+    *,
+    calling_ae_title: str = "RAW-SCU",
+    called_ae_title: str = "DICOM-NODE",
+) -> Iterator[RawScu]:
+    entity = AE(calling_ae_title)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
+    wanted = [
+        build_context(UID(abstract), [syntaxes] if isinstance(syntaxes, str) else list(syntaxes))
+        for abstract, syntaxes in contexts
+    ]
+    association = entity.associate("127.0.0.1", port, contexts=wanted, ae_title=called_ae_title)
+    transport = association.dul.socket
+    plain = transport.socket if transport else None
+    try:
+        yield RawScu(association)
+    finally:
+        if association.is_established:
+            association.release()
+        association.join(10)
+        if plain is not None:
+            plain.close()  # the library leaves it open where the acceptor was the first to close

@@ -1,0 +1,77 @@
+"""A running acceptor on loopback over real stores, for tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.config import Access, Node
+from dicom_node.intake import Intake
+from dicom_node.network.acceptor import Acceptor
+from dicom_node.network.file_meta import read_file_meta
+from storage.objects.file import FileStore
+from storage.records import Association, Event
+from tests.made_rows import House, open_house
+
+
+@dataclass
+class Serving:
+    house: House
+    objects: FileStore
+    acceptor: Acceptor
+
+    @property
+    def port(self) -> int:
+        return self.acceptor.port
+
+    def data_sets(self) -> dict[str, list[bytes]]:
+        """What is stored, by SOP Instance UID: the data set parts of the files."""
+        found: dict[str, list[bytes]] = {}
+        for key in self.objects.keys():  # noqa: SIM118 - no dict
+            file = self.objects.get(key)
+            meta = read_file_meta(file)
+            found.setdefault(meta.sop_instance_uid, []).append(file[meta.data_set_at :])
+        return found
+
+    def associations(self, study_instance_uid: str) -> list[Association]:
+        parts = [
+            part.association
+            for series in self.house.studies.series_of(study_instance_uid)
+            for part in self.house.studies.parts(series.series_id)
+        ]
+        return list({association.association_id: association for association in parts}.values())
+
+    def events(self, kind: str) -> list[Event]:
+        return self.house.events_of_kind(kind)
+
+
+@contextmanager
+def serving(folder: Path, node: Node | None = None, access: Access | None = None) -> Iterator[Serving]:
+    house = open_house(folder)
+    objects = FileStore(folder / "objects")
+    acceptor = Acceptor(
+        node or Node(port=0),
+        access or Access(),
+        intake=Intake(objects, house.instances, house.events, min_free_bytes=0),
+        studies=house.studies,
+        events=house.events,
+    )
+    acceptor.start()
+    try:
+        yield Serving(house, objects, acceptor)
+    finally:
+        acceptor.stop(grace_s=2)
+        house.database.close()
+
+
+def eventually(condition: Callable[[], object], limit_s: float = 10.0) -> bool:
+    """Whether the condition holds within the limit: for what the acceptor does after it has answered."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return bool(condition())
