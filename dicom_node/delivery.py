@@ -74,6 +74,8 @@ class Watch:
 
     def stop(self) -> None:
         self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_S)
 
     def look(self) -> None:
         for name, waiting in no_such_destination(self._outbox.counts(), self._configured).items():

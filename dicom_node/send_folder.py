@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.network.file_meta import FileMeta, NotPart10, read_file_meta
-from dicom_node.network.requestor import MAX_CONTEXTS, Outgoing, Peer, SendOutcome, send
+from dicom_node.network.requestor import MAX_CONTEXTS, Context, Outgoing, Peer, SendOutcome, send
 
 # Media Storage Directory: the index of a medium, which no storage service takes.
 _DICOMDIR = "1.2.840.10008.1.3.10"
@@ -72,16 +72,19 @@ def send_folder(folder: Path, peer: Peer, progress: Progress) -> SendReport:
     )
 
 
-def in_associations(contexts: Sequence[tuple[str, str]]) -> list[range]:
-    """Cut a sequence into runs that need at most 128 presentation contexts each. Order is kept."""
+def in_associations(needed: Sequence[Iterable[Context]]) -> list[range]:
+    """Cut a sequence into runs that need at most 128 presentation contexts each. Order is kept.
+
+    needed: the presentation contexts that each instance asks for.
+    """
     runs: list[range] = []
-    begin, seen = 0, set[tuple[str, str]]()
-    for position, context in enumerate(contexts):
-        if context not in seen and len(seen) == MAX_CONTEXTS:
+    begin, seen = 0, set[Context]()
+    for position, contexts in enumerate(needed):
+        if len(seen.union(contexts)) > MAX_CONTEXTS:
             runs.append(range(begin, position))
             begin, seen = position, set()
-        seen.add(context)
-    return [*runs, range(begin, len(contexts))] if contexts else []
+        seen.update(contexts)
+    return [*runs, range(begin, len(needed))] if needed else []
 
 
 def _send(found: Sequence[_Found], peer: Peer) -> Iterator[tuple[_Found, SendOutcome]]:
@@ -91,7 +94,7 @@ def _send(found: Sequence[_Found], peer: Peer) -> Iterator[tuple[_Found, SendOut
         )
         for item in found
     ]
-    for run in in_associations([item.context for item in items]):
+    for run in in_associations([item.contexts for item in items]):
         outcomes = send(peer, items[run.start : run.stop])
         yield from zip(found[run.start : run.stop], outcomes, strict=True)
 

@@ -1,7 +1,9 @@
 """The node as requestor: Storage SCU and Verification SCU.
 
 Data sets go out as they are stored, byte for byte: each (SOP class, transfer syntax) that is sent is proposed in a
-presentation context of its own, so what the peer accepts needs no encoding.
+presentation context of its own, so what the peer accepts needs no encoding. Beside Explicit VR Little Endian the default
+transfer syntax is proposed, as PS3.5 section 10.1 asks: for a peer that knows nothing else, and only for it, the data
+set is encoded anew.
 """
 
 from __future__ import annotations
@@ -15,16 +17,19 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from pydicom.uid import UID
+from pydicom import dcmread
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import AssociationSocket
 
 from dicom_node.network.file_meta import NotPart10, read_file_meta
 from dicom_node.network.store_status import Meaning, Verdict, meaning_of, rejection_in_words
 
+Context = tuple[str, str]  # SOP Class UID, Transfer Syntax UID
 MAX_CONTEXTS = 128  # PS3.8 section 9.3.2.2: context IDs are odd and below 256
 _VERIFICATION = "1.2.840.10008.1.1"
 _MEDIUM_PRIORITY = 0
@@ -64,8 +69,12 @@ class Outgoing:
     part10: bytes | Callable[[], bytes]
 
     @property
-    def context(self) -> tuple[str, str]:
-        return self.sop_class_uid, self.transfer_syntax_uid
+    def contexts(self) -> tuple[Context, ...]:
+        """What it needs one of, the first one rather: (SOP class, transfer syntax) as stored, and the default one."""
+        as_stored = (self.sop_class_uid, self.transfer_syntax_uid)
+        if self.transfer_syntax_uid == ExplicitVRLittleEndian:
+            return as_stored, (self.sop_class_uid, str(ImplicitVRLittleEndian))
+        return (as_stored,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ def send(peer: Peer, items: Sequence[Outgoing]) -> Iterator[SendOutcome]:
     An instance under which the peer aborts does not take the others with it: they go on a further association.
     Raises ValueError for more than 128 presentation contexts.
     """
-    if len({item.context for item in items}) > MAX_CONTEXTS:
+    if len({context for item in items for context in item.contexts}) > MAX_CONTEXTS:
         raise ValueError(f"{len(items)} instances need more than {MAX_CONTEXTS} presentation contexts: send in parts")
     rest = tuple(items)
     while rest:
@@ -135,7 +144,7 @@ def echo(peer: Peer) -> EchoResult:
 
 def _send_on_one_association(peer: Peer, items: Sequence[Outgoing]) -> Iterator[SendOutcome]:
     """Ends early, after the outcome of the instance at fault, where the peer aborted: the rest is worth another try."""
-    wanted = list(dict.fromkeys(item.context for item in items))
+    wanted = list(dict.fromkeys(context for item in items for context in item.contexts))
     association = _associate(peer, [build_context(*context) for context in wanted])
     if isinstance(association, _Refusal):
         for item in items:
@@ -149,7 +158,7 @@ def _send_on_one_association(peer: Peer, items: Sequence[Outgoing]) -> Iterator[
     }
     with _ending(association, peer.timeouts.acse_s):
         for position, item in enumerate(items):
-            context = accepted.get(item.context)
+            context = next((accepted[one] for one in item.contexts if one in accepted), None)
             if context is None:
                 yield _not_accepted(peer, item)
                 continue
@@ -301,7 +310,7 @@ def _store(
     """One C-STORE (PS3.7 section 9.1.1) of a data set as it is stored."""
     try:
         part10 = item.part10 if isinstance(item.part10, bytes) else item.part10()
-        data_set_at = read_file_meta(part10).data_set_at
+        data_set = _encoded_for(context, item, part10)
     except OSError as error:
         return SendOutcome(item.sop_instance_uid, "failed", f"cannot be read: {error.strerror}")
     except NotPart10 as error:
@@ -311,7 +320,7 @@ def _store(
     request.Priority = _MEDIUM_PRIORITY
     request.AffectedSOPClassUID = item.sop_class_uid
     request.AffectedSOPInstanceUID = item.sop_instance_uid
-    request.DataSet = BytesIO(memoryview(part10)[data_set_at:])
+    request.DataSet = BytesIO(data_set)
     response = _exchange(association, request, context.context_id or 0)
     if isinstance(response, _NoAnswer):
         return response
@@ -323,6 +332,17 @@ def _store(
         status=response.Status,
         comment=str(response.ErrorComment or ""),
     )
+
+
+def _encoded_for(context: PresentationContext, item: Outgoing, part10: bytes) -> bytes | memoryview:
+    if context.transfer_syntax[0] == item.transfer_syntax_uid:
+        data_set = memoryview(part10)[read_file_meta(part10).data_set_at :]
+        # Only a deflated one can be odd; PS3.5 section A.5 has it padded, and DCMTK aborts where it is not.
+        return bytes(data_set) + b"\0" if len(data_set) % 2 else data_set
+    encoded = encode(dcmread(BytesIO(part10)), is_implicit_vr=True, is_little_endian=True)
+    if encoded is None:
+        raise NotPart10("its data set cannot be encoded in Implicit VR Little Endian")
+    return encoded
 
 
 def _in_words(meaning: Meaning, status: int) -> str:

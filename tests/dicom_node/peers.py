@@ -80,13 +80,19 @@ class AnsweringScp:
         return answer
 
     @contextmanager
-    def running(self, *, abstract_syntaxes: Sequence[str] | None = None, called: str | None = None) -> Iterator[None]:
+    def running(
+        self,
+        *,
+        abstract_syntaxes: Sequence[str] | None = None,
+        transfer_syntaxes: Sequence[str] = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"),
+        called: str | None = None,
+    ) -> Iterator[None]:
         ae = AE(ae_title="PACS1")
         ae.require_called_aet = called is not None
         if called:
             ae.ae_title = called
         for one in abstract_syntaxes or [str(context.abstract_syntax) for context in StoragePresentationContexts]:
-            ae.add_supported_context(one, ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+            ae.add_supported_context(one, list(transfer_syntaxes))
         ae.add_supported_context(_VERIFICATION)
         handlers = [
             (evt.EVT_CONN_OPEN, self._connected),

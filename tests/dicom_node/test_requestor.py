@@ -7,12 +7,15 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import dcmread
 from pydicom.uid import generate_uid
+from pynetdicom.dsutils import decode
 
 from dicom_node.network import requestor
 from dicom_node.network.file_meta import NotPart10, read_file_meta
@@ -33,6 +36,7 @@ from tests.dicom_node.peers import (
 )
 from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, secondary_capture
 
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 FindPeer = Callable[[str], str]
 ABORT = 0x10000
 
@@ -56,13 +60,14 @@ def test_storescp_receives_the_data_sets_bit_for_bit(peer: FindPeer, tmp_path: P
     assert data_sets_in(tmp_path) == {item.sop_instance_uid: data_set_of(item) for item in items}
 
 
-def test_all_go_on_one_association_that_proposes_what_is_sent_and_nothing_else() -> None:
+def test_all_go_on_one_association_that_proposes_what_is_sent_and_the_default_transfer_syntax() -> None:
     scp, items = AnsweringScp(free_port()), [made("seg"), made("sr"), made("sr")]
     with scp.running():
         assert [one.sop_instance_uid for one in send(peer_at(scp.port), items)] == [
             one.sop_instance_uid for one in items
         ]
-    assert scp.contexts == [[(SOP_CLASSES[kind], [EXPLICIT_VR_LITTLE_ENDIAN]) for kind in ("seg", "sr")]]
+    syntaxes = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+    assert scp.contexts == [[(SOP_CLASSES[kind], [syntax]) for kind in ("seg", "sr") for syntax in syntaxes]]
     assert scp.calling == ["DICOM-NODE"]
 
 
@@ -111,6 +116,17 @@ def test_one_refused_instance_does_not_keep_the_others_from_being_stored() -> No
         outcomes = list(send(peer_at(scp.port), [made(), made(), made()]))
     assert [one.verdict for one in outcomes] == ["delivered", "refused", "delivered"]
     assert len(scp.contexts) == 1
+
+
+def test_a_peer_that_knows_the_default_transfer_syntax_alone_gets_the_same_content_in_it() -> None:
+    scp, item = AnsweringScp(free_port()), made("seg")
+    with scp.running(transfer_syntaxes=[IMPLICIT_VR_LITTLE_ENDIAN]):
+        (outcome,) = send(peer_at(scp.port), [item])
+    assert outcome.verdict == "delivered"
+    assert isinstance(item.part10, bytes)
+    original = dcmread(BytesIO(item.part10))
+    arrived = decode(BytesIO(scp.received[item.sop_instance_uid]), is_implicit_vr=True, is_little_endian=True)
+    assert [(one.tag, one.value) for one in arrived] == [(one.tag, one.value) for one in original]
 
 
 def test_a_sop_class_that_the_peer_does_not_accept_is_refused_by_name_and_the_rest_is_stored() -> None:
@@ -230,7 +246,8 @@ def test_what_cannot_be_read_fails_alone() -> None:
 
 
 def test_more_presentation_contexts_than_an_association_holds_are_refused_before_anything_is_sent() -> None:
-    items = [Outgoing(f"1.2.{number}", "1", EXPLICIT_VR_LITTLE_ENDIAN, b"") for number in range(MAX_CONTEXTS + 1)]
+    # Each needs two: as stored, and in the default transfer syntax.
+    items = [Outgoing(f"1.2.{number}", "1", EXPLICIT_VR_LITTLE_ENDIAN, b"") for number in range(MAX_CONTEXTS // 2 + 1)]
     with pytest.raises(ValueError, match="128 presentation contexts"):
         list(send(peer_at(1), items))
 
