@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import socketserver
 import subprocess
 import threading
 import time
@@ -99,11 +100,16 @@ class AnsweringScp:
             (evt.EVT_REQUESTED, self._opened),
             (evt.EVT_C_STORE, self._store),
         ]
-        server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        server = ae.make_server(("127.0.0.1", self.port), evt_handlers=handlers)
+        # A short poll: the one of start_server keeps each test waiting for half a second at its end.
+        serving = threading.Thread(target=server.serve_forever, args=[0.02])
+        serving.start()
         try:
             yield
         finally:
-            server.shutdown()
+            socketserver.BaseServer.shutdown(server)
+            serving.join()
+            server.server_close()
             for association in ae.active_associations:
                 association.abort()
             for connection in self._connections:
