@@ -125,9 +125,9 @@ def draw_footer(draw: ImageDraw.ImageDraw, report: Report, height: int) -> None:
 
 
 def number(value: float) -> str:
-    """Three or four significant digits, as far as such a measurement is repeatable."""
+    """Three or four significant digits, as far as such a measurement is repeatable; a dash for what is no number."""
     if not math.isfinite(value):
-        return "not a number"
+        return "-"
     return (
         f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
     )

@@ -24,7 +24,6 @@ COMMENT = Code("121106", "DCM", "Comment")
 SUMMARY_OF_ANALYSES = Code("111065", "DCM", "Summary of Analyses")
 NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
 REASON = Code("410666004", "SCT", "Reason")
-NOT_A_NUMBER = Code("114000", "DCM", "Not a number")
 
 SEGMENTATION = Code("113076", "DCM", "Segmentation")
 SOURCE_OF_PROCESSING = Code("121322", "DCM", "Source image for image processing operation")

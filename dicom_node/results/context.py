@@ -90,10 +90,13 @@ def inherit(dataset: Dataset, source: Dataset) -> None:
     if source.get("SpecificCharacterSet"):
         dataset.SpecificCharacterSet = deepcopy(source.SpecificCharacterSet)
     for keyword in INHERITED:
-        if keyword in source:
+        if keyword in source and not source[keyword].is_empty:
             dataset.add(deepcopy(source[keyword]))
         elif keyword in REQUIRED_IF_EMPTY:
             setattr(dataset, keyword, "")
+    removed = dataset.get("PatientIdentityRemoved") == "YES"
+    if removed and "DeidentificationMethod" not in dataset and "DeidentificationMethodCodeSequence" not in dataset:
+        dataset.DeidentificationMethod = "not stated in the source images"
 
 
 def local_time(report: Report) -> datetime:

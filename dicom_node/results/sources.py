@@ -84,6 +84,8 @@ def planes(report: Report, volume: Volume) -> tuple[Plane, ...]:
                 known[frame.source.sop_instance_uid, frame.source.frame_number or 1] = frame
     found = []
     for number, source in enumerate(source_frames(volume)):
+        if not source.sop_instance_uid:
+            raise ResultRefused(f"image {number} of the volume has no SOP Instance UID: no result can point at it")
         match = known.get((source.sop_instance_uid, source.frame_number or 1))
         if match is None:
             raise ResultRefused(

@@ -24,7 +24,7 @@ from dicom_node.results.contour import outline
 from dicom_node.results.report import Report
 from dicom_node.results.segments import Numbered, key_plane
 from dicom_node.results.sources import Plane
-from inference.findings import Code, Measurement
+from inference.findings import Code, Findings, Measurement, Segment
 
 SIGNIFICANT_DIGITS = 6
 
@@ -68,7 +68,7 @@ def group(report: Report, images: Images, item: Numbered, shown: int) -> Dataset
         finding_category=codes.concept(segment.category),
         finding_type=codes.concept(segment.type),
         finding_sites=sites,
-        measurements=[number(m) for m in report.findings.measurements if m.segment_key == segment.key],
+        measurements=[number(m) for m in measured(report.findings, segment)],
     )[0]
     if reference is not None:
         best = item.key_plane
@@ -76,20 +76,21 @@ def group(report: Report, images: Images, item: Numbered, shown: int) -> Dataset
     return container
 
 
+def measured(findings: Findings, segment: Segment) -> list[Measurement]:
+    """The measurements of the segment that have a value. The density of nothing is no number, and is not reported:
+    DICOM could say "not a number" (CID 42), but viewers do not expect a measurement without value."""
+    return [m for m in findings.measurements if m.segment_key == segment.key and math.isfinite(m.value)]
+
+
 def number(measurement: Measurement) -> hd.Measurement:
-    """NUM of TID 1419 with unit, derivation and method. A value that is no number is sent as such (CID 42)."""
-    is_number = math.isfinite(measurement.value)
-    item = hd.Measurement(
+    """NUM of TID 1419 with unit, derivation and method."""
+    return hd.Measurement(
         name=codes.concept(measurement.name),
-        value=float(f"{measurement.value:.{SIGNIFICANT_DIGITS}g}") if is_number else 0.0,
+        value=float(f"{measurement.value:.{SIGNIFICANT_DIGITS}g}"),
         unit=codes.concept(measurement.unit),
         derivation=codes.concept(measurement.derivation) if measurement.derivation else None,
         method=codes.concept(measurement.method) if measurement.method else None,
     )
-    if not is_number:
-        item[0].MeasuredValueSequence = []
-        item[0].NumericValueQualifierCodeSequence = [codes.concept(codes.NOT_A_NUMBER)]
-    return item
 
 
 def searched(planes: Sequence[Plane], shown: int) -> list[hd.ImageRegion]:
