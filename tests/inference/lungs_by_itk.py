@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 -- the name that its own documentation uses
+from numpy.typing import NDArray
 
 from inference.volume import Volume
 
@@ -25,7 +26,7 @@ class Lung:
 
 def lungs_by_itk(volume: Volume) -> dict[str, Lung]:
     """Right and left lung of an axial volume whose rows run to the back and columns to the left."""
-    hu = volume.voxels
+    hu = around_the_body(volume.voxels)
     image = sitk.GetImageFromArray(hu)
     slices_mm, rows_mm, columns_mm = volume.spacing_mm
     image.SetSpacing((columns_mm, rows_mm, slices_mm))
@@ -52,6 +53,13 @@ def lungs_by_itk(volume: Volume) -> dict[str, Lung]:
     return lungs
 
 
+def around_the_body(hu: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Without the rows and columns that hold hardly any tissue in any slice."""
+    tissue = (hu > -300).sum(axis=0) > 0.2 * hu.shape[0]
+    rows, columns = np.flatnonzero(tissue.sum(axis=1) > 40), np.flatnonzero(tissue.sum(axis=0) > 40)
+    return np.ascontiguousarray(hu[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
 def air_in_body(image: sitk.Image) -> sitk.Image:
     """Air by Otsu's threshold between lung and tissue, without the air and the table around the body."""
     limited = sitk.Clamp(image, lowerBound=-1024, upperBound=200)
@@ -69,10 +77,10 @@ def air_in_body(image: sitk.Image) -> sitk.Image:
 
 def airways(image: sitk.Image, air: sitk.Image, volume: Volume) -> sitk.Image:
     """Grow from the trachea with an ever higher threshold, and keep the last one before the lungs flood in."""
-    smooth = sitk.Median(image, [2, 2, 0])
+    smooth = sitk.Median(image, [1, 1, 0])
     seed = trachea_seed(air, volume)
     kept = None
-    for upper in range(-960, -700, 10):
+    for upper in range(-950, -700, 25):
         grown = sitk.ConnectedThreshold(smooth, seedList=[seed], lower=-2000, upper=upper)
         millilitres = float(sitk.GetArrayViewFromImage(grown).sum()) * volume.voxel_volume_ml
         if millilitres > 90:
