@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.network.file_meta import FileMeta, NotPart10, read_file_meta
+from pydicom.filereader import read_partial
+
+from dicom_node.network.file_meta import NotPart10, read_file_meta
 from dicom_node.network.requestor import MAX_CONTEXTS, Context, Outgoing, Peer, SendOutcome, send
 
 # Media Storage Directory: the index of a medium, which no storage service takes.
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _HEAD_BYTES = 64 * 1024
+_SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 
 Progress = Callable[[int, int], None]
 
@@ -42,7 +45,9 @@ class SendReport:
 @dataclass(frozen=True, slots=True)
 class _Found:
     path: Path
-    meta: FileMeta
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
     size_bytes: int
 
 
@@ -89,9 +94,7 @@ def in_associations(needed: Sequence[Iterable[Context]]) -> list[range]:
 
 def _send(found: Sequence[_Found], peer: Peer) -> Iterator[tuple[_Found, SendOutcome]]:
     items = [
-        Outgoing(
-            item.meta.sop_class_uid, item.meta.sop_instance_uid, item.meta.transfer_syntax_uid, item.path.read_bytes
-        )
+        Outgoing(item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid, item.path.read_bytes)
         for item in found
     ]
     for run in in_associations([item.contexts for item in items]):
@@ -113,5 +116,23 @@ def _instances(folder: Path) -> tuple[list[_Found], int]:
         if meta.sop_class_uid == _DICOMDIR:
             skipped += 1
             continue
-        found.append(_Found(path, meta, path.stat().st_size))
+        in_meta = (meta.sop_class_uid, meta.sop_instance_uid)
+        sop_class_uid, sop_instance_uid = sop_uids(path) or in_meta
+        found.append(_Found(path, sop_class_uid, sop_instance_uid, meta.transfer_syntax_uid, path.stat().st_size))
     return found, skipped
+
+
+def sop_uids(path: Path) -> tuple[str, str] | None:
+    """SOP Class and SOP Instance UID as the data set of a Part 10 file gives them; None where it does not.
+
+    The command of a C-STORE repeats those (PS3.7 section 9.1.1.1). A file meta header may differ: anonymizers and
+    converters that change the data set often leave it as it was.
+    """
+    try:
+        with path.open("rb") as file:
+            head = read_partial(file, stop_when=lambda tag, _vr, _length: tag > _SOP_INSTANCE_UID)
+        raw = [head.get_item(tag).value for tag in (_SOP_CLASS_UID, _SOP_INSTANCE_UID)]
+        sop_class_uid, sop_instance_uid = (bytes(value).rstrip(b"\0 ").decode("ascii") for value in raw)
+    except Exception:  # noqa: BLE001 - a broken file may fail in any way, and the peer is to judge it
+        return None
+    return (sop_class_uid, sop_instance_uid) if sop_class_uid and sop_instance_uid else None

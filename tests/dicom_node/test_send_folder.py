@@ -127,3 +127,19 @@ def test_runs_keep_the_order_and_never_need_more_contexts_than_an_association_ho
     assert all(1 <= count([*run]) <= 128 for run in runs)
     # None is cut for less: the next instance would have needed more.
     assert all(count([*run, following.start]) > 128 for run, following in pairwise(runs))
+
+
+def test_the_command_names_the_instance_as_its_data_set_does_not_as_its_file_meta_header(tmp_path: Path) -> None:
+    """Anonymizers leave old UIDs in the file meta header; a receiver compares the command with the data set."""
+    uid, of_meta = generate_uid(), generate_uid()
+    part10 = bytearray(secondary_capture("1.2.3", uid, sop_class_uid=SOP_CLASSES["sc"]))
+    at = part10.index(uid.encode())
+    assert at < read_file_meta(part10).data_set_at
+    changed = of_meta[: len(uid)].ljust(len(uid), "1").encode()
+    part10[at : at + len(uid)] = changed
+    (tmp_path / "I1").write_bytes(part10)
+    assert read_file_meta(part10).sop_instance_uid == changed.decode()
+    scp = AnsweringScp(free_port())
+    with scp.running():
+        report = send_folder(tmp_path, peer_at(scp.port), lambda _done, _total: None)
+    assert (report.delivered, list(scp.received)) == (1, [uid])
