@@ -35,6 +35,7 @@ _VERIFICATION = "1.2.840.10008.1.1"
 _MEDIUM_PRIORITY = 0
 _POLL_S = 0.002
 _GRACE_S = 2.0
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +281,17 @@ def _cut(association: Association) -> None:
     association.kill()
 
 
+def _acknowledge_now(association: Association) -> None:
+    """DCMTK writes a response in two parts and, with Nagle on, holds the second until the first is acknowledged.
+
+    A kernel may delay that by 40 ms. The option falls back by itself, so it is set for each response.
+    """
+    connection = _socket_of(association)
+    if _QUICKACK is not None and connection is not None:
+        with suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+
 def _shut(association: Association) -> None:
     connection = _socket_of(association)
     if connection is not None:
@@ -365,6 +377,7 @@ def _exchange(association: Association, request: C_STORE, context_id: int) -> C_
             return _lost(association)
         association.dimse.send_msg(request, context_id)
         _wait_until_sent(association)
+        _acknowledge_now(association)
         _, response = association.dimse.get_msg(block=True)
         if response is None and association.acse.is_aborted():
             return _lost(association)
