@@ -172,11 +172,16 @@ def requeue(
 
     with _stores(config) as (_, stores):
         if deliveries:
-            count, what = send_again(stores, key, destination), "results put back into the outbox"
+            count = send_again(stores, key, destination)
+            what, hint = (
+                "result{} put back into the outbox",
+                "delivered or refused; what waits is tried again by itself",
+            )
         else:
-            count, what = analyse_again(stores, key, model), "jobs queued again"
-    out.print(f"{count} {what}")
+            count, what, hint = analyse_again(stores, key, model), "job{} queued again", "done or failed"
+    out.print(f"{count} {what.format('' if count == 1 else 's')}")
     if not count:
+        err.print(f"{key} has none that is {hint}")
         raise typer.Exit(EXIT_NOT_FOUND)
 
 

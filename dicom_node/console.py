@@ -45,7 +45,7 @@ def account(item: StudyAccount) -> RenderableType:
         f"study {study.study_instance_uid}\n",
         f"{study.study_date} {study.study_description}".strip(),
     )
-    parts: list[RenderableType] = [Panel(head, title=title, title_align="left")]
+    parts: list[RenderableType] = [Panel(head, title=title, title_align="left", expand=False)]
     parts.append(timeline(item.events, since=study.first_received_at))
     if item.series:
         parts.append(_series(item))
@@ -53,11 +53,20 @@ def account(item: StudyAccount) -> RenderableType:
         parts.append(_jobs(item))
     if item.deliveries:
         parts.append(_deliveries(item))
-    return Group(*parts)
+    return _apart(parts)
+
+
+def _apart(parts: Iterable[RenderableType]) -> RenderableType:
+    """One below the other, an empty line after each but the last."""
+    return Group(*[line for part in parts for line in (part, "")][:-1])
+
+
+def _table(title: str, *columns: str) -> Table:
+    return Table(*columns, title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
 
 
 def timeline(events: Iterable[Event], *, since: float) -> Table:
-    table = Table("time", "after", "what happened", title="timeline", title_justify="left", box=None, pad_edge=False)
+    table = _table("timeline", "time", "after", "what happened")
     table.columns[1].justify = "right"
     for event in events:
         after = f"{event.at - since:+.1f} s"
@@ -66,9 +75,8 @@ def timeline(events: Iterable[Event], *, since: float) -> Table:
 
 
 def _series(item: StudyAccount) -> Table:
-    table = Table(
-        "series", "state", "instances", "revision", "evidence", title="series", title_justify="left", box=None
-    )
+    table = _table("series", "Series Instance UID", "state", "instances", "revision", "evidence")
+    table.columns[0].overflow = "fold"
     for series in item.series:
         table.add_row(
             series.series_instance_uid,
@@ -81,9 +89,7 @@ def _series(item: StudyAccount) -> Table:
 
 
 def _jobs(item: StudyAccount) -> Table:
-    table = Table(
-        "job", "model", "state", "priority", "attempts", "reason", title="jobs", title_justify="left", box=None
-    )
+    table = _table("jobs", "job", "model", "state", "priority", "attempts", "reason")
     for entry in item.jobs:
         job = entry.job
         state = Text(job.state, _STYLES[job.state])
@@ -96,42 +102,41 @@ def _jobs(item: StudyAccount) -> Table:
 
 
 def _deliveries(item: StudyAccount) -> Table:
-    table = Table(
-        "result", "destination", "state", "attempts", "when", "last error", title="results", title_justify="left"
-    )
-    table.box = None
+    table = _table("results", "result", "destination", "state", "attempts", "when", "SOP Instance UID and last error")
+    table.columns[5].overflow = "fold"
     for delivery in item.deliveries:
+        when = f"next {moment(delivery.next_at)}" if delivery.state == "waiting" else moment(delivery.delivered_at)
         table.add_row(
-            f"{delivery.result.kind.upper()} {delivery.result.sop_instance_uid}",
+            delivery.result.kind.upper(),
             delivery.destination,
             Text(delivery.state, _STYLES[delivery.state]),
             str(delivery.attempts),
-            moment(delivery.delivered_at or delivery.next_at),
-            Text(delivery.last_error or ""),
+            when,
+            Text("\n".join(filter(None, (delivery.result.sop_instance_uid, delivery.last_error)))),
         )
     return table
 
 
 def status(node: NodeStatus) -> RenderableType:
     """The node at a glance: its processes, its queues, its destinations, and what went wrong lately."""
-    processes = Table("process", "state", title="processes", title_justify="left", box=None)
+    processes = _table("processes", "process", "state")
     for process in node.processes:
         words = f"running, pid {process.pid}, since {moment(process.since)}" if process.alive else "not running"
         processes.add_row(process.name, Text(words, "green" if process.alive else "bold red"))
-    queues = Table("queue", "count", title="work", title_justify="left", box=None)
+    queues = _table("work", "queue", "count")
     queues.columns[1].justify = "right"
     for name, count in node.work.items():
         queues.add_row(name, str(count))
-    destinations = Table(
-        "destination", "delivered", "waiting", "refused", title="destinations", title_justify="left", box=None
-    )
+    destinations = _table("destinations", "destination", "delivered", "waiting", "refused")
+    for column in destinations.columns[1:]:
+        column.justify = "right"
     for name, counts in node.destinations.items():
         known = name if name in node.configured else f"{name} (no such destination)"
         destinations.add_row(known, *(str(counts.get(state, 0)) for state in ("delivered", "waiting", "refused")))
-    troubles = Table("time", "what", title="warnings and alarms, newest first", title_justify="left", box=None)
+    troubles = _table("warnings and alarms, newest first", "time", "what")
     for event in node.troubles:
         troubles.add_row(moment(event.at), Text(event.text, _STYLES[event.severity]))
     parts: list[RenderableType] = [processes, queues, destinations]
     if node.troubles:
         parts.append(troubles)
-    return Group(*parts)
+    return _apart(parts)

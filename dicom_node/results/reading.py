@@ -16,6 +16,8 @@ from inference.volume import Volume
 # Concepts of DCM (PS3.16 D).
 _TRACKING_IDENTIFIER = "112039"
 _COMMENT = "121106"
+# Of UMLS: the container whose sentences are the remarks, each under a concept of its own.
+_QUALITATIVE_EVALUATIONS = "C0034375"
 # UCUM units that people write in another way.
 _UNITS = {"[hnsf'U]": "HU"}
 
@@ -37,7 +39,13 @@ def numbers_of(report: Dataset) -> tuple[Number, ...]:
 
 def comments_of(report: Dataset) -> tuple[str, ...]:
     """What a report says in sentences: remarks, limits, and why something was not analysed."""
-    return tuple(str(item.TextValue) for item in walk(report) if _concept(item) == _COMMENT)
+    return tuple(
+        str(child.TextValue)
+        for item in walk(report)
+        for child in item.get("ContentSequence") or ()
+        if child.get("ValueType") == "TEXT"
+        and (_concept(child) == _COMMENT or _concept(item) == _QUALITATIVE_EVALUATIONS)
+    )
 
 
 def segments_of(segmentation: Dataset, volume: Volume) -> Findings:
