@@ -85,7 +85,7 @@ def referenced_series(evidence: Iterable[tuple[str, Reference]]) -> list[Dataset
 
 def document_root(report: Report, name: Code) -> hd.ContainerContentItem:
     """TID 1500 rows 1 to 5: language, observer, procedure, image library."""
-    root = hd.ContainerContentItem(name=codes.concept(name), template_id="1500")
+    root = hd.ContainerContentItem(name=codes.concept(name), is_content_continuous=False, template_id="1500")
     root.ContentSequence = hd.ContentSequence([], is_root=True)
     root.ContentSequence.extend(hd.LanguageOfContentItemAndDescendants(hd.CodedConcept("en", "RFC5646", "English")))
     root.ContentSequence.extend(hd.ObservationContext(observer_device_context=observer(report)))
@@ -122,7 +122,12 @@ def procedures(source: Dataset) -> list[hd.CodedConcept]:
 
 
 def image_library(report: Report) -> hd.ContainerContentItem:
-    """TID 1600: the images analysed, in one group with what they have in common (TID 1602)."""
+    """TID 1600: the images analysed, in one group with what they have in common (TID 1602).
+
+    Where nothing was analysed the first image stands for all, which are listed as evidence: viewers that show such a
+    report as text print a line for each image before the reason.
+    """
+    instances = instances_used(report)
     group = container(codes.IMAGE_LIBRARY_GROUP)
     source = report.first_source
     modality = codes.MODALITIES.get(source.get("Modality", ""))
@@ -140,7 +145,7 @@ def image_library(report: Report) -> hd.ContainerContentItem:
                 relationship_type=HAS_ACQ_CONTEXT,
             )
         )
-    for instance in instances_used(report):
+    for instance in instances[:1] if report.findings.not_analysed else instances:
         group.ContentSequence.append(
             hd.ImageContentItem(
                 codes.concept(codes.SOURCE),
@@ -199,6 +204,6 @@ def text(name: Code, value: str) -> hd.TextContentItem:
 
 
 def container(name: Code) -> hd.ContainerContentItem:
-    item = hd.ContainerContentItem(codes.concept(name), relationship_type=CONTAINS)
+    item = hd.ContainerContentItem(codes.concept(name), is_content_continuous=False, relationship_type=CONTAINS)
     item.ContentSequence = hd.ContentSequence()
     return item

@@ -1,0 +1,236 @@
+"""The OHIF viewer before an Orthanc, and a browser that looks at it.
+
+`showing` is all that a test needs: it takes the files, stores them by C-STORE, and hands back a Viewer.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import mimetypes
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from tests.viewer.orthanc import Orthanc
+
+OHIF = Path(__file__).parents[2] / ".cache" / "ohif" / "3.13.2"
+"""The prebuilt viewer that `make peers` fetches."""
+
+PROXIED = "/dicom-web"
+
+BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+    "--proxy-server=direct://",
+)
+"""WebGL without a graphics card, and no errand of the browser's own to the outside."""
+
+CONFIGURATION: dict[str, Any] = {
+    "routerBasename": "/",
+    "extensions": [],
+    "modes": [],
+    "customizationService": {"ohif.tours": {"$set": []}},
+    "showStudyList": False,
+    "maxNumberOfWebWorkers": 2,
+    "showWarningMessageForCrossOrigin": False,
+    "showCPUFallbackMessage": False,
+    "investigationalUseDialog": {"option": "never"},
+    "disableConfirmationPrompts": True,
+    "defaultDataSourceName": "orthanc",
+    "dataSources": [
+        {
+            "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
+            "sourceName": "orthanc",
+            "configuration": {
+                "friendlyName": "Orthanc",
+                "name": "orthanc",
+                "qidoRoot": PROXIED,
+                "wadoRoot": PROXIED,
+                "wadoUriRoot": PROXIED,
+                "qidoSupportsIncludeField": True,
+                "imageRendering": "wadors",
+                "thumbnailRendering": "wadors",
+                "enableStudyLazyLoad": True,
+                "omitQuotationForMultipartRequest": True,
+                "bulkDataURI": {"enabled": True},
+            },
+        }
+    ],
+}
+
+VIEWPORT = {"x": 290, "y": 110, "width": 1030, "height": 780}
+"""Where the image is in a window of 1400 x 1000, without panels and corner texts."""
+
+
+@dataclass
+class Viewer:
+    """A browser window with one study open in OHIF."""
+
+    page: Page
+    root: str
+    errors: list[str] = field(default_factory=list)
+
+    def open(self, study_instance_uid: str) -> None:
+        """Load the study afresh and wait for the first image."""
+        self.errors.clear()
+        self.page.goto(f"{self.root}/viewer?StudyInstanceUIDs={study_instance_uid}", wait_until="load")
+        self.page.wait_for_function(
+            "() => window.cornerstone?.getRenderingEngines()?.[0]?.getViewports()?.[0]?.getImageIds?.()?.length > 1",
+            timeout=45_000,
+        )
+
+    def show(self, series_number: int) -> None:
+        """Double-click the series in the list at the left."""
+        thumbnail = self.page.locator(f"text='S:{series_number}'").first
+        thumbnail.wait_for(timeout=15_000)
+        thumbnail.scroll_into_view_if_needed()
+        thumbnail.dblclick()
+
+    def wait_for_text(self, *words: str, timeout_s: float = 20) -> str:
+        """All text of the page, that over the image included, once the words are in it."""
+        script = (
+            "(words) => { const text = document.body.innerText + ' ' +"
+            " [...document.querySelectorAll('svg text, svg tspan')].map(e => e.textContent).join(' ');"
+            " return words.every(word => text.includes(word)) ? text : false }"
+        )
+        found = self.page.wait_for_function(script, arg=list(words), timeout=timeout_s * 1000)
+        return str(found.json_value())
+
+    def wait_for_segments(self, *labels: str, timeout_s: float = 20) -> list[str]:
+        """Labels of the segments that OHIF has loaded, once those asked for are among them."""
+        script = (
+            "(labels) => { const found = services.segmentationService.getSegmentations()"
+            ".flatMap(s => Object.values(s.segments || {})).filter(Boolean).map(s => s.label);"
+            " return labels.every(label => found.includes(label)) ? found : false }"
+        )
+        found = self.page.wait_for_function(script, arg=list(labels), timeout=timeout_s * 1000)
+        return [str(label) for label in found.json_value()]
+
+    def go_to_image(self, index: int) -> None:
+        """Scroll the first viewport to an image, counted from 0."""
+        self.page.evaluate(
+            "(index) => cornerstone.getRenderingEngines()[0].getViewports()[0].setImageIdIndex(index)", index
+        )
+        self.page.wait_for_timeout(1500)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The image as shown: uint8 (rows, columns, 3)."""
+        shot = self.page.screenshot(clip=VIEWPORT)  # type: ignore[arg-type]
+        return np.asarray(Image.open(BytesIO(shot)).convert("RGB"))
+
+    def screenshot(self, path: Path) -> None:
+        """The whole window as a PNG."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=str(path))
+
+
+@contextmanager
+def showing(
+    orthanc: Orthanc, chromium: str, profile: Path, files: Sequence[Path] = (), dcmsend: str = ""
+) -> Iterator[Viewer]:
+    """OHIF on the Orthanc in a browser; files are stored first. profile: an empty folder for the browser."""
+    if files:
+        orthanc.store(dcmsend, files)
+    with serving(orthanc) as root, sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=chromium,
+            headless=True,
+            args=list(BROWSER_FLAGS),
+            viewport={"width": 1400, "height": 1000},
+        )
+        try:
+            viewer = Viewer(context.pages[0], root)
+            viewer.page.on("pageerror", lambda error: viewer.errors.append(str(error)))
+            viewer.page.on("console", lambda message: note(viewer.errors, message.type, message.text))
+            yield viewer
+        finally:
+            context.close()
+
+
+def note(errors: list[str], kind: str, text: str) -> None:
+    """Keep what means that the viewer gave up; its other complaints are about itself."""
+    if "Error Boundary" in text or "not yet supported" in text or (kind == "error" and "TypeError" in text):
+        errors.append(text)
+
+
+@contextmanager
+def serving(orthanc: Orthanc) -> Iterator[str]:
+    """Serve the viewer and pass DICOMweb on to the Orthanc, under one address, which is given back."""
+
+    class Handler(OhifHandler):
+        upstream_port = orthanc.http_port
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class OhifHandler(BaseHTTPRequestHandler):
+    """Files of the viewer, its configuration, and everything below /dicom-web from the PACS."""
+
+    protocol_version = "HTTP/1.1"
+    upstream_port = 0
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        if path.startswith(PROXIED):
+            self.pass_on()
+        elif path == "/app-config.js":
+            self.answer(200, f"window.config = {json.dumps(CONFIGURATION)};".encode(), "text/javascript")
+        else:
+            file = OHIF / path.lstrip("/")
+            file = file if file.is_file() else OHIF / "index.html"
+            kind = {".wasm": "application/wasm", ".js": "text/javascript"}.get(file.suffix)
+            self.answer(
+                200, file.read_bytes(), kind or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+            )
+
+    def pass_on(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=60)
+        headers = {name: value for name, value in self.headers.items() if name.lower() in {"accept", "host", "range"}}
+        connection.request("GET", self.path, headers=headers)
+        response = connection.getresponse()
+        self.answer(response.status, response.read(), response.getheader("Content-Type") or "application/octet-stream")
+        connection.close()
+
+    def answer(self, status: int, body: bytes, content_type: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        # Shared memory between workers, which volumes need, is allowed to isolated pages only.
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Silent: the browser asks for hundreds of files."""
