@@ -238,6 +238,20 @@ def test_a_lung_whose_tip_is_cut_is_measured_with_a_remark(chest: Chest) -> None
     assert "lung reaches the highest slice" in remarks["coverage"]
 
 
+def test_a_lung_cut_by_a_small_field_of_view_is_not_analysed(chest: Chest) -> None:
+    narrow = with_voxels(chest.volume, chest.volume.voxels[:, :, 29:])
+    reason = refused(analyse(narrow, CPU))
+    assert reason.startswith("incomplete: right lung reaches the edge of the images: ")
+
+
+def test_bronchi_that_cannot_be_followed_are_a_remark(chest: Chest) -> None:
+    below_carina = chest.phantom.truth.masks["airways"].copy()
+    below_carina[28:] = False
+    analysis = analyse(chest.painted(below_carina, 40), CPU)
+    check_against(analysis, chest.phantom)
+    assert "parting into main bronchi was not found" in dict(analysis.remarks)["bronchi"]
+
+
 def test_pure_gas_in_both_sides_of_the_chest_is_not_lung(chest: Chest) -> None:
     masks = chest.phantom.truth.masks
     reason = refused(analyse(chest.painted(masks["right_lung"] | masks["left_lung"], -970), CPU))

@@ -37,11 +37,15 @@ BELOW_CARINA_MM = 90.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Airways:
-    """mask: the air, (slices, rows, columns), slices towards the head. trachea_hu: median of the air in the trachea."""
+    """mask: the air, (slices, rows, columns), slices towards the head. trachea_hu: median of the air in it.
+
+    parted: the way down went past the carina, into main bronchi.
+    """
 
     mask: Mask
     trachea_hu: float
     length_mm: float
+    parted: bool
 
 
 def find_airways(hu: Image, spacing_mm: tuple[float, float, float], centre_column: float) -> Airways | None:
@@ -114,7 +118,7 @@ def follow(hu: Image, top: int, start: Mask, spacing_mm: tuple[float, float, flo
     length_mm = float(mask.any(axis=(1, 2)).sum()) * spacing_mm[0]
     pure = mask & ndimage.binary_erosion(mask, np.ones((1, 3, 3), np.bool_))
     inside = hu[pure if pure.any() else mask]
-    return Airways(mask, float(np.median(inside)), length_mm)
+    return Airways(mask, float(np.median(inside)), length_mm, parted=carina is not None)
 
 
 def next_section(

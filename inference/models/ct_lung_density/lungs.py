@@ -32,6 +32,7 @@ BOWEL_LEVEL = 0.35
 BOWEL_ABOVE_TRACHEA_HU = 45.0
 BOWEL_GAS_PART = 0.2
 BRIDGE_MM = 2.0
+MAX_OPENING_MM2 = 500.0
 RIGHT, LEFT = 1, 2
 IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], np.bool_)
 
@@ -78,7 +79,8 @@ def body_centre_column(coarse: Coarse) -> float:
 def find_lungs(coarse: Coarse, airways: Mask, centre_column: float, trachea_hu: float) -> Found:
     """Label the two lungs. airways: on the coarse grid; what they hold is no lung."""
     air = coarse.hu < BORDER_HU
-    spaces, count = ndimage.label(air & ~open_to_outside(air) & ~airways)
+    outside = open_to_outside(air)
+    spaces, count = ndimage.label(air & ~outside & ~airways)
     sizes_ml = np.bincount(spaces.ravel(), minlength=count + 1) * coarse.voxel_ml
     sizes_ml[0] = 0
     likely = [int(n) for n in np.flatnonzero(sizes_ml >= MIN_PIECE_ML) if is_lung(coarse, air, spaces == n)]
@@ -96,7 +98,21 @@ def find_lungs(coarse: Coarse, airways: Mask, centre_column: float, trachea_hu: 
         volume_ml = float((labels == side).sum()) * coarse.voxel_ml
         if volume_ml < MIN_LUNG_ML:
             return Found(refusal=("one_lung", f"air-filled {name} lung is {volume_ml:.0f} mL < {MIN_LUNG_ML:.0f} mL"))
+        open_mm2 = opening_mm2(labels == side, outside, coarse)
+        if open_mm2 > MAX_OPENING_MM2:
+            text = f"{name} lung reaches the edge of the images: {open_mm2:.0f} mm2 of it lie next to outside air"
+            return Found(refusal=("incomplete", text))
     return Found(labels=labels)
+
+
+def opening_mm2(lung: Mask, outside: Mask, coarse: Coarse) -> float:
+    """How much of a lung lies right above or below outside air.
+
+    Behind a chest wall that is nothing. Where a small field of view cuts the lung in some slices, the lung in those
+    counts as open to the outside, and borders on what is left of it.
+    """
+    touching = (lung[1:] & outside[:-1]).sum() + (lung[:-1] & outside[1:]).sum()
+    return float(touching) * coarse.spacing_mm[1] * coarse.spacing_mm[2]
 
 
 def open_to_outside(air: Mask) -> Mask:

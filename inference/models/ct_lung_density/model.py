@@ -41,7 +41,7 @@ def analyse(volume: Volume, device: torch.device) -> Analysis:
     refusal = cut_off(drawn)
     if refusal:
         return Analysis(refusal=refusal)
-    return measured(volume, on_device, drawn, pipes.trachea_hu)
+    return measured(volume, on_device, drawn, pipes)
 
 
 def coarse_mask(mask: Mask, coarse: lungs.Coarse) -> Mask:
@@ -84,7 +84,18 @@ def coverage(drawn: drawing.Drawn) -> list[tuple[str, str]]:
     return remarks
 
 
-def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, air_hu: float) -> Analysis:
+def remarks_on(
+    volume: Volume, drawn: drawing.Drawn, pipes: airway.Airways, spacing_mm: float
+) -> tuple[tuple[str, str], ...]:
+    """All that a reader must know before trusting the numbers: protocol, coverage, airways."""
+    remarks = [*protocol.remarks_on(volume.header, spacing_mm, pipes.trachea_hu), *coverage(drawn)]
+    if not pipes.parted:
+        text = "the trachea was followed, its parting into main bronchi was not found: their air may count as lung"
+        remarks.append(("bronchi", text))
+    return tuple(remarks)
+
+
+def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, pipes: airway.Airways) -> Analysis:
     """Numbers for right, left and both; masks back in the order of the volume."""
     orientation = orientation_of(volume)
     voxel_ml = volume.voxel_volume_ml
@@ -108,11 +119,11 @@ def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, air_hu: flo
     return Analysis(
         masks={key: orientation.back(mask) for key, mask in masks.items()},
         values=numbers(densities, masks, voxel_ml),
-        remarks=(*protocol.remarks_on(volume.header, orientation.spacing_mm[0], air_hu), *coverage(drawn)),
+        remarks=remarks_on(volume, drawn, pipes, orientation.spacing_mm[0]),
         parameters={
             "lung border": f"{lungs.BORDER_HU:.0f} HU",
             "low attenuation": f"below {LOW_ATTENUATION_HU:.0f} HU",
-            "air in trachea": f"{air_hu:.0f} HU",
+            "air in trachea": f"{pipes.trachea_hu:.0f} HU",
         },
     )
 
