@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 from pynetdicom.dsutils import decode
 
-from dicom_node.network import requestor
+from dicom_node.network import requested
 from dicom_node.network.file_meta import NotPart10, read_file_meta
 from dicom_node.network.requestor import MAX_CONTEXTS, Outgoing, echo, send
 from dicom_node.network.store_status import meaning_of, rejection_in_words
@@ -167,7 +167,7 @@ def test_nobody_listening_is_a_failure_that_names_the_address() -> None:
 
 
 def test_an_unknown_host_is_a_failure() -> None:
-    (outcome,) = send(requestor.Peer("PACS1", "no.such.host.invalid", 104, "DICOM-NODE"), [made()])
+    (outcome,) = send(requested.Peer("PACS1", "no.such.host.invalid", 104, "DICOM-NODE"), [made()])
     assert outcome.verdict == "failed"
     assert "no connection to no.such.host.invalid:104" in outcome.reason
 
@@ -254,15 +254,15 @@ def test_more_presentation_contexts_than_an_association_holds_are_refused_before
 
 def test_the_socket_sends_without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    prepare = requestor._prepare_socket
+    prepare = requested._prepare_socket
 
-    def watched(association: requestor.Association, network_s: float) -> None:
+    def watched(association: requested.Association, network_s: float) -> None:
         prepare(association, network_s)
-        connection = requestor._socket_of(association)
+        connection = requested.socket_of(association)
         assert connection is not None
         seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
-    monkeypatch.setattr(requestor, "_prepare_socket", watched)
+    monkeypatch.setattr(requested, "_prepare_socket", watched)
     scp = AnsweringScp(free_port())
     with scp.running():
         assert echo(peer_at(scp.port)).ok
