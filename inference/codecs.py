@@ -1,7 +1,9 @@
 """Compressed frames to stored values. One table: transfer syntax to decoder (PS3.5 section 8.2, annex A.4).
 
 The codestream's own header is read first, so that one which lies about its size is refused before anything is
-allocated. The decoders give up Python's lock, so frames decode side by side in threads.
+allocated. The decoders give up Python's lock, so frames decode side by side in threads. Two decoders of imagecodecs are
+passed by, since broken frames make them read out of bounds (dicomrle) or never return (htj2k): OpenJPEG reads HTJ2K as
+well, and RLE is put together here from PackBits segments.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 
+RLE_HEADER_BYTES = 64
 RLE_LARGEST_RATIO = 64
 """Two bytes of a PackBits run stand for at most 128 (PS3.5 annex G.3)."""
 
@@ -72,8 +75,32 @@ def _jpeg2000(data: bytes) -> NDArray[np.integer]:
     return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=1))
 
 
-def _htj2k(data: bytes) -> NDArray[np.integer]:
-    return np.asarray(imagecodecs.htj2k_decode(data))
+def _rle(data: bytes, pixels: int, bytes_a_value: int) -> NDArray[np.integer]:
+    """One PackBits segment for each byte of a value, the highest first, behind a header of 64 bytes (PS3.5 annex G)."""
+    if len(data) < RLE_HEADER_BYTES:
+        raise CodecError(f"{len(data)} bytes are too few for an RLE header")
+    count, *offsets = np.frombuffer(data[:RLE_HEADER_BYTES], "<u4").tolist()
+    if count != bytes_a_value:
+        raise CodecError(f"{count} RLE segments, {bytes_a_value} needed")
+    edges = [*offsets[:count], len(data)]
+    if edges[0] < RLE_HEADER_BYTES or edges != sorted(edges):
+        raise CodecError(f"RLE segments lie at {offsets[:count]} of {len(data)} bytes")
+    cells = np.empty((pixels, bytes_a_value), np.uint8)
+    for index in range(count):
+        decoded = _packbits(data[edges[index] : edges[index + 1]])
+        if len(decoded) < pixels:
+            raise CodecError(f"RLE segment {index + 1} holds {len(decoded)} bytes, {pixels} needed")
+        cells[:, bytes_a_value - 1 - index] = np.frombuffer(decoded, np.uint8, pixels)
+    return cells.reshape(-1).view(f"<u{bytes_a_value}")
+
+
+def _packbits(segment: bytes) -> bytes:
+    try:
+        return bytes(imagecodecs.packbits_decode(segment))
+    except RuntimeError:
+        if not segment.endswith(b"\0"):
+            raise
+        return bytes(imagecodecs.packbits_decode(segment[:-1]))  # segments are padded to even length
 
 
 _Decode = Callable[[bytes], NDArray[np.integer]]
@@ -90,9 +117,9 @@ _CODESTREAMS: dict[str, tuple[_Size, _Decode]] = {
     uid.JPEGLSNearLossless: (_jpeg_size, _jpegls),
     uid.JPEG2000Lossless: (_jpeg2000_size, _jpeg2000),
     uid.JPEG2000: (_jpeg2000_size, _jpeg2000),
-    uid.HTJ2KLossless: (_jpeg2000_size, _htj2k),
-    uid.HTJ2KLosslessRPCL: (_jpeg2000_size, _htj2k),
-    uid.HTJ2K: (_jpeg2000_size, _htj2k),
+    uid.HTJ2KLossless: (_jpeg2000_size, _jpeg2000),
+    uid.HTJ2KLosslessRPCL: (_jpeg2000_size, _jpeg2000),
+    uid.HTJ2K: (_jpeg2000_size, _jpeg2000),
 }
 _END_MARKER = b"\xff\xd9"
 """EOI of JPEG and JPEG-LS, EOC of JPEG 2000. Decoders fill what a cut codestream lacks with grey and report
@@ -129,12 +156,11 @@ def decode_frame(
 ) -> NDArray[np.integer]:
     """Decode one frame of one sample a pixel to integers (rows, columns). Raises CodecError."""
     check_frame(data, transfer_syntax_uid, rows, columns, bytes_a_value)
-    native = np.dtype(f"<u{bytes_a_value}")
     try:
         if transfer_syntax_uid in _CODESTREAMS:
             decoded = _CODESTREAMS[transfer_syntax_uid][1](data)
         else:
-            decoded = np.frombuffer(imagecodecs.dicomrle_decode(data, dtype=native.str), native)
+            decoded = _rle(data, rows * columns, bytes_a_value)
     except (RuntimeError, ValueError) as error:
         raise CodecError(str(error)) from error
     if decoded.size < rows * columns:

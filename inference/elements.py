@@ -6,10 +6,19 @@ These readers take the bytes as they stand (PS3.5 section 6.2) and never change 
 
 from __future__ import annotations
 
+import math
+import struct
+
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
+
+UNREADABLE = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, RecursionError),
+    *(OSError, EOFError, struct.error),
+)
+"""What pydicom raises, late, when a value or a nested sequence turns out to be broken."""
 
 
 def text(dataset: Dataset, tag: BaseTag) -> str:
@@ -40,11 +49,12 @@ def values(dataset: Dataset, tag: BaseTag) -> tuple[str, ...]:
 
 
 def numbers(dataset: Dataset, tag: BaseTag) -> tuple[float, ...] | None:
-    """The values of a DS or IS attribute; None when absent, empty or not numbers."""
+    """The values of a DS or IS attribute; None when absent, empty or not all finite numbers."""
     try:
-        return tuple(float(item) for item in values(dataset, tag)) or None
+        found = tuple(float(item) for item in values(dataset, tag))
     except ValueError:
         return None
+    return found if found and all(map(math.isfinite, found)) else None
 
 
 def number(dataset: Dataset, tag: BaseTag) -> float | None:

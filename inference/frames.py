@@ -6,11 +6,12 @@ converted ones included, holds many, each described by its functional groups (PS
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from inference import elements
 from inference.volume import SourceFrame
@@ -79,6 +80,7 @@ class Frame:
 
     instance: which data set of the series, counted from 0. index: which of its frames, counted from 0.
     thickness_mm: Spacing Between Slices, else Slice Thickness: the only spacing that a lone image has.
+    slope, intercept: of the rescale; 1 and 0 where absent, NaN where they are there and no numbers.
     """
 
     instance: int
@@ -164,8 +166,8 @@ def _single_frame(instance: int, dataset: Dataset) -> Frame:
         orientation=_of_length(elements.numbers(dataset, _ORIENTATION), 6),
         pixel_spacing_mm=_pair(elements.numbers(dataset, _PIXEL_SPACING)),
         thickness_mm=abs(thickness) if thickness else None,
-        slope=_or(elements.number(dataset, _SLOPE), 1.0),
-        intercept=_or(elements.number(dataset, _INTERCEPT), 0.0),
+        slope=_rescale(dataset, _SLOPE, 1.0),
+        intercept=_rescale(dataset, _INTERCEPT, 0.0),
         image_type=elements.values(dataset, _IMAGE_TYPE),
         frame_of_reference_uid=elements.text(dataset, _FRAME_OF_REFERENCE),
     )
@@ -198,8 +200,8 @@ def _functional_group_frames(instance: int, dataset: Dataset) -> Iterator[Frame]
             orientation=_of_length(elements.numbers(orientation, _ORIENTATION), 6),
             pixel_spacing_mm=_pair(elements.numbers(measures, _PIXEL_SPACING)),
             thickness_mm=abs(thickness) if thickness else None,
-            slope=_or(elements.number(rescale, _SLOPE), 1.0),
-            intercept=_or(elements.number(rescale, _INTERCEPT), 0.0),
+            slope=_rescale(rescale, _SLOPE, 1.0),
+            intercept=_rescale(rescale, _INTERCEPT, 0.0),
             image_type=frame_type or image_type,
             frame_of_reference_uid=frame_of_reference_uid,
         )
@@ -228,5 +230,9 @@ def _pair(found: tuple[float, ...] | None) -> tuple[float, float] | None:
     return (found[0], found[1]) if found and len(found) == 2 and min(found) > 0 else None
 
 
-def _or(found: float | None, default: float) -> float:
-    return default if found is None else found
+def _rescale(dataset: Dataset, tag: BaseTag, default: float) -> float:
+    """Slope or intercept; the default when it is absent, NaN when it is there and no number."""
+    found = elements.number(dataset, tag)
+    if found is None:
+        return math.nan if elements.text(dataset, tag) else default
+    return found

@@ -110,7 +110,12 @@ def read_frames(datasets: Sequence[Dataset], frames: Sequence[Frame], *, threads
             stored.append(instances[frame.instance].frame_bytes(frame))
         except (codecs.CodecError, ValueError) as error:
             raise NotAVolume(f"pixels of {frame.name} cannot be read: {error}") from error
-    out = np.empty((len(frames), first.rows, first.columns), np.float32)
+    try:
+        out = np.empty((len(frames), first.rows, first.columns), np.float32)
+    except MemoryError as error:
+        raise NotAVolume(
+            f"{len(frames)} images of {first.rows} x {first.columns} need more memory than there is: {error}"
+        ) from error
 
     def fill(index: int) -> None:
         frame, instance = frames[index], instances[frames[index].instance]
@@ -142,11 +147,11 @@ class _Instance:
     def __init__(self, dataset: Dataset, frame: Frame) -> None:
         try:
             self.format = pixel_format(dataset)
-        except NotAVolume as error:
+            element = dataset.get_item(_PIXEL_DATA)
+            value = None if element is None else element.value
+            self._data: bytes = value if isinstance(value, bytes) else bytes(dataset.PixelData)
+        except (NotAVolume, *elements.UNREADABLE) as error:
             raise NotAVolume(f"{frame.name}: {error}") from error
-        element = dataset.get_item(_PIXEL_DATA)
-        value = None if element is None else element.value
-        self._data: bytes = value if isinstance(value, bytes) else dataset.PixelData
         self._count = frame_count(dataset)
         self._encapsulated: list[bytes] | None = None
 

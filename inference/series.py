@@ -7,6 +7,7 @@ asks for resampling.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ def read_series(
     decoding; default the CPUs of this process, 8 at most. Raises NotAVolume, with the reasons, when there is no
     volume.
     """
-    wanted = _Wanted(tilt, spacing, threads or min(_MOST_THREADS, len(os.sched_getaffinity(0))))
+    wanted = _Wanted(tilt, spacing, threads or min(_MOST_THREADS, _cpus()))
     if not datasets:
         raise NotAVolume("the series holds no instance")
     aside: dict[Frame, str] = {}
@@ -105,6 +106,11 @@ def read_series(
     return SeriesReading(tuple(volumes), tuple(set_aside))
 
 
+def _cpus() -> int:
+    """CPUs that this process may use, where the system tells; else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _usable_frames(datasets: Sequence[Dataset], aside: dict[Frame, str]) -> tuple[list[Frame], list[SetAside]]:
     """Frames with a place in the patient. The others go to `aside`, instances that are no images into the
     second list."""
@@ -120,7 +126,12 @@ def _usable_frames(datasets: Sequence[Dataset], aside: dict[Frame, str]) -> tupl
             reason = reason or _same_instance(datasets[seen[sop_instance_uid]], dataset)
             refused.append(SetAside(sop_instance_uid, reason))
             continue
-        for frame in frames_of(instance, dataset):
+        try:
+            frames = list(frames_of(instance, dataset))
+        except elements.UNREADABLE as error:
+            refused.append(SetAside(sop_instance_uid, f"its attributes cannot be read: {error}"))
+            continue
+        for frame in frames:
             problem = _unusable(frame)
             if problem:
                 aside[frame] = problem
@@ -154,6 +165,8 @@ def _unusable(frame: Frame) -> str:
     """Why a frame can be in no volume; empty when it can."""
     if frame.is_localizer:
         return "localizer (value 3 of Image Type)"
+    if not math.isfinite(frame.slope) or not math.isfinite(frame.intercept) or frame.slope == 0:
+        return "Rescale Slope or Rescale Intercept is no number to rescale by"
     lacking = [
         name
         for name, value in (
