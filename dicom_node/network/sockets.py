@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from pynetdicom import AE, evt
@@ -23,17 +22,6 @@ _ACCEPT_PAUSE_S = 0.1
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 log = logs.get("acceptor")
-
-
-class _Connection(socket.socket):
-    """A connection that may be shut down when the peer has broken it already.
-
-    The library closes a socket only after a shutdown that succeeded, and so would leak the descriptor of each such one.
-    """
-
-    def shutdown(self, how: int) -> None:
-        with suppress(OSError):
-            super().shutdown(how)
 
 
 class Listener(ThreadedAssociationServer):
@@ -61,11 +49,10 @@ class Listener(ThreadedAssociationServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
-            plain, address = super().get_request()
+            accepted, address = super().get_request()
         except OSError:
             time.sleep(_ACCEPT_PAUSE_S)  # out of descriptors: the connection still waits, and would be tried at once
             raise
-        accepted = _Connection(fileno=plain.detach())
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         accepted.settimeout(self._network_timeout_s)
         return accepted, address

@@ -42,15 +42,8 @@ class RawScu:
         request.AffectedSOPInstanceUID = UID(sop_instance_uid) if sop_instance_uid else None
         request.Priority = 0
         request.DataSet = None if payload is None else BytesIO(payload)
-        # The reactor of the association would take the response away.
-        self.association._reactor_checkpoint.clear()
-        while not self.association._is_paused:
-            time.sleep(0.001)
-        try:
-            self.association.dimse.send_msg(request, cast(int, context_id))
-            return self._response()
-        finally:
-            self.association._reactor_checkpoint.set()
+        self.association.dimse.send_msg(request, cast(int, context_id))
+        return self._response()
 
     def _response(self) -> C_STORE | None:
         deadline = time.monotonic() + 30
@@ -82,10 +75,20 @@ def associated(
     transport = association.dul.socket
     plain = transport.socket if transport else None
     try:
+        _pause_reactor(association)
         yield RawScu(association)
     finally:
+        association._reactor_checkpoint.set()
         if association.is_established:
             association.release()
         association.join(10)
         if plain is not None:
             plain.close()  # the library leaves it open where the acceptor was the first to close
+
+
+def _pause_reactor(association: Association) -> None:
+    """Stop the association's own loop, which would take responses away. It says that it pauses a moment too early."""
+    association._reactor_checkpoint.clear()
+    while association.is_established and not association._is_paused:
+        time.sleep(0.001)
+    time.sleep(0.02)
