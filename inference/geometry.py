@@ -23,6 +23,9 @@ SAME_POSITION_MM = 0.01
 POSITION_TOLERANCE_MM = 0.1
 POSITION_TOLERANCE_FRACTION = 0.01
 POSITION_TOLERANCE_MOST = 0.25
+_FEW_GAPS = 2
+"""More wide places than this, and than a quarter of all, are a change of spacing (2.5 mm below, 5 mm above), not missing
+images."""
 DIRECTION_TOLERANCE = 2e-3
 """Largest difference of two direction cosines that still count as one orientation: about 0.1 degree."""
 
@@ -204,7 +207,8 @@ def _why_not_uniform(
     usual_mm = float(np.median(gaps_mm))
     others = [mm for mm in gaps_mm.tolist() if mm <= 1.5 * usual_mm]
     regular_else = all(abs(mm - usual_mm) <= 2 * tolerance(usual_mm) for mm in others)
-    if gaps and regular_else and all(gap.missing for gap in gaps):
+    are_few = len(gaps) <= max(_FEW_GAPS, len(gaps_mm) // 4)
+    if gaps and are_few and regular_else and all(gap.missing for gap in gaps):
         places = " and ".join(
             f"between {describe_position(normal, origins[gap.after])}"
             f" and {describe_position(normal, origins[gap.before])[2:]} mm"

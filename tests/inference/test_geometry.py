@@ -112,6 +112,11 @@ def test_uneven_spacing_is_told_from_missing_images() -> None:
     assert found.reason.startswith("spacing varies from 1.00 to 2.40 mm")
 
 
+def test_a_protocol_of_two_spacings_is_uneven_rather_than_incomplete() -> None:
+    found = axial_stack(*np.arange(0, 40, 2.5), *np.arange(40, 80, 5.0))
+    assert found.reason.startswith("spacing varies from 2.50 to 5.00 mm")
+
+
 def test_positions_written_with_one_decimal_still_make_a_regular_stack() -> None:
     found = axial_stack(*(round(index * 0.625, 1) for index in range(200)))
     assert found.is_uniform, found.reason
