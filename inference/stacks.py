@@ -18,6 +18,9 @@ from inference.geometry import StackGeometry, describe_position, same_orientatio
 _PIXEL_SPACING_TOLERANCE = 1e-4
 """Relative: the last of 1,000 pixels is then at most a tenth of a pixel away."""
 
+_MOST_GRIDS = 100
+"""Rotating projections have a plane each; comparing thousands with each other would take minutes."""
+
 Marks = Callable[[Frame], dict[str, str]]
 StoredBytes = Callable[[Frame], bytes]
 Keys = list[tuple[str, ...]]
@@ -43,7 +46,9 @@ class Separation:
 
 
 def by_grid(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Frames that share size, pixel spacing, orientation and frame of reference; the largest group first."""
+    """Frames that share size, pixel spacing, orientation and frame of reference; the largest group first.
+
+    Raises NotAVolume when there are more such groups than a series of stacks has."""
     groups: list[list[Frame]] = []
     for frame in frames:
         for group in groups:
@@ -52,6 +57,8 @@ def by_grid(frames: Sequence[Frame]) -> list[list[Frame]]:
                 break
         else:
             groups.append([frame])
+            if len(groups) > _MOST_GRIDS:
+                raise NotAVolume(f"images lie in more than {_MOST_GRIDS} different planes or grids")
     return sorted(groups, key=len, reverse=True)
 
 

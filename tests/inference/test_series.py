@@ -460,6 +460,15 @@ def test_images_in_planes_that_are_not_parallel_are_no_volume() -> None:
         read_series(datasets)
 
 
+def test_projections_from_all_around_are_no_volume() -> None:
+    datasets = make_series(Shape(slices=120, rows=2, columns=2)).datasets
+    for index, dataset in enumerate(datasets):
+        angle = index * np.pi / 60
+        dataset.ImageOrientationPatient = [round(np.cos(angle), 6), round(np.sin(angle), 6), 0, 0, 0, -1]
+    with pytest.raises(NotAVolume, match="more than 100 different planes"):
+        read_series(datasets)
+
+
 @pytest.mark.parametrize(
     ("uid", "reason"),
     [
