@@ -120,6 +120,23 @@ def test_no_room_is_answered_as_out_of_resources(served: Serving, monkeypatch: p
     assert served.data_sets() == {}
 
 
+def test_an_association_that_cannot_be_recorded_is_out_of_resources_and_works_once_it_can(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: object) -> None:
+        raise StorageUnavailable("database: disk full")
+
+    with associated(served.port, [CT]) as scu:
+        with monkeypatch.context() as patch:
+            patch.setattr(served.house.studies, "open_association", fails)
+            response = scu.store(ct_image(), CT, sop_instance_uid="1.2.3.4.5")
+            assert response
+            assert response.Status == 0xA700
+        response = scu.store(ct_image(), CT, sop_instance_uid="1.2.3.4.5")
+        assert response
+        assert response.Status == 0x0000
+
+
 def test_what_nobody_foresaw_is_a_failure_with_an_alarm_and_never_success(
     served: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,11 +12,15 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.service_class import ServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
+from dicom_node import logs
 from dicom_node.content import Received
 from dicom_node.network import status
 from dicom_node.network.service import Answer, Call, Service
 from dicom_node.network.transfer_syntaxes import ALL
-from dicom_node.refusals import NotAsCommanded, Refused
+from dicom_node.refusals import NotAsCommanded, OutOfResources, Refused
+from storage.errors import StorageUnavailable
+
+log = logs.get("store")
 
 _DICOM_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
@@ -38,6 +42,9 @@ def _store(event: evt.Event, call: Call) -> Answer:
         )
     except Refused as refusal:
         return status.answer_to(refusal)
+    except StorageUnavailable as error:  # the row of the association could not be written
+        log.error("association could not be recorded", error=error)
+        return status.answer_to(OutOfResources("storage is not available, send the instance again later"))
     return status.SUCCESS
 
 
