@@ -151,7 +151,8 @@ class Dispatch:
 
     def _try_again(self, job: Job, outcome: AttemptOutcome, reason: str) -> None:
         # The attempt that just ended is still written as running.
-        spent = 1 + sum(attempt.outcome in _COUNTED for attempt in self._jobs.attempts(job.job_id))
+        attempts = [attempt for attempt in self._jobs.attempts(job.job_id) if attempt.number > job.forgiven]
+        spent = 1 + sum(attempt.outcome in _COUNTED for attempt in attempts)
         if spent >= self._attempts:
             self._give_up(job, outcome, f"{reason}, {spent} times")
             return

@@ -38,11 +38,3 @@ class ConfigError(NodeError):
     def __init__(self, message: str | None = None, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message or "\n".join(map(str, problems)) or None)
         self.problems = tuple(problems)
-
-
-class DeliveryRefused(NodeError):
-    """The destination refused the result for good; sending it again would change nothing."""
-
-
-class DeliveryFailed(NodeError):
-    """The destination could not take the result now; it is tried again later."""

@@ -119,7 +119,7 @@ class Jobs:
             changed = connection.execute(
                 update(job)
                 .where(job.c.job_id == job_id, job.c.state.in_(("done", "failed", "skipped")))
-                .values(state="ready", reason=None, give_up_reason=None, finished_at=None)
+                .values(state="ready", reason=None, give_up_reason=None, finished_at=None, forgiven=job.c.attempt)
             )
             if not changed.rowcount:
                 return False
@@ -146,6 +146,7 @@ def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) 
             "report_not_analysed": new.report_not_analysed,
             "timeout_s": new.timeout_s,
             "attempt": 0,
+            "forgiven": 0,
             "created_at": now,
             "finished_at": now if new.state == "skipped" else None,
             "reason": new.reason,

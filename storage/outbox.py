@@ -129,9 +129,11 @@ def insert_results(
     now = time.time()
     for item in results:
         known = connection.execute(
-            select(result.c.sop_instance_uid).where(result.c.sop_instance_uid == item.sop_instance_uid)
+            select(result.c.content_sha256).where(result.c.sop_instance_uid == item.sop_instance_uid)
         ).first()
         if known:
+            if known.content_sha256 != item.content_sha256:
+                record(connection, [_differs(finished, item)])
             continue
         values = {name: getattr(item, name) for name in Result.__dataclass_fields__}
         connection.execute(insert(result).values(**values, job_id=finished.job_id, created_at=now))
@@ -171,3 +173,15 @@ def _delivery(row: Row[Any]) -> Delivery:
 
 def _result_of_join(row: Row[Any]) -> Result:
     return Result(**{name: row._mapping[getattr(result.c, name)] for name in Result.__dataclass_fields__})
+
+
+def _differs(finished: Job, item: Result) -> Event:
+    """A receiver may hold the first one already, and would refuse, or mix up, another content under its UID."""
+    return Event(
+        "result_differs",
+        f"{finished.model} was run again and its {item.kind.upper()} is not what it was: the first one stays",
+        severity="alarm",
+        study_instance_uid=item.study_instance_uid,
+        job_id=finished.job_id,
+        data={"sop_instance_uid": item.sop_instance_uid},
+    )

@@ -137,6 +137,8 @@ class Job:
     report_not_analysed: bool
     timeout_s: float
     attempt: int
+    # Attempts up to this number ended before a person queued the job again.
+    forgiven: int
     created_at: float
     started_at: float | None
     finished_at: float | None

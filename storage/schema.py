@@ -117,6 +117,8 @@ job = Table(
     Column("report_not_analysed", Boolean, nullable=False),
     Column("timeout_s", Float, nullable=False),
     Column("attempt", Integer, nullable=False),
+    # Attempts up to this one ended before a person queued the job again: they no longer count against it.
+    Column("forgiven", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),

@@ -32,8 +32,12 @@ def series_instance_uid(report: Report, kind: Kind) -> str:
 
 
 def sop_instance_uid(report: Report, kind: Kind) -> str:
-    """One instance a kind."""
-    return derived_uid("instance", *_origin(report), kind)
+    """One instance a kind; a report that says "not analysed" is another one than the report of findings.
+
+    Otherwise the findings of a job that failed once, and was run again, would hide behind the report of its failure.
+    """
+    said = "not analysed" if report.findings.not_analysed else "analysed"
+    return derived_uid("instance", *_origin(report), kind, said)
 
 
 def dimension_organization_uid(report: Report) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from storage.events import Events
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.outbox import Outbox
-from storage.records import Association, Job, NewInstance, NewJob, Result
+from storage.records import Association, Event, Job, NewInstance, NewJob, Result
 from storage.studies import Studies
 
 STUDY = "1.2.3"
@@ -278,8 +279,30 @@ def test_a_job_that_is_run_again_leaves_its_delivered_results_alone(bench: Bench
         bench.engine.end("done", JobOutcome("ok", (REPORT,)))
         bench.dispatch.step(0)
         bench.outbox.delivered([item.delivery_id for item in bench.outbox.of_study(STUDY)])
-        from storage.records import Event
-
         bench.jobs.requeue(job.job_id, event=Event("job_requeued", "again"))
     assert {item.state for item in bench.outbox.of_study(STUDY)} == {"delivered"}
     assert len(bench.outbox.of_study(STUDY)) == 2
+
+
+def test_attempts_before_a_person_queued_the_job_again_do_not_count_against_it(bench: Bench) -> None:
+    job = bench.queue(report_not_analysed=False)
+    for _ in range(3):
+        bench.dispatch.step(0)
+        bench.engine.end("killed", reason="the worker ended")
+    bench.dispatch.step(0)
+    assert bench.jobs.requeue(job.job_id, event=Event("job_requeued", "again"))
+    bench.dispatch.step(0)
+    bench.engine.end("killed", reason="the worker ended")
+    bench.dispatch.step(0)
+    assert bench.job(job).state == "running"
+
+
+def test_a_result_that_comes_out_otherwise_when_run_again_raises_an_alarm_and_the_first_stays(bench: Bench) -> None:
+    job = bench.queue()
+    for digest in ("0" * 64, "f" * 64):
+        bench.dispatch.step(0)
+        bench.engine.end("done", JobOutcome("ok", (replace(REPORT, content_sha256=digest),)))
+        bench.dispatch.step(0)
+        bench.jobs.requeue(job.job_id, event=Event("job_requeued", "again"))
+    assert {item.result.content_sha256 for item in bench.outbox.of_study(STUDY)} == {"0" * 64}
+    assert [event.kind for event in bench.events.of_study(STUDY) if event.severity == "alarm"] == ["result_differs"]

@@ -126,3 +126,9 @@ def test_results_that_cannot_be_stored_are_storages_fault(stored: JobSpec, monke
 
     monkeypatch.setattr(FileStore, "put", no_room)
     assert run_attempt(stored).storage_error == "no space left"
+
+
+def test_the_report_of_a_failure_does_not_hide_the_findings_of_a_later_run(stored: JobSpec) -> None:
+    given_up = run_attempt(dataclasses.replace(stored, give_up_reason="the worker ended, 3 times"))
+    found = run_attempt(stored)
+    assert not {item.sop_instance_uid for item in given_up.results} & {item.sop_instance_uid for item in found.results}

@@ -145,6 +145,7 @@ def upgrade() -> None:
         sa.Column("report_not_analysed", sa.Boolean(), nullable=False),
         sa.Column("timeout_s", sa.Float(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("forgiven", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("started_at", sa.Float(), nullable=True),
         sa.Column("finished_at", sa.Float(), nullable=True),
