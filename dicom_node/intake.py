@@ -11,10 +11,12 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 
 from dicom_node import logs
 from dicom_node.content import Received, is_uid, judge
 from dicom_node.facts import Header
+from dicom_node.intake_lock import IntakeLock
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused, Unparsable
 from dicom_node.throttle import Throttle
@@ -32,7 +34,10 @@ log = logs.get("intake")
 
 
 class Intake:
-    """min_free_bytes: room in the object store that no instance may take; results and the database need it."""
+    """min_free_bytes: room in the object store that no instance may take; results and the database need it.
+
+    lock_file: the same one for all intakes of a node.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class Intake:
         events: Events,
         *,
         min_free_bytes: int,
+        lock_file: Path,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._objects = objects
@@ -48,6 +54,7 @@ class Intake:
         self._events = events
         self._min_free_bytes = min_free_bytes
         self._clock = clock
+        self._lock = IntakeLock(lock_file)
         self._no_room = Throttle(_NO_ROOM_EVENT_S, clock)
 
     def receive(self, received: Received) -> Added:
@@ -62,19 +69,27 @@ class Intake:
             raise
 
     def sweep(self) -> int:
-        """Remove objects that a crash left without a row; returns how many.
+        """Remove objects that a crash left without a row; returns how many. Called before this process takes any in.
 
-        Only before the first acceptor of a node starts. Beside a running one it could find an old orphan whose content
-        is just sent again, and remove it between its row's commit and its acknowledgement's way to the peer.
+        Does nothing while another process takes instances in: an orphan there may be an object whose row is about to be
+        committed, or an old one whose content is just sent again, and removing it would lose what is acknowledged next.
         """
-        swept = 0
-        for keys in _batches(self._objects.keys(KEY_PREFIX)):
-            for key in set(keys) - self._instances.known_objects(keys):
-                self._objects.delete(key)
-                swept += 1
+        with self._lock.alone() as alone:
+            if not alone:
+                log.info("objects without an instance are left for a later start", reason="another intake is running")
+                return 0
+            swept = 0
+            for keys in _batches(self._objects.keys(KEY_PREFIX)):
+                for key in set(keys) - self._instances.known_objects(keys):
+                    self._objects.delete(key)
+                    swept += 1
         if swept:
             log.info("objects without an instance removed", count=swept)
         return swept
+
+    def close(self) -> None:
+        """Let other processes sweep."""
+        self._lock.close()
 
     def _take(self, received: Received, header: Header) -> Added:
         content_sha256 = hashlib.sha256(received.payload).hexdigest()

@@ -22,7 +22,13 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     logs.configure(config.logging.level, log_format, process=name)
     stopping = stop_requested()
     stores = open_stores(config)
-    intake = Intake(stores.objects, stores.instances, stores.events, min_free_bytes=config.storage.min_free_bytes)
+    intake = Intake(
+        stores.objects,
+        stores.instances,
+        stores.events,
+        min_free_bytes=config.storage.min_free_bytes,
+        lock_file=stores.run_folder / "intake.lock",
+    )
     acceptor = Acceptor(
         config.node, config.access, intake=intake, studies=stores.studies, events=stores.events, name=name
     )

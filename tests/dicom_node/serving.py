@@ -52,10 +52,11 @@ class Serving:
 def serving(folder: Path, node: Node | None = None, access: Access | None = None) -> Iterator[Serving]:
     house = open_house(folder)
     objects = FileStore(folder / "objects")
+    intake = Intake(objects, house.instances, house.events, min_free_bytes=0, lock_file=folder / "run" / "intake.lock")
     acceptor = Acceptor(
         node or Node(port=0),
         access or Access(),
-        intake=Intake(objects, house.instances, house.events, min_free_bytes=0),
+        intake=intake,
         studies=house.studies,
         events=house.events,
     )
@@ -64,6 +65,7 @@ def serving(folder: Path, node: Node | None = None, access: Access | None = None
         yield Serving(house, objects, acceptor)
     finally:
         acceptor.stop(grace_s=2)
+        intake.close()
         house.database.close()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -58,13 +59,16 @@ def node(tmp_path: Path) -> Iterator[Node]:
     house = open_house(tmp_path)
     house.studies.open_association(Association("association-1", "acceptor", "SCANNER", "NODE", "192.0.2.1", 99.0))
     objects, now = Store(tmp_path / "objects"), [1000.0]
-    yield Node(
-        house,
-        objects,
-        Intake(objects, house.instances, house.events, min_free_bytes=1000, clock=lambda: now[0]),
-        now,
-    )
+    intake = _intake(house, objects, tmp_path, clock=lambda: now[0])
+    node = Node(house, objects, intake, now)
+    yield node
+    node.intake.close()
     house.database.close()
+
+
+def _intake(house: House, objects: Store, folder: Path, clock: Callable[[], float] = time.time) -> Intake:
+    lock_file = folder / "run" / "intake.lock"
+    return Intake(objects, house.instances, house.events, min_free_bytes=1000, lock_file=lock_file, clock=clock)
 
 
 def test_an_instance_is_kept_byte_for_byte_behind_our_own_header(node: Node) -> None:
@@ -256,6 +260,18 @@ def test_the_sweep_removes_only_objects_of_instances_that_no_row_names(node: Nod
     assert node.intake.sweep() == 1203
     assert node.kept() == sorted([*kept, "results/1.dcm"])
     assert node.intake.sweep() == 0
+
+
+def test_nothing_is_swept_while_another_intake_may_be_about_to_commit(node: Node, tmp_path: Path) -> None:
+    node.objects.put("instances/00/1.dcm", (b"no row yet",))
+    another = _intake(node.house, node.objects, tmp_path)
+    assert node.intake.sweep() == another.sweep() == 0
+    assert node.kept() == ["instances/00/1.dcm"]
+    node.intake.close()
+    assert another.sweep() == 1
+    node.intake = _intake(node.house, node.objects, tmp_path)
+    assert another.sweep() == 0
+    another.close()
 
 
 @pytest.mark.parametrize(("error", "refusal"), [(RecursionError, Unparsable), (MemoryError, OutOfResources)])
