@@ -24,7 +24,7 @@ from inference.errors import InferenceError, NotAVolume
 from inference.findings import Code, Findings, NotAnalysed
 from inference.package import Package, load_package
 from inference.predict import predict
-from inference.series import read_series
+from inference.series import SeriesReading, read_series
 from inference.volume import Volume
 from storage.errors import StorageError
 from storage.objects import open_store
@@ -67,9 +67,9 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
     with stages.timed("fetch"):
         package = _verified(spec)
         datasets = [dcmread(io.BytesIO(objects.get(key))) for key in spec.object_keys]
-    volume, findings = _find(spec, package, datasets, stages)
+    volume, findings, left_out = _find(spec, package, datasets, stages)
     if findings.not_analysed and not spec.report_not_analysed:
-        return _outcome(package, findings, (), stages)
+        return _outcome(package, findings, (), stages, left_out)
     with stages.timed("encode"):
         encoded = encode(
             Report(
@@ -84,7 +84,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
         )
     with stages.timed("put"):
         results = tuple(_put(objects, spec, item) for item in encoded)
-    return _outcome(package, findings, results, stages)
+    return _outcome(package, findings, results, stages, left_out)
 
 
 def _verified(spec: JobSpec) -> Package:
@@ -99,17 +99,29 @@ def _verified(spec: JobSpec) -> Package:
 
 def _find(
     spec: JobSpec, package: Package, datasets: Sequence[Dataset], stages: Stages
-) -> tuple[Volume | None, Findings]:
+) -> tuple[Volume | None, Findings, str]:
+    """The volume that was analysed, what the model found in it, and what else there was in the series, in words."""
     if spec.give_up_reason:
-        return None, Findings(not_analysed=NotAnalysed(PROCESSING_FAILED, spec.give_up_reason))
+        return None, Findings(not_analysed=NotAnalysed(PROCESSING_FAILED, spec.give_up_reason)), ""
     try:
         with stages.timed("volume"):
             reading = read_series(datasets, tilt=package.manifest.input.gantry_tilt)
     except NotAVolume as reason:
-        return None, Findings(not_analysed=NotAnalysed(NOT_A_VOLUME, str(reason)))
+        return None, Findings(not_analysed=NotAnalysed(NOT_A_VOLUME, str(reason))), ""
     volume = reading.volumes[0]
     with stages.timed("predict"):
-        return volume, predict(volume, package, spec.device)
+        findings = predict(volume, package, spec.device)
+    return volume, findings, _left_out(reading)
+
+
+def _left_out(reading: SeriesReading) -> str:
+    words = ""
+    if len(reading.volumes) > 1:
+        which = ", ".join(f"{attribute} {value}" for attribute, value in reading.volumes[0].split_by)
+        words += f"; the first of {len(reading.volumes)} volumes in the series was analysed ({which})"
+    if reading.set_aside:
+        words += f"; {len(reading.set_aside)} images set aside, the first because: {reading.set_aside[0].reason}"
+    return words
 
 
 def _put(objects: ObjectStore, spec: JobSpec, item: EncodedResult) -> Result:
@@ -132,9 +144,12 @@ def _put(objects: ObjectStore, spec: JobSpec, item: EncodedResult) -> Result:
     )
 
 
-def _outcome(package: Package, findings: Findings, results: tuple[Result, ...], stages: Stages) -> JobOutcome:
+def _outcome(
+    package: Package, findings: Findings, results: tuple[Result, ...], stages: Stages, left_out: str
+) -> JobOutcome:
     if findings.not_analysed:
         reason = findings.not_analysed.text
-        return JobOutcome(f"{package.key}: not analysed: {reason}", results, reason, stage_s=stages.seconds)
-    summary = f"{package.key}: {len(findings.segments)} segments, {len(findings.measurements)} measurements"
-    return JobOutcome(summary, results, stage_s=stages.seconds)
+        summary = f"{package.key}: not analysed: {reason}{left_out}"
+        return JobOutcome(summary, results, reason, stage_s=stages.seconds)
+    found = f"{len(findings.segments)} segments, {len(findings.measurements)} measurements"
+    return JobOutcome(f"{package.key}: {found}{left_out}", results, stage_s=stages.seconds)

@@ -128,6 +128,13 @@ def test_results_that_cannot_be_stored_are_storages_fault(stored: JobSpec, monke
     assert run_attempt(stored).storage_error == "no space left"
 
 
+def test_what_was_left_out_of_the_volume_is_said(stored: JobSpec) -> None:
+    twice = dataclasses.replace(stored, object_keys=(*stored.object_keys, stored.object_keys[0]))
+    outcome = run_attempt(twice)
+    assert len(outcome.results) == 3
+    assert "1 images set aside" in outcome.summary
+
+
 def test_the_report_of_a_failure_does_not_hide_the_findings_of_a_later_run(stored: JobSpec) -> None:
     given_up = run_attempt(dataclasses.replace(stored, give_up_reason="the worker ended, 3 times"))
     found = run_attempt(stored)
