@@ -8,37 +8,52 @@ from scipy import ndimage
 
 Vertex = tuple[int, int]
 
+SMALLEST_PART, MOST_PARTS = 0.25, 8
+
 _STEPS = {"right": (0, 1), "down": (1, 0), "left": (0, -1), "up": (-1, 0)}
 _TURN_RIGHT = {"right": "down", "down": "left", "left": "up", "up": "right"}
 
 
-def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest 4-connected region of a mask (rows, columns), its holes filled. Of equals, the first in raster order."""
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        raise ValueError("an empty mask has no outline")
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    filled = ndimage.binary_fill_holes(labels == int(sizes.argmax()))
-    return np.asarray(filled, np.bool_)
-
-
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Closed outline of the largest component, float64 (points, 2) of column and row; the last point is the first.
+    """Closed outline of a mask (rows, columns): float64 (points, 2) of column and row; the last point is the first.
 
-    Coordinates are those of SCOORD (PS3.3 C.18.6.1.2): 0, 0 is the corner of the first pixel, 0.5, 0.5 its centre.
-    The points are the middles of the pixel edges between inside and outside, so that a diagonal border is a straight
-    line; those on a straight line between their neighbours are left out.
+    Coordinates are those of SCOORD (PS3.3 C.18.6.1.2): 0, 0 is the corner of the first pixel, 0.5, 0.5 its centre. The
+    points are the middles of the pixel edges between inside and outside, so that a diagonal border is a straight line;
+    those on a straight line between their neighbours are left out. Parts that are large beside the largest are all
+    outlined, joined by lines without width, so that two lungs are not shown as one; holes are not outlined.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
         raise ValueError("an empty mask has no outline")
     top, left = int(rows[0]), int(columns[0])
-    component = largest_component(mask[top : rows[-1] + 1, left : columns[-1] + 1])
-    vertices = np.asarray(_walk(_edges(component)), np.float64)
-    middles = (vertices + np.roll(vertices, -1, axis=0)) / 2 + (top, left)
-    corners = middles[_turns(middles)]
-    return np.ascontiguousarray(np.vstack([corners, corners[:1]])[:, ::-1])
+    joined = np.zeros((0, 2))
+    for part in large_parts(mask[top : rows[-1] + 1, left : columns[-1] + 1]):
+        vertices = np.asarray(_walk(_edges(part)), np.float64)
+        middles = (vertices + np.roll(vertices, -1, axis=0)) / 2
+        corners = middles[_turns(middles)]
+        joined = _bridged(joined, np.vstack([corners, corners[:1]]))
+    return np.ascontiguousarray((joined + np.array([top, left]))[:, ::-1])
+
+
+def large_parts(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """The 4-connected regions of a mask that are at least a quarter as large as the largest, holes filled, the largest
+    first; eight at most."""
+    labels, _ = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    order = np.argsort(-sizes, kind="stable")[:MOST_PARTS]
+    large = [int(label) for label in order if sizes[label] and sizes[label] >= SMALLEST_PART * sizes.max()]
+    return [np.asarray(ndimage.binary_fill_holes(labels == label), np.bool_) for label in large]
+
+
+def _bridged(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Two closed lines as one, which goes over and back between their nearest points."""
+    if not len(first):
+        return second
+    distances = np.linalg.norm(first[:, None] - second[None], axis=2)
+    here, there = np.unravel_index(int(distances.argmin()), distances.shape)
+    around = np.vstack([second[there:-1], second[: there + 1]])
+    return np.vstack([first[: here + 1], around, first[here:]])
 
 
 def _edges(component: NDArray[np.bool_]) -> dict[Vertex, list[str]]:

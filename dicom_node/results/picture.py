@@ -18,7 +18,8 @@ from inference.volume import Volume
 
 View = Literal["axial", "coronal"]
 
-FILL_OPACITY = 0.25
+FILL_OPACITY, SPECK_OPACITY = 0.25, 0.6
+MOST_BORDER = 0.6
 CONTOUR_PIXELS = 2
 LETTERS = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "H", "F")}
 """What lies to the left, right, top and bottom of the picture."""
@@ -100,8 +101,9 @@ def render(
     fitted = max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
     picture = np.asarray(Image.fromarray(grey).resize(fitted, Image.Resampling.BICUBIC).convert("RGB"), np.float32)
     small_over_large = sorted(zip(segments, masks, strict=True), key=lambda pair: -np.count_nonzero(pair[1]))
+    plain = picture.copy()
     for segment, mask in small_over_large:
-        picture = paint(picture, scaled(np.asarray(cut(mask, view, index)), fitted), segment.color_rgb)
+        paint(picture, plain, scaled(np.asarray(cut(mask, view, index)), fitted), segment.color_rgb)
     canvas = Image.new("RGB", size)
     canvas.paste(Image.fromarray(picture.astype(np.uint8)), ((size[0] - fitted[0]) // 2, (size[1] - fitted[1]) // 2))
     label(canvas, view, f"{view.capitalize()}   {window.caption}")
@@ -133,11 +135,20 @@ def scaled(mask: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.bool_
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR)) >= 128
 
 
-def paint(picture: NDArray[np.float32], mask: NDArray[np.bool_], color: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Tint the inside and draw the border of a mask (both rows, columns) in its colour."""
+def paint(
+    picture: NDArray[np.float32], plain: NDArray[np.float32], mask: NDArray[np.bool_], color: tuple[int, int, int]
+) -> None:
+    """Tint the inside and draw the border of a mask (rows, columns) in its colour, in place.
+
+    The tint replaces that of larger segments, so that each colour is the one of the legend. A mask of specks, all
+    border, is tinted only: lines would hide what is below.
+    """
     border = mask & ~ndimage.binary_erosion(mask, iterations=CONTOUR_PIXELS)
-    opacity = np.where(border, 1.0, np.where(mask, FILL_OPACITY, 0.0))[..., None].astype(np.float32)
-    return picture * (1 - opacity) + np.asarray(color, np.float32) * opacity
+    is_speckled = np.count_nonzero(border) > MOST_BORDER * np.count_nonzero(mask)
+    opacity = SPECK_OPACITY if is_speckled else FILL_OPACITY
+    picture[mask] = plain[mask] * (1 - opacity) + np.asarray(color, np.float32) * opacity
+    if not is_speckled:
+        picture[border] = color
 
 
 def label(canvas: Image.Image, view: View, caption: str) -> None:
