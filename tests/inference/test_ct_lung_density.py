@@ -190,6 +190,18 @@ def test_gas_in_the_bowel_that_touches_the_lung_is_left_out(chest: Chest) -> Non
     assert not (analysis.masks["left_lung"] & gas).any()
 
 
+@pytest.mark.parametrize(("radius_mm", "is_lung"), [(8, True), (20, False)])
+def test_a_large_vessel_is_lung_and_a_tumour_is_not(chest: Chest, radius_mm: float, is_lung: bool) -> None:
+    spacing = np.asarray(chest.volume.spacing_mm)
+    start = np.linalg.inv(chest.volume.affine_lps) @ (-85, -10, 20, 1)
+    offsets = [np.arange(size) - middle for size, middle in zip(chest.aired.shape, start[:3], strict=True)]
+    z, y, x = np.meshgrid(*(offset * step for offset, step in zip(offsets, spacing, strict=True)), indexing="ij")
+    column = (np.hypot(x, y) < radius_mm) & (np.abs(z) < 25)
+    within = column & chest.phantom.truth.masks["right_lung"]
+    analysis = analyse(chest.painted(within, 40), CPU)
+    assert (analysis.masks["right_lung"] & within).sum() / within.sum() == pytest.approx(float(is_lung), abs=0.1)
+
+
 @pytest.mark.parametrize("change_hu", [-75, -100, 150, 300])
 def test_emphysema_and_expiration_change_density_and_not_volume(chest: Chest, change_hu: float) -> None:
     voxels = chest.volume.voxels + np.where(chest.aired, np.float32(change_hu), np.float32(0))

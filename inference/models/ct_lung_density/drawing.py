@@ -16,7 +16,6 @@ Box = tuple[slice, slice, slice]
 
 VESSEL_RADIUS_MM = 5.0
 MAX_HOLE_MM2 = 315.0
-AIRWAY_WALL_MM = 1.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +34,7 @@ def draw(hu: torch.Tensor, labels: Labels, coarse: Coarse, airways: Mask, spacin
     for side in (RIGHT, LEFT):
         box = fine_box(labels == side, coarse.blocks, hu.shape, margin=round(VESSEL_RADIUS_MM / spacing_mm[2]) + 2)
         coarse_side = near(labels, side, box, coarse.blocks, device)
-        blocked = dilate(on(device, airways[box]), AIRWAY_WALL_MM, spacing_mm)
-        aired = coarse_side & (hu[box] < BORDER_HU) & ~blocked
+        aired = coarse_side & (hu[box] < BORDER_HU) & ~on(device, airways[box])
         whole = np.zeros(hu.shape, np.bool_)
         whole[box] = fill_holes(close(aired, VESSEL_RADIUS_MM, spacing_mm).cpu().numpy(), spacing_mm)
         lungs[side] = whole
