@@ -83,7 +83,9 @@ class Findings:
         known = {segment.key for segment in self.segments}
         for measurement in self.measurements:
             if measurement.segment_key not in known:
-                raise ValueError(f"measurement {measurement.name.meaning!r} is about the unknown segment {measurement.segment_key!r}")
+                raise ValueError(
+                    f"measurement {measurement.name.meaning!r} is about the unknown segment {measurement.segment_key!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
