@@ -75,18 +75,16 @@ def near(labels: Labels, side: int, box: Box, blocks: tuple[int, int, int], devi
 
 def dilate(mask: torch.Tensor, radius_mm: float, spacing_mm: tuple[float, ...]) -> torch.Tensor:
     """Grow within each slice by an octagon: by turns a step to four neighbours and a step to eight."""
-    grown = mask.clone()
-    steps = round(radius_mm / spacing_mm[2])
-    for step in range(steps):
-        rows = grown.clone()
-        rows[:, 1:] |= grown[:, :-1]
-        rows[:, :-1] |= grown[:, 1:]
-        # Columns spread from the row-wise growth on every second step, which makes that step a square.
-        source = rows if step % 2 else grown
-        across = rows.clone()
-        across[:, :, 1:] |= source[:, :, :-1]
-        across[:, :, :-1] |= source[:, :, 1:]
-        grown = across
+    grown = mask
+    for step in range(round(radius_mm / spacing_mm[2])):
+        wider = grown.clone()
+        wider[:, 1:] |= grown[:, :-1]
+        wider[:, :-1] |= grown[:, 1:]
+        # Columns spread from what the rows have grown to on every second step, which makes that step a square.
+        source = wider.clone() if step % 2 else grown
+        wider[:, :, 1:] |= source[:, :, :-1]
+        wider[:, :, :-1] |= source[:, :, 1:]
+        grown = wider
     return grown
 
 
