@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ def serve(
     Raises ConfigError where config.yaml is not valid, PackageError where a model is not as its manifest says, NodeError
     where the node cannot start for another reason.
     """
+    # What the node writes is patient data: for its own user, and to be read by its group, never by others.
+    os.umask(0o027)
     config = load_config(config_path)
     routable_models(config)
     log_format = log_format or config.logging.format
