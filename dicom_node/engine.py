@@ -7,7 +7,10 @@ loses nothing, since the database holds every job's state.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
@@ -32,6 +35,7 @@ _SETTINGS = {
 }
 START_TIMEOUT_S = 60.0
 GATHER_TIMEOUT_S = 30.0
+GONE_TIMEOUT_S = 10.0
 
 Key = tuple[int, int]
 
@@ -129,10 +133,26 @@ class Engine:
         if future is None:
             return
         processing = self._client.processing()
-        addresses = [address for address, keys in processing.items() if future.key in keys]
+        addresses = {address for address, keys in processing.items() if future.key in keys}
         future.cancel(force=True)
-        if addresses:
-            self._client.restart_workers(addresses, timeout=START_TIMEOUT_S, raise_for_error=False)
+        if not addresses:
+            return
+        if self._cluster is None:
+            self._client.restart_workers(list(addresses), timeout=START_TIMEOUT_S, raise_for_error=False)
+            return
+        # Dask would first ask the worker to end, which one that hangs does not hear, and then wait for the next one to
+        # be there, which now and then took a minute. Killed, it is replaced as one that died by itself.
+        for nanny in self._cluster.workers.values():
+            if nanny.worker_address in addresses and nanny.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(nanny.pid, signal.SIGKILL)
+        self._wait_until_gone(addresses)
+
+    def _wait_until_gone(self, addresses: set[str]) -> None:
+        """Until the scheduler knows it: what is submitted before would die with the worker."""
+        deadline = time.monotonic() + GONE_TIMEOUT_S
+        while addresses & set(self._client.scheduler_info(n_workers=-1)["workers"]) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def close(self) -> None:
         """Stop the workers of this machine; a scheduler elsewhere goes on."""

@@ -78,6 +78,16 @@ def test_an_attempt_that_hangs_is_stopped_and_the_next_job_runs_on_a_new_worker(
     assert ended.value != before
 
 
+def test_attempts_that_hang_one_after_another_each_give_way_to_the_next(engine: Engine) -> None:
+    for number in range(4):
+        engine.submit((8, number), "hang")
+        assert list(engine.ended(0.3)) == []
+        engine.stop_attempt((8, number))
+        assert engine.free() == 1
+    engine.submit((9, 1), "return")
+    assert end_of(engine).outcome == "done"
+
+
 def test_a_scheduler_that_does_not_answer_is_named() -> None:
     settings = EngineSettings("tcp://127.0.0.1:9", 1, 1, None, "", "json")
     with pytest.raises(NodeError, match=r"engine\.scheduler tcp://127\.0\.0\.1:9"):
