@@ -32,8 +32,8 @@ from storage.objects.protocol import ObjectStore
 from storage.records import Result
 
 # PS3.16 CID 7011 has no reason for "the images are no volume" or "the model failed": see docs/codes.md.
-NOT_A_VOLUME = Code("not-a-volume", "99DICOMNODE", "Images do not form a volume")
-PROCESSING_FAILED = Code("processing-failed", "99DICOMNODE", "Processing failed")
+NOT_A_VOLUME = Code("NOTVOLUME", "99DICOMNODE", "Images do not form a volume")
+PROCESSING_FAILED = Code("FAILED", "99DICOMNODE", "Processing failed")
 
 
 class Stages:

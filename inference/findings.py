@@ -10,11 +10,23 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A coded concept: value, coding scheme designator and meaning (PS3.3 section 8.8)."""
+    """A coded concept: value, coding scheme designator and meaning (PS3.3 section 8.8).
+
+    Raises ValueError where one is longer than its VR allows: SH, SH and LO (PS3.5 6.2).
+    """
 
     value: str
     scheme: str
     meaning: str
+
+    def __post_init__(self) -> None:
+        for name, text, longest in (
+            ("value", self.value, 16),
+            ("scheme", self.scheme, 16),
+            ("meaning", self.meaning, 64),
+        ):
+            if not 1 <= len(text) <= longest:
+                raise ValueError(f"code {name} must have 1 to {longest} characters, but is {text!r}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
