@@ -34,6 +34,8 @@ from tests.conformance.reports import (
 from tests.viewer.ohif import OHIF, Viewer, showing
 from tests.viewer.orthanc import DICOMWEB_PLUGIN, running_orthanc
 
+pytestmark = pytest.mark.xdist_group("viewer")  # one browser serves them all
+
 RED, BLUE = (230, 60, 60), (60, 100, 240)
 
 
