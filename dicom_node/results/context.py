@@ -8,10 +8,12 @@ from datetime import datetime, timedelta, timezone
 from io import BytesIO
 
 from pydicom.charset import convert_encodings
+from pydicom.config import RAISE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from pydicom.valuerep import VR, PersonName
+from pydicom.valuerep import VR, PersonName, validate_value
 
 from dicom_node.results import identity
 from dicom_node.results.contributing_equipment import add_contributing_equipment, add_equipment
@@ -90,13 +92,26 @@ def inherit(dataset: Dataset, source: Dataset) -> None:
     if source.get("SpecificCharacterSet"):
         dataset.SpecificCharacterSet = deepcopy(source.SpecificCharacterSet)
     for keyword in INHERITED:
-        if keyword in source and not source[keyword].is_empty:
+        is_required = keyword in REQUIRED_IF_EMPTY
+        if keyword in source and not source[keyword].is_empty and (is_required or is_valid(source[keyword])):
             dataset.add(deepcopy(source[keyword]))
-        elif keyword in REQUIRED_IF_EMPTY:
+        elif is_required:
             setattr(dataset, keyword, "")
     removed = dataset.get("PatientIdentityRemoved") == "YES"
     if removed and "DeidentificationMethod" not in dataset and "DeidentificationMethodCodeSequence" not in dataset:
         dataset.DeidentificationMethod = "not stated in the source images"
+
+
+def is_valid(element: DataElement) -> bool:
+    """True where the value keeps the rules of its VR: an optional one that does not ("0Y" for an age) is left behind,
+    while a required one is copied as it is, for the patient must stay the same."""
+    if element.VR == VR.SQ:
+        return True
+    try:
+        validate_value(element.VR, str(element.value) if element.VM == 1 else element.value, RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def local_time(report: Report) -> datetime:

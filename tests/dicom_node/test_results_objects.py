@@ -96,6 +96,17 @@ def test_patient_and_study_are_those_of_the_source(kind: str, objects: dict[str,
     assert (result.StudyInstanceUID, result.AccessionNumber) == (source.StudyInstanceUID, "ACC7")
 
 
+def test_an_optional_value_that_breaks_its_rules_is_left_behind() -> None:
+    datasets, volume = made_volume("axial")
+    with pytest.warns(UserWarning, match="Invalid value"):
+        datasets[0].PatientAge = "0Y"
+    datasets[0].PatientWeight = "70.5"
+    (result,) = encode(report_on(datasets, volume, kinds=("sr",)))
+    dataset = dcmread(BytesIO(result.payload))
+    assert "PatientAge" not in dataset
+    assert dataset.PatientWeight == 70.5
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_model_is_named_as_contributing_equipment(kind: str, objects: dict[str, Dataset]) -> None:
     (item,) = objects[kind].ContributingEquipmentSequence
