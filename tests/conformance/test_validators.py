@@ -117,10 +117,16 @@ def pixelmed(peer: Peer) -> str:
 
 
 def test_no_report_breaks_the_template(pixelmed: str, tmp_path: Path) -> None:
-    names = list(reports())
+    names = ("several", "one", "not_analysed")
     with ThreadPoolExecutor(2) as pool:  # each takes several seconds
         verdicts = pool.map(lambda name: judge(name, pixelmed, tmp_path), names)
         assert dict(zip(names, verdicts, strict=True)) == {name: [] for name in names}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["empty", "without_seg"])
+def test_no_rarer_report_breaks_the_template(name: str, pixelmed: str, tmp_path: Path) -> None:
+    assert judge(name, pixelmed, tmp_path) == []
 
 
 def test_the_template_check_can_fail(peer: Peer, tmp_path: Path) -> None:
