@@ -129,8 +129,8 @@ def test_no_rarer_report_breaks_the_template(name: str, pixelmed: str, tmp_path:
     assert judge(name, pixelmed, tmp_path) == []
 
 
-def test_the_template_check_can_fail(peer: Peer, tmp_path: Path) -> None:
-    """A measurement without its unit is an error to dciodvfy; so the zero above means something."""
+def test_a_broken_report_is_found_out(peer: Peer, tmp_path: Path) -> None:
+    """A measurement without its unit is an error to dciodvfy; so the zeros above mean something."""
     datasets, volume = made_volume("axial")
     findings = findings_on(volume)
     path = write(encode(report_on(datasets, volume, Findings(findings.segments, findings.measurements))), tmp_path)[1]
