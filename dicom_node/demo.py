@@ -200,7 +200,7 @@ def findings_table(report: Dataset) -> Table:
     table = Table("finding", *kinds, title="findings, as the Structured Report says them", title_justify="left")
     rows: dict[str, dict[str, str]] = {}
     for number in numbers:
-        rows.setdefault(number.about, {})[f"{number.name} ({number.unit})"] = number.value
+        rows.setdefault(number.about, {})[f"{number.name} ({number.unit})"] = f"{number.value:,.1f}"
     for about, values in rows.items():
         table.add_row(about, *(values.get(kind, "") for kind in kinds))
     for column in table.columns[1:]:

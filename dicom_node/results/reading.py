@@ -28,7 +28,7 @@ class Number:
 
     about: str
     name: str
-    value: str
+    value: float
     unit: str
 
 
@@ -83,7 +83,7 @@ def _numbers_in(group: Dataset) -> Iterator[Number]:
             measured = child.MeasuredValueSequence[0]
             ucum = str(measured.MeasurementUnitsCodeSequence[0].CodeValue)
             name = str(child.ConceptNameCodeSequence[0].CodeMeaning)
-            yield Number(about, name, f"{float(measured.NumericValue):,.1f}", _UNITS.get(ucum, ucum))
+            yield Number(about, name, float(measured.NumericValue), _UNITS.get(ucum, ucum))
 
 
 def _concept(item: Dataset) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 
@@ -20,6 +19,7 @@ from dicom_node.results.report import Report
 from dicom_node.results.segments import numbered
 from inference.findings import Segment
 from inference.transforms import mask_on_acquired
+from tests.conformance.readers import dcmqi_masks
 from tests.conformance.reports import made_report, real_volume, report_on
 
 Peer = Callable[[str], str]
@@ -37,20 +37,10 @@ def check_against_dcmqi(report: Report, program: str, folder: Path) -> None:
     """Every voxel that dcmqi reads is a voxel of our mask, at the same place in the patient, and none is missing."""
     path = folder / "seg.dcm"
     path.write_bytes(encode(report)[0].payload)
-    command = [program, "--inputDICOM", str(path), "--outputDirectory", str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    volume = report.volume
-    assert volume is not None
-    to_index = np.linalg.inv(volume.affine_lps)
-    for number, segment in enumerate(segments_encoded(report), start=1):
-        image = sitk.ReadImage(str(folder / f"{number}.nrrd"))
-        found = np.argwhere(sitk.GetArrayFromImage(image))
-        places = [image.TransformIndexToPhysicalPoint(tuple(int(i) for i in index[::-1])) for index in found]
-        indices = (to_index @ np.column_stack([places, np.ones(len(places))]).T)[:3].T
-        np.testing.assert_allclose(indices, np.rint(indices), atol=0.05)
-        read = np.zeros_like(segment.mask)
-        read[tuple(np.rint(indices).astype(int).T)] = True
-        assert np.array_equal(read, segment.mask), f"segment {number}"
+    assert report.volume is not None
+    masks = dcmqi_masks(program, path, report.volume, folder / "dcmqi")
+    for segment, read in zip(segments_encoded(report), masks, strict=True):
+        assert np.array_equal(read, segment.mask), segment.key
 
 
 @pytest.mark.parametrize("geometry", UPRIGHT)
