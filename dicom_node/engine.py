@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, Security
+from distributed import Client, Future, KilledWorker, LocalCluster, Security, Status
 from distributed.scheduler import NoValidWorkerError
 
 from dicom_node.errors import NodeError
@@ -27,7 +27,11 @@ from dicom_node.errors import NodeError
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.worker.daemon": True,
+    # Else the cluster gives up a worker that is not back 15 s after it died, as on a slow disk or when it died twice.
+    "distributed.deploy.lost-worker-timeout": "3650 days",
     "distributed.admin.tick.limit": "30s",
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
     # Workers of this machine may use all of its memory: a paused worker would only look like a hung job.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -37,7 +41,13 @@ START_TIMEOUT_S = 60.0
 GATHER_TIMEOUT_S = 30.0
 GONE_TIMEOUT_S = 10.0
 
+_ENDED = (Status.closing, Status.closing_gracefully, Status.closed, Status.failed)
+
 Key = tuple[int, int]
+
+
+class EngineLost(NodeError):
+    """The engine cannot run jobs any more. A new one can: what was running is found in the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,8 @@ class Engine:
             host="127.0.0.1",
             protocol="tls://",
             security=security,
-            dashboard_address=None,
+            # There is no way to have none: it listens on loopback, on any port, and has no pages (see _SETTINGS).
+            dashboard_address="127.0.0.1:0",
             local_directory=settings.scratch_folder,
             memory_limit=settings.memory_limit_bytes or 0,
             env={"OMP_NUM_THREADS": str(settings.threads_per_worker), **settings.environment},
@@ -102,13 +113,25 @@ class Engine:
         return Client(self._cluster, set_as_default=False)
 
     def free(self) -> int:
-        """How many more jobs a worker could take at once."""
-        return max(0, self._workers() - len(self._futures))
+        """How many more jobs a worker could take at once. A worker that is starting takes none.
 
-    def _workers(self) -> int:
-        if self._settings.scheduler == "local":
-            return self._settings.workers
-        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+        Raises EngineLost where workers of this machine are gone and will not come back.
+        """
+        self._assert_kept()
+        return max(0, len(self._addresses()) - len(self._futures))
+
+    def _addresses(self) -> set[str]:
+        """Of the workers that the scheduler knows."""
+        if self._cluster is not None:
+            return set(self._cluster.scheduler.workers)
+        return set(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def _assert_kept(self) -> None:
+        if self._cluster is None:
+            return
+        kept = [nanny for nanny in self._cluster.workers.values() if nanny.status not in _ENDED]
+        if len(kept) < self._settings.workers:
+            raise EngineLost(f"{self._settings.workers - len(kept)} worker processes ended and are not started again")
 
     def submit(self, key: Key, *arguments: Any) -> None:
         """Run one attempt of a job; how it ended comes out of `ended`."""
@@ -140,8 +163,8 @@ class Engine:
         if self._cluster is None:
             self._client.restart_workers(list(addresses), timeout=START_TIMEOUT_S, raise_for_error=False)
             return
-        # Dask would first ask the worker to end, which one that hangs does not hear, and then wait for the next one to
-        # be there, which now and then took a minute. Killed, it is replaced as one that died by itself.
+        # Dask would ask the worker to end, wait for what one that hangs does not hear, and then for its successor: all
+        # that time nothing else would be dispatched. Killed, it is replaced as one that died by itself.
         for nanny in self._cluster.workers.values():
             if nanny.worker_address in addresses and nanny.pid:
                 with contextlib.suppress(ProcessLookupError):
@@ -151,7 +174,7 @@ class Engine:
     def _wait_until_gone(self, addresses: set[str]) -> None:
         """Until the scheduler knows it: what is submitted before would die with the worker."""
         deadline = time.monotonic() + GONE_TIMEOUT_S
-        while addresses & set(self._client.scheduler_info(n_workers=-1)["workers"]) and time.monotonic() < deadline:
+        while addresses & self._addresses() and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def close(self) -> None:

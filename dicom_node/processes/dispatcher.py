@@ -13,7 +13,7 @@ from dicom_node.config import Config
 from dicom_node.config_file import load_config
 from dicom_node.delivery import Delivery
 from dicom_node.dispatch import Dispatch
-from dicom_node.engine import Engine, EngineSettings
+from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
 from dicom_node.models import routable_models
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
@@ -55,6 +55,9 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     except StorageError as error:
         # Nothing is lost: the next start finds in the database all that was committed, and goes on from there.
         log.error("storage fails, the dispatcher starts again", error=error)
+        return 1
+    except EngineLost as error:
+        log.error("workers are lost, the dispatcher starts again", error=error)
         return 1
     finally:
         delivery.stop()
