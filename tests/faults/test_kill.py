@@ -133,7 +133,7 @@ def run_with_kills(folder: Path, pacs: Orthanc, *, studies: int, kills: int, pau
         with Killer(node, kills, pause_s, seed=studies) as killer:
             for _, files in made:
                 scanner.send(files)
-            wait_until(lambda: killer.done, at_most_s=GIVE_UP_S)
+            wait_until(lambda: killer.done, at_most_s=4 * GIVE_UP_S)
         for uid, _ in made:
             wait_until(lambda uid=uid: node.settled(uid), at_most_s=GIVE_UP_S)  # type: ignore[misc]
         assert scanner.refused == []
