@@ -35,7 +35,8 @@ class SendReport:
 
     def in_words(self) -> str:
         megabytes = self.sent_bytes / 1e6
-        lines = [f"{self.delivered} instances delivered, {megabytes:.1f} MB in {self.seconds:.1f} s"]
+        instances = "1 instance" if self.delivered == 1 else f"{self.delivered} instances"
+        lines = [f"{instances} delivered, {megabytes:.1f} MB in {self.seconds:.1f} s"]
         if self.skipped:
             lines.append(f"{self.skipped} files skipped: no DICOM instance")
         lines += [f"{count} not delivered: {reason}" for reason, count in self.reasons]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -37,7 +38,8 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         intake.sweep()
         acceptor.start()
     except OSError as error:
-        log.error("cannot listen", error=error, address=config.node.address, port=config.node.port)
+        reason = os.strerror(error.errno or 0).lower()
+        log.error("cannot listen", error=error, reason=reason, address=config.node.address, port=config.node.port)
         return EXIT_CONFIG
     except StorageError as error:
         log.error("storage fails, the acceptor starts again", error=error)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,25 @@ class NodeUnderTest:
         dispatcher = self.pid("dispatcher")
         return [pid for pid in children(dispatcher) if b"spawn_main" in command_line(pid)] if dispatcher else []
 
+    @contextmanager
+    def paused_worker(self) -> Iterator[None]:
+        """What is started meanwhile runs, but gets no further until the block ends."""
+        paused = self.worker_pids()
+        assert paused
+        for pid in paused:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in paused:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def job_states(self, key: str) -> list[str]:
+        """States of the jobs of a study, oldest job first; none while it has not arrived."""
+        account = self.account(key)
+        return [entry.job.state for entry in account.jobs] if account else []
+
     def account(self, key: str) -> StudyAccount | None:
         found = account_of(self.stores, key)
         return found[0] if found else None
@@ -100,14 +119,21 @@ class NodeUnderTest:
         return self.log_path.read_text()
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "dicom_node", *arguments, "--config", str(self.config_path)]
-        environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        return dicom_node(*arguments, "--config", str(self.config_path))
 
     def _is_ready(self) -> bool:
         assert self.process
         assert self.process.poll() is None, self.log()
         return all(self.pid(name) for name in ("acceptor", "dispatcher"))
+
+
+def dicom_node(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command line, run in a folder, as on a wide terminal without colours."""
+    command = [sys.executable, "-m", "dicom_node", *arguments]
+    environment = os.environ | {"COLUMNS": "300", "NO_COLOR": "1"}
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, check=False, cwd=folder, timeout=300
+    )
 
 
 def kill(pid: int) -> None:
@@ -118,10 +144,12 @@ def kill(pid: int) -> None:
 
 
 def children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
+    """Child processes, whichever thread started them."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (thread / "children").read_text().split()]
+    return found
 
 
 def command_line(pid: int) -> bytes:
