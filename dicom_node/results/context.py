@@ -15,6 +15,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import VR, PersonName, validate_value
 
+from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.results import identity
 from dicom_node.results.contributing_equipment import add_contributing_equipment, add_equipment
 from dicom_node.results.report import Kind, Report
@@ -62,9 +63,6 @@ INHERITED = (
 
 UNICODE = "ISO_IR 192"
 TEXT_VRS = {VR.LO, VR.LT, VR.PN, VR.SH, VR.ST, VR.UC, VR.UT}
-
-IMPLEMENTATION_CLASS_UID = identity.derived_uid("dicom-node", "implementation class")
-IMPLEMENTATION_VERSION_NAME = "DICOM_NODE"
 
 
 def new_object(report: Report, kind: Kind, sop_class_uid: str, modality: str) -> Dataset:
