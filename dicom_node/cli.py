@@ -134,8 +134,7 @@ def explain(
     for item in accounts if not as_json else ():
         out.print(console.account(item))
     if not accounts:
-        err.print("no study has that Accession Number, Study Instance UID or Patient ID")
-        raise typer.Exit(EXIT_NOT_FOUND)
+        raise _no_such_study()
 
 
 @app.command()
@@ -171,6 +170,8 @@ def requeue(
     from dicom_node.requeue import analyse_again, send_again
 
     with _stores(config) as (_, stores):
+        if not stores.studies.find(key):
+            raise _no_such_study()
         if deliveries:
             count = send_again(stores, key, destination)
             what, hint = (
@@ -183,6 +184,11 @@ def requeue(
     if not count:
         err.print(f"{key} has none that is {hint}")
         raise typer.Exit(EXIT_NOT_FOUND)
+
+
+def _no_such_study() -> typer.Exit:
+    err.print("no study has that Accession Number, Study Instance UID or Patient ID")
+    return typer.Exit(EXIT_NOT_FOUND)
 
 
 @contextmanager

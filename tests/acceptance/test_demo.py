@@ -26,7 +26,7 @@ def assert_shown(folder: Path, *arguments: str) -> str:
         assert path.name in told.stdout
     numbers = numbers_of(reports[0])
     assert len(numbers) == 15
-    assert all(number.value in told.stdout for number in numbers)
+    assert all(f"{number.value:,.1f}" in told.stdout for number in numbers)
     assert (folder / "out" / "slice.png").read_bytes().startswith(b"\x89PNG")
     assert "results delivered" in told.stdout
     return told.stdout
