@@ -15,8 +15,6 @@ from tests.acceptance.pacs import destination, held, modalities, report_in, stor
 from tests.acceptance.studies import Study, made_study
 from tests.dicom_node.peers import Orthanc, wait_until
 
-pytestmark = pytest.mark.xdist_group("crashes")
-
 
 class Obstacle:
     """Stands in for a stored object: a worker that reads it waits for ever, as in a decoder that hangs."""

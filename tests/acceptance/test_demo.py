@@ -10,8 +10,6 @@ from pydicom import dcmread
 from dicom_node.results.reading import numbers_of
 from tests.acceptance.node import dicom_node
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 SIEMENS_CHEST = "ct_chest_siemens_A0002_B40f"
 
 

@@ -18,8 +18,6 @@ from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import echoes
 from tests.dicom_node.peers import peer_at, wait_until
 
-pytestmark = pytest.mark.xdist_group("everything-at-once")
-
 PERSONAL = ["PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "OtherPatientIDs"]
 # Shorter values are found in any text, in the number of an element for one.
 SHORTEST_TELLING_VALUE = 5

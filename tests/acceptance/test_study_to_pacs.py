@@ -11,30 +11,29 @@ import pytest
 from pydicom import dcmread
 
 from dicom_node.results.reading import numbers_of
+from storage.records import Delivery
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import data_set_bytes, destination, held, modalities, report_in, storescu
 from tests.acceptance.studies import Study, made_study
 from tests.conformance.validators import dciodvfy_errors
 from tests.dicom_node.peers import Orthanc, free_port, wait_until
 
-pytestmark = pytest.mark.xdist_group("study-to-pacs")
-
 GE_CHEST = "ct_chest_ge_tcga-34-2605"
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory, orthanc: Orthanc) -> Iterator[NodeUnderTest]:
-    """Two routes by Station Name and one for all else; one destination is a port that nobody listens on."""
-    nobody = {"name": "nobody", "type": "dicom", "ae_title": "NOBODY", "address": "127.0.0.1", "port": free_port()}
+    """Routes by calling AE title and one for all; one destination is a port that nobody listens on."""
+    down = destination(orthanc, "down", port=free_port(), breaker={"failures": 2, "pause_s": 1})
     node = NodeUnderTest(
         tmp_path_factory.mktemp("node"),
         configuration(
             routes=[
                 route("urgent", when={"CallingAETitle": "EMERGENCY"}, priority="stat"),
-                route("dead", when={"CallingAETitle": "DEAD"}, destinations=["nobody"]),
+                route("both", when={"CallingAETitle": "BOTH"}, destinations=["down"]),
                 route("all"),
             ],
-            destinations=[destination(orthanc), nobody],
+            destinations=[destination(orthanc), down],
             completeness={"settle_s": 0.5, "quiet_s": 60},
         ),
     )
@@ -157,22 +156,31 @@ def test_stat_studies_run_before_routine_ones_that_wait(
     assert sorted(names, key=started.__getitem__) == ["busy", "urgent", "routine"]
 
 
-def test_a_destination_that_is_down_is_tried_again_and_delays_no_other(
+def test_a_pacs_that_is_down_delays_no_other_and_gets_everything_once_when_it_returns(
     tmp_path: Path, node: NodeUnderTest, orthanc: Orthanc, peer: Callable[[str], str]
 ) -> None:
-    to_nobody, to_the_pacs = made_study(tmp_path, "to-nobody"), made_study(tmp_path, "to-the-pacs")
-    storescu(peer("storescu"), node.port, "-aet", "DEAD", *to_nobody.files)
-    storescu(peer("storescu"), node.port, *to_the_pacs.files)
-    wait_until(lambda: node.settled(to_the_pacs.uid), at_most_s=60)
-    wait_until(lambda: len(held(orthanc, to_nobody.uid)) == 3, at_most_s=60)
-    account = node.account(to_nobody.uid)
-    assert account
-    assert account.standing == "analysed, results on their way"
-    waiting = [item for item in account.deliveries if item.state == "waiting"]
-    assert {item.destination for item in waiting} == {"nobody"}
-    told = node.cli("explain", to_nobody.uid).stdout
-    assert "nobody" in told
-    assert "refused" in told, told
+    to_both, to_one = made_study(tmp_path, "to-both"), made_study(tmp_path, "to-one")
+    storescu(peer("storescu"), node.port, "-aet", "BOTH", *to_both.files)
+    storescu(peer("storescu"), node.port, *to_one.files)
+    wait_until(lambda: node.settled(to_one.uid) and len(held(orthanc, to_both.uid)) == 3, at_most_s=60)
+    wait_until(lambda: all(item.attempts > 1 for item in to(node, "down", to_both)))
+    assert {item.state for item in to(node, "down", to_both)} == {"waiting"}
+    assert "analysed, results on their way" in node.cli("explain", to_both.uid).stdout
+
+    port = node.config.destination("down").model_dump()["port"]
+    returned = Orthanc(orthanc.program, tmp_path, dicom_port=port, http_port=free_port())
+    with returned.running():
+        wait_until(lambda: node.settled(to_both.uid))
+        assert held(returned, to_both.uid) == held(orthanc, to_both.uid)
+    assert len(to(node, "down", to_both)) == 3
+    told = node.cli("explain", to_both.uid).stdout
+    assert "results delivered" in told
+    assert "refused" in told
+
+
+def to(node: NodeUnderTest, name: str, study: Study) -> list[Delivery]:
+    account = node.account(study.uid)
+    return [item for item in account.deliveries if item.destination == name] if account else []
 
 
 def test_results_are_sent_again_on_a_persons_word(
@@ -194,7 +202,7 @@ def test_status_and_check_tell_that_the_node_is_well(node: NodeUnderTest, sent: 
     assert status.stdout.count("running, pid") == 2
     connect = node.cli("check", "--connect")
     assert connect.returncode == 1
-    assert "nobody" in connect.stdout
+    assert "down" in connect.stdout
     assert "Traceback" not in connect.stdout + connect.stderr
     assert node.cli("check").returncode == 0
 
@@ -223,7 +231,7 @@ def test_a_study_can_be_sent_from_the_command_line(
     by_place = node.cli("send", str(study.folder), "--to", f"PACS1@127.0.0.1:{orthanc.dicom_port}")
     assert by_place.stdout.startswith("40 instances delivered")
     assert len(held(orthanc, study.uid)) == 40
-    down = node.cli("send", str(study.folder), "--to", "nobody")
+    down = node.cli("send", str(study.folder), "--to", "down")
     assert down.returncode == 1
     assert "40 not delivered" in down.stdout
     assert "Traceback" not in down.stderr
