@@ -158,13 +158,24 @@ class Engine:
         processing = self._client.processing()
         addresses = {address for address, keys in processing.items() if future.key in keys}
         future.cancel(force=True)
-        if not addresses:
-            return
         if self._cluster is None:
-            self._client.restart_workers(list(addresses), timeout=START_TIMEOUT_S, raise_for_error=False)
+            if addresses:
+                self._client.restart_workers(list(addresses), timeout=START_TIMEOUT_S, raise_for_error=False)
             return
-        # Dask would ask the worker to end, wait for what one that hangs does not hear, and then for its successor: all
-        # that time nothing else would be dispatched. Killed, it is replaced as one that died by itself.
+        # An attempt that was on its way to a worker when we asked may have begun there since, unknown to the scheduler
+        # now: then every worker that has nothing else to do is doomed with it.
+        others = {other.key for other in self._futures.values()}
+        idle = {address for address in self._addresses() if not others & set(processing.get(address, ()))}
+        self._kill(addresses or idle)
+
+    def _kill(self, addresses: set[str]) -> None:
+        """End workers of this machine; each is replaced as one that died by itself.
+
+        Dask would ask the worker to end, wait for what one that hangs does not hear, and then for its successor: all
+        that time nothing else would be dispatched.
+        """
+        if self._cluster is None:
+            return
         for nanny in self._cluster.workers.values():
             if nanny.worker_address in addresses and nanny.pid:
                 with contextlib.suppress(ProcessLookupError):

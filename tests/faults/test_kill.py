@@ -67,7 +67,7 @@ class Killer:
 
     def __init__(self, node: NodeUnderTest, kills: int, pause_s: tuple[float, float], seed: int) -> None:
         self._node = node
-        self._left = kills
+        self._kills = kills
         self._pause_s = pause_s
         self._random = random.Random(seed)
         self.killed: Counter[str] = Counter()
@@ -83,12 +83,12 @@ class Killer:
         self._thread.join()
 
     @property
-    def done(self) -> bool:
-        return self._left == 0
+    def count(self) -> int:
+        return self.killed.total()
 
     def _run(self) -> None:
         deck: list[str] = []
-        while self._left and not self._stopping.wait(self._random.uniform(*self._pause_s)):
+        while self.killed.total() < self._kills and not self._stopping.wait(self._random.uniform(*self._pause_s)):
             # Drawn from a shuffled deck, so that even a few kills meet every kind of process.
             deck = deck or self._random.sample(KINDS, len(KINDS))
             name = deck[-1]
@@ -97,7 +97,6 @@ class Killer:
             if pid is not None:
                 kill(pid)
                 self.killed[deck.pop()] += 1
-                self._left -= 1
 
 
 @pytest.fixture
@@ -131,9 +130,11 @@ def run_with_kills(folder: Path, pacs: Orthanc, *, studies: int, kills: int, pau
     with node.running():
         scanner = Scanner(node.port)
         with Killer(node, kills, pause_s, seed=studies) as killer:
-            for _, files in made:
+            for number, (_, files) in enumerate(made):
+                # Kills and studies go side by side, from the first study to the last.
+                wait_until(lambda due=kills * number // studies: killer.count >= due, at_most_s=GIVE_UP_S)  # type: ignore[misc]
                 scanner.send(files)
-            wait_until(lambda: killer.done, at_most_s=4 * GIVE_UP_S)
+            wait_until(lambda: killer.count == kills, at_most_s=GIVE_UP_S)
         for uid, _ in made:
             wait_until(lambda uid=uid: node.settled(uid), at_most_s=GIVE_UP_S)  # type: ignore[misc]
         assert scanner.refused == []
