@@ -176,8 +176,11 @@ class Engine:
         """
         if self._cluster is None:
             return
+        # By the scheduler's word which nanny a worker has: the nanny learns the address of a new worker later.
+        known = self._cluster.scheduler.workers
+        nannies = {known[address].nanny for address in addresses if address in known}
         for nanny in self._cluster.workers.values():
-            if nanny.worker_address in addresses and nanny.pid:
+            if nanny.address in nannies and nanny.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(nanny.pid, signal.SIGKILL)
         self._wait_until_gone(addresses)
