@@ -169,7 +169,10 @@ def requeue(
     """Analyse a study again, or send its results again. Results keep their UIDs, so a PACS shows them once."""
     from dicom_node.requeue import analyse_again, send_again
 
-    with _stores(config) as (_, stores):
+    with _stores(config) as (loaded, stores):
+        names = [item.name for item in loaded.destinations]
+        if destination and destination not in names:
+            raise NodeError(f"--destination {destination}: no destination has that name; known: {', '.join(names)}")
         if not stores.studies.find(key):
             raise _no_such_study()
         if deliveries:

@@ -42,6 +42,11 @@ def test_help_names_every_command_and_each_command_explains_itself() -> None:
         (["explain", "A-1", "--json"], 3, "no study has that Accession Number, Study Instance UID or Patient ID"),
         (["requeue", "A-1"], 3, "no study has that Accession Number, Study Instance UID or Patient ID"),
         (["requeue", "A-1", "--deliveries"], 3, "no study has that Accession Number, Study Instance UID or Patient ID"),
+        (
+            ["requeue", "A-1", "--deliveries", "--destination", "nowhere"],
+            1,
+            "--destination nowhere: no destination has that name; known: results",
+        ),
         (["send", ".", "--to", "nowhere"], 1, "no DICOM destination has that name; known: none; or write AE@host:port"),
         (["send", ".", "--to", "PACS@nowhere"], 1, "expected AE@host:port, as in PACS@10.0.0.5:104"),
         (["send", "no-such-folder", "--to", "PACS@127.0.0.1:104"], 2, "does not exist"),
