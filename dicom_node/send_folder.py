@@ -94,7 +94,7 @@ def in_associations(needed: Sequence[Iterable[Context]]) -> list[range]:
 
 def _send(found: Sequence[_Found], peer: Peer) -> Iterator[tuple[_Found, SendOutcome]]:
     items = [
-        Outgoing(item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid, item.path.read_bytes)
+        Outgoing(item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid, item.path)
         for item in found
     ]
     for run in in_associations([item.contexts for item in items]):
