@@ -19,13 +19,16 @@ from dicom_node.network import access as access_rules
 from dicom_node.network import status
 from dicom_node.network.access import Rejection
 from dicom_node.network.associations import Associations
-from dicom_node.network.negotiation import contexts_for, service_of, services_beyond_the_lists
+from dicom_node.network.negotiation import contexts_for, service_of, services_beyond_the_lists, storage_contexts
+from dicom_node.network.receive import Receiver
 from dicom_node.network.service import Answer, Call
 from dicom_node.network.services import SERVICES
 from dicom_node.network.sockets import Listener, acknowledge_now
+from dicom_node.network.store_door import StoreDoor
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.refusals import Refused
 from dicom_node.throttle import Throttle
-from storage.errors import StorageError
+from storage.errors import StorageError, StorageUnavailable
 from storage.events import Events
 from storage.records import Event
 from storage.studies import Studies
@@ -144,10 +147,19 @@ class Acceptor:
         if rejection is None:
             proposed = [str(context.abstract_syntax) for context in request.presentation_context_definition_list]
             association.acceptor.supported_contexts = contexts_for(proposed)
+            self._receiver(association).install()
             return
         association.acse.send_reject(rejection.result, rejection.source, rejection.reason)
         self._record_rejection(association, request, rejection)
         association.kill()
+
+    def _receiver(self, association: Any) -> Receiver:
+        door = StoreDoor(
+            self._intake,
+            lambda: self._associations.association_id(association),
+            lambda error: self._failed(error, "C-STORE"),
+        )
+        return Receiver(association, door, lambda: storage_contexts(association.accepted_contexts))
 
     def _judge(self, association: Any, request: A_ASSOCIATE) -> Rejection | None:
         address = association.requestor.address_info.address
@@ -198,12 +210,17 @@ class Acceptor:
             call = Call(self._intake, lambda: self._associations.association_id(event.assoc))
             return handler(event, call)
         except Exception as error:  # noqa: BLE001 - the last place where a peer can be told
-            log.error("request failed", error=error, kind=event.event.name)
-            name = type(error).__name__
-            self._record(
-                Event("request_failed", f"a request was answered with a failure: {name}", "alarm", at=self._clock())
-            )
-            return status.answer_to(error)
+            return status.answer(*self._failed(error, event.event.name))
+
+    def _failed(self, error: Exception, kind: str) -> tuple[int, str]:
+        """Status and comment of an error; of one that nobody foresaw, people are told as well."""
+        if isinstance(error, StorageUnavailable):
+            log.error("association could not be recorded", error=error)
+        elif not isinstance(error, Refused):
+            log.error("request failed", error=error, kind=kind)
+            text = f"a request was answered with a failure: {type(error).__name__}"
+            self._record(Event("request_failed", text, "alarm", at=self._clock()))
+        return status.status_of(error)
 
     def _record(self, event: Event) -> None:
         try:

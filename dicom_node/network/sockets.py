@@ -19,7 +19,7 @@ _POLL_S = 0.2
 _VERIFICATION = "1.2.840.10008.1.1"
 _ACCEPT_PAUSE_S = 0.1
 # Linux alone has it; elsewhere the peer waits for the delayed acknowledgement, as with any other acceptor.
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 log = logs.get("acceptor")
 
@@ -79,8 +79,8 @@ def acknowledge_now(event: evt.Event) -> None:
     """
     transport = event.assoc.dul.socket
     accepted = transport.socket if transport else None
-    if _QUICKACK is not None and accepted is not None:
+    if QUICKACK is not None and accepted is not None:
         try:
-            accepted.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            accepted.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
         except OSError:
             return  # closed meanwhile; whoever reads from it next finds out
