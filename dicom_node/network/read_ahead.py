@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ class ReadAhead:
 
     def __init__(self, paths: Sequence[Path | None]) -> None:
         self._paths = paths
-        self._buffers = [bytearray(), bytearray()]
+        self._buffers = [_buffer(_FIRST_BYTES), _buffer(_FIRST_BYTES)]
         self._ahead: tuple[int, memoryview | OSError] | None = None
 
     def read(self, position: int) -> None:
@@ -46,8 +47,16 @@ class ReadAhead:
             size = os.fstat(file.fileno()).st_size
             self._buffers.reverse()
             if len(self._buffers[0]) < size:
-                self._buffers[0] = bytearray(max(size, _FIRST_BYTES))
-            view, filled = memoryview(self._buffers[0])[:size], 0
+                self._buffers[0] = _buffer(size)
+            view, filled = self._buffers[0][:size], 0
             while filled < size and (count := file.readinto(view[filled:])):
                 filled += count
         return view[:filled]
+
+
+def _buffer(size: int) -> memoryview:
+    """Memory that begins with a page.
+
+    A large bytearray begins 16 bytes after one, where the kernel's copy is 5 to 6 times as slow on several AMD processors.
+    """
+    return memoryview(mmap.mmap(-1, size))
