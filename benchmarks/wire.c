@@ -56,6 +56,8 @@ static void put32(uint8_t *at, uint32_t value) { value = htonl(value); memcpy(at
 static uint32_t get32(const uint8_t *at) { uint32_t value; memcpy(&value, at, 4); return ntohl(value); }
 static void put16(uint8_t *at, uint16_t value) { value = htons(value); memcpy(at, &value, 2); }
 
+static void set_on(int fd, int option) { int on = 1; setsockopt(fd, IPPROTO_TCP, option, &on, sizeof on); }
+
 static int read_all(int fd, void *into, size_t size) {
     for (size_t got = 0; got < size;) {
         ssize_t n = recv(fd, (uint8_t *)into + got, size - got, 0);
@@ -75,8 +77,6 @@ static int write_all(int fd, const void *from, size_t size) {
     }
     return 1;
 }
-
-static void set_on(int fd, int option) { int on = 1; setsockopt(fd, IPPROTO_TCP, option, &on, sizeof on); }
 
 static int listening(int port) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -143,6 +143,7 @@ static uint32_t associate(int fd, const char *class_uid) {
     at = item(at, 0x50, part, p - part);
     pdu[0] = 1;
     put32(pdu + 2, at - pdu - 6);
+    set_on(fd, TCP_QUICKACK);
     if (!write_all(fd, pdu, at - pdu) || !read_all(fd, pdu, 6)) fail("association");
     uint32_t size = get32(pdu + 2), limit = 0;
     if (pdu[0] != 2 || size > sizeof pdu || !read_all(fd, pdu, size)) fail("association not accepted");
@@ -188,15 +189,21 @@ static void patch(Bytes where, const char *digits) {
     while ((at = memmem(at, end - at, PLACEHOLDER, DIGITS))) memcpy(at, digits, DIGITS);
 }
 
+/* DCMTK and Orthanc write an answer in two parts and hold the second until the first is acknowledged. */
+static int answered(int fd, uint8_t *into, size_t size) {
+    set_on(fd, TCP_QUICKACK);
+    return read_all(fd, into, size);
+}
+
 static int stored(int fd, const Instance *one, int raw) {
     uint8_t pdu[4096], success[10] = {0, 0, 0, 9, 2, 0, 0, 0, 0, 0};
     if (raw) {
         uint32_t size = one->framed.size;
         return write_all(fd, &size, 4) && write_all(fd, one->framed.at, size) && read_all(fd, pdu, 1);
     }
-    if (!write_all(fd, one->framed.at, one->framed.size) || !read_all(fd, pdu, 6)) fail("no answer");
+    if (!write_all(fd, one->framed.at, one->framed.size) || !answered(fd, pdu, 6)) fail("no answer");
     uint32_t size = get32(pdu + 2);
-    if (pdu[0] != 4 || size > sizeof pdu || !read_all(fd, pdu, size)) fail("no C-STORE response");
+    if (pdu[0] != 4 || size > sizeof pdu || !answered(fd, pdu, size)) fail("no C-STORE response");
     return memmem(pdu, size, success, 10) != NULL;
 }
 
