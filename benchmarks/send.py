@@ -49,7 +49,7 @@ _FOLDER_SENT_S = 300.0
 _TRIES = 6
 # Now and then one of its threads takes the answer that the other waits for, the more often the more it sends.
 _MOST_BY_PYNETDICOM = 60
-# dcmsend at its best: as it comes, Nagle's algorithm and delayed acknowledgements hold it at 20 to 30 images a second.
+# DCMTK's tools at their best: as they come, Nagle's algorithm and delayed acknowledgements hold them at 20 to 30 images a second.
 _NO_NAGLE = os.environ | {"TCP_NODELAY": "1"}
 Sender = Callable[[int, Path], list[str]]
 # Yields the association's seconds.
@@ -150,7 +150,9 @@ def _storescp(_wire: Wire, folder: Path, port: int, pdu_bytes: int) -> Iterator[
     into.mkdir(exist_ok=True)
     times: Queue[float] = Queue()
     command = [find_peer("storescp"), "-v", "+B", "-pdu", str(pdu_bytes), "-od", str(into), str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=_NO_NAGLE
+    ) as process:
         assert process.stderr
         threading.Thread(target=_note_times, args=[process.stderr, times], daemon=True).start()
         try:
