@@ -344,7 +344,8 @@ static int answer(int fd, const uint8_t *request, size_t size, uint8_t context) 
     return write_all(fd, out, 12 + length);
 }
 
-/* Through one large buffer, as any acceptor that cares for speed does; only commands are kept. */
+/* Through one large buffer, as any acceptor that cares for speed does; only commands are kept. It acknowledges at once: no
+   sender is to be measured by its kernel's timers. */
 static void serve_sink(int fd, uint32_t limit) {
     static uint8_t buffer[LARGEST] __attribute__((aligned(PAGE))), pdu[65536], command[4096];
     size_t have = 0, at = 0, command_size = 0;
@@ -353,6 +354,7 @@ static void serve_sink(int fd, uint32_t limit) {
 #define NEED(n)                                                                       \
     while (have - at < (n)) {                                                         \
         if (at) memmove(buffer, buffer + at, have - at), have -= at, at = 0;          \
+        set_on(fd, TCP_QUICKACK);                                                     \
         ssize_t got = recv(fd, buffer + have, sizeof buffer - have, 0);               \
         if (got <= 0) goto over;                                                      \
         have += got, bytes += got;                                                    \
