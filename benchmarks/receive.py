@@ -89,18 +89,20 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--quick", action="store_true", help="few instances, 3 rounds")
     arguments.add_argument("--medium", choices=[TMPFS, DISK], help="one of the two alone")
-    arguments.add_argument("--disk", type=Path, default=Path.cwd(), help="a folder on the disk to measure")
+    arguments.add_argument("--disk", type=Path, default=Path(".cache"), help="a folder on the disk to measure")
     arguments.add_argument("--json", type=Path, help="a file for the figures of every round")
     given = arguments.parse_args()
     scale = Scale(3, 40, 200) if given.quick else Scale(given.rounds, 200, 1000)
     console = Console(width=130)
+    disk = given.disk.resolve()
+    disk.mkdir(exist_ok=True)
     with ExitStack() as folders:
         places = {
             medium: Path(folders.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=".receive-")))
-            for medium, parent in ((TMPFS, Path("/dev/shm")), (DISK, given.disk))  # noqa: S108 - fresh folders in it
+            for medium, parent in ((TMPFS, Path("/dev/shm")), (DISK, disk))  # noqa: S108 - fresh folders in it
             if given.medium in {None, medium}
         }
-        on = machine([find_peer(name) for name in ("Orthanc", "storescp")], list(places.values()))
+        on = machine([find_peer(name) for name in ("Orthanc", "storescp")], places)
         console.print(on)
         measured = measure(places, scale)
     title = f"{scale.rounds} rounds; {scale.ct} CT images, {scale.small} small ones"

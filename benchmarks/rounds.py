@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -93,8 +93,8 @@ class Rounds:
         )
 
 
-def machine(programs: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
-    """What the figures were taken on. programs: paths; each tells its version."""
+def machine(programs: Sequence[str], places: Mapping[str, Path]) -> dict[str, str]:
+    """What the figures were taken on. programs: paths; each tells its version. places: folders by what they stand for."""
     kernel = platform.uname()
     found = {
         "processors": f"{os.cpu_count()} x {_processor()}",
@@ -102,7 +102,7 @@ def machine(programs: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
         "python": platform.python_version(),
         "load before": " ".join(f"{one:.1f}" for one in os.getloadavg()),
     }
-    found |= {str(folder): file_system(folder) for folder in folders}
+    found |= {name: file_system(folder) for name, folder in places.items()}
     return found | {Path(program).name: _version(program) for program in programs}
 
 

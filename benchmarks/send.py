@@ -65,7 +65,7 @@ def main() -> None:
     given = arguments.parse_args()
     rounds, instances = (3, 60) if given.quick else (given.rounds, given.instances)
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
-        on = machine([find_peer(name) for name in ("dcmsend", "storescp")], [Path(folder)])
+        on = machine([find_peer(name) for name in ("dcmsend", "storescp")], {"images": Path(folder)})
         measured = measure(Path(folder), rounds, instances)
     console = Console(width=130)
     console.print(on)
