@@ -66,7 +66,7 @@ class Acceptor:
         self._events = events
         self._name = name
         self._clock = clock
-        self._associations = Associations(studies, name, clock)
+        self._associations = Associations(studies, intake.arrivals, name, clock)
         self._rejections = Throttle(_REJECTION_EVENT_S, clock)
         self._listener: Listener | None = None
         self._thread: threading.Thread | None = None
@@ -155,8 +155,7 @@ class Acceptor:
 
     def _receiver(self, association: Any) -> Receiver:
         door = StoreDoor(
-            self._intake,
-            lambda: self._associations.association_id(association),
+            lambda: self._associations.arrivals(association),
             lambda error: self._failed(error, "C-STORE"),
         )
         return Receiver(association, door, lambda: storage_contexts(association.accepted_contexts))

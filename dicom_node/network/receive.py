@@ -43,7 +43,7 @@ log = logs.get("receive")
 class Reception(Protocol):
     """One instance on its way in. Errors of storage are part of the answer, never raised."""
 
-    def write(self, fragment: memoryview) -> None:
+    def write(self, fragment: memoryview, /) -> None:
         """The next bytes of the data set; they are gone when this returns."""
         ...
 

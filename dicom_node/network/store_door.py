@@ -5,60 +5,66 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from dicom_node.content import Received
-from dicom_node.intake import Intake
+from dicom_node.arrivals import Announced, Arrival, Arrivals
 from dicom_node.network.store_message import StoreRequest
 
 Failed = Callable[[Exception], tuple[int, str]]
 
 
 class StoreDoor:
-    """association_id: of the association's row, which the first call writes. failed: status and comment of an error."""
+    """open_arrivals: where this association's instances go in. failed: status and comment of an error."""
 
-    def __init__(self, intake: Intake, association_id: Callable[[], str], failed: Failed) -> None:
-        self._intake = intake
-        self._association_id = association_id
+    def __init__(self, open_arrivals: Callable[[], Arrivals], failed: Failed) -> None:
+        self._open_arrivals = open_arrivals
         self._failed = failed
+        self._arrivals: Arrivals | None = None
 
-    def begin(self, request: StoreRequest) -> _Incoming:
-        return _Incoming(self, request)
+    def begin(self, request: StoreRequest) -> _Incoming | _TurnedAway:
+        announced = Announced(request.sop_class_uid, request.sop_instance_uid, request.transfer_syntax_uid)
+        try:
+            if self._arrivals is None:
+                self._arrivals = self._open_arrivals()
+            return _Incoming(self._arrivals.begin(announced), self._failed)
+        except Exception as error:  # noqa: BLE001 - the last place where a peer can be told
+            return _TurnedAway(*self._failed(error))
 
     def patience_s(self) -> float:
-        return math.inf
+        return math.inf if self._arrivals is None else self._arrivals.patience_s()
 
     def idle(self) -> None:
-        return
+        if self._arrivals is not None:
+            self._arrivals.flush()
 
     def rest(self) -> None:
-        return
+        self.idle()
 
-    def take(self, request: StoreRequest, payload: bytearray) -> tuple[int, str]:
+
+class _Incoming:
+    def __init__(self, arrival: Arrival, failed: Failed) -> None:
+        self._arrival = arrival
+        self._failed = failed
+        self.write = arrival.write
+        self.abandon = arrival.abandon
+
+    def finish(self) -> tuple[int, str]:
         try:
-            self._intake.receive(
-                Received(
-                    payload=memoryview(payload),
-                    sop_class_uid=request.sop_class_uid,
-                    sop_instance_uid=request.sop_instance_uid,
-                    transfer_syntax_uid=request.transfer_syntax_uid,
-                    association_id=self._association_id(),
-                )
-            )
+            self._arrival.finish()
         except Exception as error:  # noqa: BLE001 - the last place where a peer can be told
             return self._failed(error)
         return 0x0000, ""
 
 
-class _Incoming:
-    def __init__(self, door: StoreDoor, request: StoreRequest) -> None:
-        self._door = door
-        self._request = request
-        self._payload = bytearray()
+class _TurnedAway:
+    """An instance that cannot be begun: it comes all the same, and is answered with the reason at its end."""
 
-    def write(self, fragment: memoryview) -> None:
-        self._payload += fragment
+    def __init__(self, status: int, comment: str) -> None:
+        self._answer = status, comment
 
-    def finish(self) -> tuple[int, str]:
-        return self._door.take(self._request, self._payload)
+    def write(self, _fragment: memoryview) -> None:
+        return
 
     def abandon(self) -> None:
-        self._payload = bytearray()
+        return
+
+    def finish(self) -> tuple[int, str]:
+        return self._answer

@@ -25,6 +25,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     intake = Intake(
         stores.objects,
         stores.instances,
+        stores.studies,
         stores.events,
         min_free_bytes=config.storage.min_free_bytes,
         lock_file=stores.run_folder / "intake.lock",
@@ -34,6 +35,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     )
     try:
         stores.database.assert_durable()
+        intake.recover()
         intake.sweep()
         acceptor.start()
     except OSError as error:
@@ -45,6 +47,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     write_state(stores.run_folder, name, port=acceptor.port)
     stopping.wait()
     acceptor.stop()
+    intake.close()
     stores.database.close()
     return 0
 
