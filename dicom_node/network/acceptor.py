@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,12 +20,15 @@ from dicom_node.network import access as access_rules
 from dicom_node.network import status
 from dicom_node.network.access import Rejection
 from dicom_node.network.associations import Associations
+from dicom_node.network.greeting import Manners
+from dicom_node.network.guard import Gate, Pace
 from dicom_node.network.negotiation import contexts_for, service_of, services_beyond_the_lists, storage_contexts
 from dicom_node.network.receive import Receiver
 from dicom_node.network.service import Answer, Call
 from dicom_node.network.services import SERVICES
 from dicom_node.network.sockets import Listener, acknowledge_now
 from dicom_node.network.store_door import StoreDoor
+from dicom_node.network.tls import ServerTls, certificate_of
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.refusals import Refused
 from dicom_node.throttle import Throttle
@@ -68,43 +72,82 @@ class Acceptor:
         self._clock = clock
         self._associations = Associations(studies, intake.arrivals, name, clock)
         self._rejections = Throttle(_REJECTION_EVENT_S, clock)
-        self._listener: Listener | None = None
-        self._thread: threading.Thread | None = None
+        self._listeners: list[Listener] = []
+        self._threads: list[threading.Thread] = []
 
     @property
     def port(self) -> int:
-        """The TCP port that is listened on; of node.port 0 the one that was free."""
-        return int(self._listener.server_address[1]) if self._listener else self._node.port
+        """The TCP port without TLS, else the one with it; of port 0 the one that was free."""
+        if self._listeners:
+            return int(self._listeners[0].server_address[1])
+        return self._node.tls.port if self._node.tls and self._node.tls.only else self._node.port
+
+    @property
+    def tls_port(self) -> int | None:
+        """The TCP port for TLS, while there is one."""
+        if self._node.tls is None or not self._listeners:
+            return None
+        return int(self._listeners[-1].server_address[1])
 
     def start(self) -> None:
-        """Listen. Returns at once; raises OSError where the address or port cannot be had."""
+        """Listen. Returns at once.
+
+        Raises OSError where the address or a port cannot be had, TlsError where certificates cannot be used.
+        """
         # The library's own handlers write each PDU and command out in words, at any log level.
         _config.LOG_HANDLER_LEVEL = "none"
         lost = self._studies.lose_associations(self._name)
         if lost:
             log.warning("associations of an earlier process closed as lost", associations=lost)
-        self._listener = Listener(self._application_entity(), self._node, self._handlers(), self._associations.tidy)
-        self._thread = threading.Thread(target=self._listener.serve_forever, name="listener")
-        self._thread.start()
+        self._listeners = self._open_listeners()
+        for listener in self._listeners:
+            thread = threading.Thread(target=listener.serve_forever, name="listener")
+            thread.start()
+            self._threads.append(thread)
         log.info("listening", ae_title=self._node.ae_title, address=self._node.address, port=self.port)
+        if self._node.tls is not None:
+            log.info("listening for tls", address=self._node.address, port=self.tls_port)
+
+    def _open_listeners(self) -> list[Listener]:
+        """Without TLS and with it, as configured. Raises OSError and TlsError, and then none is open."""
+        node, gate = self._node, Gate(self._node.limits)
+        ports: list[tuple[int, ServerTls | None]] = []
+        if node.tls is None or not node.tls.only:
+            ports.append((node.port, None))
+        if node.tls is not None:
+            ports.append((node.tls.port, ServerTls(node.tls)))
+        listeners: list[Listener] = []
+        try:
+            for port, tls in ports:
+                manners = Manners(node.limits, node.acse_timeout_s, node.network_timeout_s, tls, self._on_refused)
+                entity, handlers = self._application_entity(), self._handlers()
+                tidy = self._associations.tidy
+                listeners.append(Listener(entity, node, port, handlers, manners=manners, gate=gate, tidy=tidy))
+        except OSError:
+            for listener in listeners:
+                listener.server_close()
+            raise
+        return listeners
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Take no more associations, let the running ones end for up to grace_s, then abort them."""
-        if self._listener is None or self._thread is None:
-            return
-        self._listener.shutdown()
-        self._thread.join()
+        for listener in self._listeners:
+            listener.shutdown()
+        for thread in self._threads:
+            thread.join()
         _wait_while(lambda: len(self._associations) > 0, grace_s)
-        for association in self._listener.active_associations:
+        for association in self._active():
             if association.is_established:
                 log.warning("association aborted at stop")
                 association.abort()
             elif association.dul.socket:
-                association.dul.socket.close()  # has not asked yet, or is being ended already
-        listener = self._listener
-        _wait_while(lambda: len(listener.active_associations) > 0, _END_S)
+                association.dul.socket.close()  # is being ended already
+        _wait_while(lambda: len(self._active()) > 0, _END_S)
         self._associations.tidy()
-        self._listener = self._thread = None
+        self._listeners, self._threads = [], []
+
+    def _active(self) -> list[Any]:
+        return [association for listener in self._listeners for association in listener.active_associations]
 
     def _application_entity(self) -> AE:
         entity = AE(self._node.ae_title)
@@ -130,6 +173,13 @@ class Acceptor:
             (evt.EVT_RELEASED, lambda event: self._associations.end(event.assoc, "released")),
             (evt.EVT_ABORTED, lambda event: self._associations.end(event.assoc, "aborted")),
         ]
+
+    def _on_refused(self, address: str, why: str) -> None:
+        """A connection was closed before it came to an association."""
+        if self._rejections.lets((address, re.sub(r"\d+", "", why))):  # whatever numbers a peer may claim
+            log.warning("connection refused", reason=why, address=address)
+            text = f"connection from {address} refused: {why}"
+            self._record(Event("connection_refused", text, "warning", at=self._clock(), data={"address": address}))
 
     def _on_requested(self, event: evt.Event) -> None:
         """Decide on an association request; runs in the association's thread, before the library negotiates."""
@@ -158,7 +208,8 @@ class Acceptor:
             lambda: self._associations.arrivals(association),
             lambda error: self._failed(error, "C-STORE"),
         )
-        return Receiver(association, door, lambda: storage_contexts(association.accepted_contexts))
+        pace = Pace(self._node.limits, self._node.network_timeout_s)
+        return Receiver(association, door, lambda: storage_contexts(association.accepted_contexts), pace)
 
     def _judge(self, association: Any, request: A_ASSOCIATE) -> Rejection | None:
         address = association.requestor.address_info.address
@@ -169,6 +220,7 @@ class Acceptor:
             calling_ae_title=calling,
             called_ae_title=called,
             address=address,
+            certificate=certificate_of(association.dul.socket.socket),
         )
         limit = self._node.max_associations
         if rejection is None and not self._associations.begin(

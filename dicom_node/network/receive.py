@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from dicom_node import logs
+from dicom_node.network.guard import Breach, Pace
 from dicom_node.network.sockets import QUICKACK
 from dicom_node.network.store_message import StoreRequest, data_pdu, read_request, response
 
@@ -82,14 +83,18 @@ class Receiver:
     """The receiving half of one association of the library's; `install` it while the association is requested.
 
     contexts: of those that are accepted, which may go the fast path, by context ID: abstract syntax, transfer syntax.
+    pace: the limits of what the peer may send, and how slowly.
     """
 
-    def __init__(self, association: Any, door: Door, contexts: Callable[[], dict[int, tuple[str, str]]]) -> None:
+    def __init__(
+        self, association: Any, door: Door, contexts: Callable[[], dict[int, tuple[str, str]]], pace: Pace
+    ) -> None:
         self._association = association
         self._provider = association.dul
         self._library_event: Callable[[], bool] = association.dul._is_transport_event
         self._door = door
         self._read_contexts = contexts
+        self._pace = pace
         self._contexts: dict[int, tuple[str, str]] | None = None
         self._view = memoryview(bytearray())
         self._at = self._end = 0
@@ -123,7 +128,7 @@ class Receiver:
             checkpoint.clear()
         try:
             return self._serve(attentive)
-        except _Malformed as error:
+        except (_Malformed, Breach) as error:
             log.warning("association aborted", reason=str(error))
             self._provider.event_queue.put(_INVALID_PDU)
         except OSError:  # reset, or closed by another thread
@@ -167,15 +172,25 @@ class Receiver:
             connection.settimeout(wait_s)
         if QUICKACK is not None:
             connection.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
+        began_at, count = time.monotonic(), 0
         try:
             count = connection.recv_into(self._view[self._end :])
         except TimeoutError:
             return False
+        finally:
+            now = time.monotonic()
+            self._pace.waited(
+                now - began_at, count, in_pdu=bool(self._pdu_left or self._end), in_message=self._is_inside_message()
+            )
         if not count:
             raise ConnectionError("closed by the peer")
         self._end += count
-        self._active_at = time.monotonic()
+        self._active_at = now
         return True
+
+    def _is_inside_message(self) -> bool:
+        of_other = self._inside_other and self._other_bytes
+        return bool(self._reception is not None or self._command or of_other)
 
     def _take(self) -> bool:
         """Consume what was read. True where something was handed back to the library, False where more must come."""
@@ -193,6 +208,7 @@ class Receiver:
                     return True
             elif self._view[self._at] == _P_DATA_TF:
                 (self._pdu_left,) = _PDU_HEADER.unpack_from(self._view, self._at)
+                self._pace.pdu(self._pdu_left)
                 self._at += _HEADER_BYTES
             else:
                 return self._other_pdu(there)
@@ -245,6 +261,7 @@ class Receiver:
 
     def _answer(self, request: StoreRequest, reception: Reception) -> None:
         self._request = self._reception = None
+        self._pace.message_ended()
         status, comment = reception.finish()
         rest = memoryview(response(request, status, comment))
         deadline = time.monotonic() + (self._association.network_timeout or math.inf)

@@ -10,6 +10,7 @@ from dicom_node import logs
 from dicom_node.config_file import load_config
 from dicom_node.intake import Intake
 from dicom_node.network.acceptor import Acceptor
+from dicom_node.network.tls import TlsError
 from dicom_node.stores import open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from storage.errors import StorageError
@@ -40,6 +41,9 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         acceptor.start()
     except OSError as error:
         log.error("cannot listen", error=error, address=config.node.address, port=config.node.port)
+        return EXIT_CONFIG
+    except TlsError as error:
+        log.error("certificates cannot be used: dicom-node check says why", key=f"node.tls.{error.key}")
         return EXIT_CONFIG
     except StorageError as error:
         log.error("storage fails, the acceptor starts again", error=error)
