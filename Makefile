@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONFIG ?= config.yaml
 OHIF := .cache/ohif/3.13.2
 
-.PHONY: demo run test test-long check bench peers lock clean help
+.PHONY: demo run test test-long check bench bench-receive bench-send bench-time peers lock clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -29,7 +29,15 @@ check: $(VENV)/.test  ## lint, format, types, walls between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(VENV)/.test  ## measure what benchmarks/README.md claims
+bench: bench-receive bench-send bench-time  ## measure what benchmarks/README.md claims; a quarter of an hour
+
+bench-receive: $(VENV)/.test  ## receiving, against Orthanc, DCMTK and pynetdicom
+	$(BIN)/python -m benchmarks.receive
+
+bench-send: $(VENV)/.test  ## sending, against DCMTK and pynetdicom
+	$(BIN)/python -m benchmarks.send
+
+bench-time: $(VENV)/.test  ## from the last image to the results at a PACS
 	$(BIN)/python -m benchmarks.time_to_pacs
 
 peers: $(OHIF)/index.html  ## install the programs that tests talk to (Debian packages, OHIF)

@@ -31,6 +31,7 @@ from dicom_node.config_values import (
     Port,
     ResultKind,
     Seconds,
+    Sha256,
     When,
 )
 
@@ -45,6 +46,72 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
     )
+
+
+class Limits(Section):
+    """What one peer may cost. Who goes beyond a limit is cut off, and the log says which one it was."""
+
+    connections: Count = Field(
+        default=512, ge=1, le=65536, description="TCP connections held open at the same time, whatever they do."
+    )
+    connections_per_address: Count = Field(
+        default=32,
+        ge=1,
+        le=65536,
+        description="Of these, those from one IP address. More are closed at once; raise it for peers behind a gateway.",
+    )
+    pdu_bytes: Bytes = Field(
+        default=ByteSize(MIB),
+        ge=64 * 1024,
+        le=64 * MIB,
+        description="Largest PDU that is read; the header of a larger one ends the connection. Not less than "
+        "`node.max_pdu_bytes`, which peers are asked to keep to.",
+    )
+    pdu_timeout_s: Seconds = Field(
+        default=10, gt=0, le=600, description="How long one PDU may take from its first byte to its last."
+    )
+    message_bytes: Bytes = Field(
+        default=ByteSize(4 * GIB), ge=MIB, description="Largest DIMSE message, its data set included."
+    )
+    message_timeout_s: Seconds = Field(
+        default=3600, gt=0, le=DAY_S, description="How long one DIMSE message may take from its first byte to its last."
+    )
+    min_bytes_per_s: Count = Field(
+        default=4096,
+        ge=0,
+        description="Slowest that a message may come, counted from its first byte; judged once it has taken "
+        "`pdu_timeout_s`.",
+    )
+
+
+class Tls(Section):
+    """DICOM over TLS (PS3.15 B.12): TLS 1.3 where the peer can, 1.2 else, nothing older.
+
+    The files are PEM. When they change, the next peer is met with the new ones; no restart is needed.
+    """
+
+    port: Count = Field(
+        default=2762, ge=0, le=65535, description="TCP port for TLS; 0 takes any free one. 2762 is registered for it."
+    )
+    only: bool = Field(default=False, description="true: `node.port` is not opened, so nobody comes in without TLS.")
+    certificate: FilePath = Field(description="Certificate of the node, and behind it those between it and its CA.")
+    key: FilePath = Field(description="Private key of the certificate, without a password. For this user's eyes alone.")
+    ca: FilePath | None = Field(
+        default=None,
+        description="Certificates of the CAs whose clients are trusted. Without it: none is asked for one.",
+    )
+    require_certificate: bool = Field(
+        default=True, description="true: a client without a certificate of `ca` is refused. false: it may come without."
+    )
+
+    @model_validator(mode="after")
+    def _clients_can_be_known(self) -> Self:
+        if self.require_certificate and self.ca is None:
+            raise ValueError(
+                "require_certificate needs ca, to tell whose certificates are trusted: name it, or set "
+                "require_certificate: false"
+            )
+        return self
 
 
 class Node(Section):
@@ -78,16 +145,44 @@ class Node(Section):
     network_timeout_s: Seconds = Field(
         default=60, gt=0, le=3600, description="Silence after which an association is aborted."
     )
+    tls: Tls | None = Field(default=None, description="DICOM over TLS, beside the plain port or instead of it.")
+    limits: Limits = Field(default=Limits(), description="What one peer may cost.")
+
+    @model_validator(mode="after")
+    def _limits_fit_what_is_asked_for(self) -> Self:
+        if self.limits.pdu_bytes < self.max_pdu_bytes:
+            raise ValueError("must have max_pdu_bytes <= limits.pdu_bytes: peers would be cut off for what they may do")
+        if self.tls and not self.tls.only and self.tls.port == self.port != 0:
+            raise ValueError("must have another tls.port than port: one port speaks TLS, the other does not")
+        return self
 
 
 class Requestor(Section):
-    """A peer that may associate: its calling AE title together with the addresses it may come from."""
+    """A peer that may associate: its calling AE title, and what proves it. All that is named here must fit."""
 
     ae_title: AETitle = Field(description="Calling AE title.")
     addresses: tuple[Network, ...] = Field(
-        min_length=1,
-        description="IP addresses or networks (10.1.2.0/24) it may come from. An AE title alone proves nothing.",
+        default=(),
+        description="IP addresses or networks (10.1.2.0/24) it may come from. An AE title alone proves nothing: name "
+        "these, or a certificate, or both.",
     )
+    certificate_name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="Common name (CN) of the subject of its certificate, which a CA of `node.tls.ca` has signed.",
+    )
+    certificate_sha256: Sha256 | None = Field(
+        default=None,
+        description="SHA-256 fingerprint of its certificate, in hexadecimal digits with or without colons: this one "
+        "alone, and no other that the CA may sign.",
+    )
+
+    @model_validator(mode="after")
+    def _something_proves_it(self) -> Self:
+        if not (self.addresses or self.certificate_name or self.certificate_sha256):
+            raise ValueError("must name addresses, certificate_name or certificate_sha256: an AE title proves nothing")
+        return self
 
 
 class Access(Section):
@@ -340,6 +435,13 @@ class Config(Section):
             key: {} for key, field in cls.model_fields.items() if isinstance(field.default, Section)
         }
         return empty | given
+
+    @model_validator(mode="after")
+    def _certificates_can_be_seen(self) -> Self:
+        bound = any(item.certificate_name or item.certificate_sha256 for item in self.access.requestors)
+        if bound and (self.node.tls is None or self.node.tls.ca is None):
+            raise ValueError("access.requestors names certificates, which are seen only with node.tls.ca: set it")
+        return self
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:

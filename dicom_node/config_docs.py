@@ -18,7 +18,7 @@ from dicom_node.config import Config, Section
 from dicom_node.config_problems import sections_in
 
 DOCS_PATH = Path(__file__).parents[1] / "docs" / "config.md"
-UNITS = {"_s": "s", "_bytes": "bytes"}
+UNITS = {"_bytes_per_s": "bytes/s", "_s": "s", "_bytes": "bytes"}
 _BOUNDS = ((Ge, "ge", ">="), (Gt, "gt", ">"), (Le, "le", "<="), (Lt, "lt", "<"))
 _SIZES = ((1024**3, " GiB"), (1024**2, " MiB"), (1024, " KiB"), (1, ""))
 _TYPES = (

@@ -75,6 +75,14 @@ def _network(value: object) -> IPv4Network | IPv6Network:
         raise ValueError("must be an IP address, or a network without host bits as in 10.1.2.0/24") from None
 
 
+def _sha256(value: str) -> str:
+    """As certificate viewers write it: upper or lower case, with or without colons."""
+    digits = value.replace(":", "").strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError("must be a SHA-256 fingerprint: 64 hexadecimal digits, colons between them or not")
+    return digits
+
+
 def _auto_or_count(value: object) -> object:
     if isinstance(value, str) and value.isascii() and value.isdigit():  # as the environment gives it
         value = int(value)
@@ -111,6 +119,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(@[A-Za-z0-9][A-Za-z0-9_.+-]{0,31})?$")]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network), PlainSerializer(str)]
 Port = Annotated[Count, Field(ge=1, le=65535)]
+Sha256 = Annotated[str, AfterValidator(_sha256)]
 Seconds = Annotated[float, BeforeValidator(_not_a_switch)]
 When = Annotated[Condition, PlainValidator(_condition), PlainSerializer(Condition.as_written)]
 ResultKind = Literal["seg", "sr", "sc"]

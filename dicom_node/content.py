@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dicom_node.facts import Header, read_header
-from dicom_node.refusals import NotAsCommanded, NotIdentified, Unparsable
+from dicom_node.refusals import NotAsCommanded, NotIdentified, OutOfResources, Unparsable
 from dicom_node.structure import Element
 
 # PS3.5 9.1, but for leading zeros: they are forbidden, common, and harmless.
@@ -54,6 +54,16 @@ def judge(received: Received) -> Header:
     if header.pixel_data is not None:
         _judge_pixel_data(header.pixel_data, header.facts, received.transfer_syntax_uid)
     return header
+
+
+def judged(received: Received) -> Header:
+    """As `judge`, where a data set may also be too deep or too large to be judged."""
+    try:
+        return judge(received)
+    except RecursionError as error:
+        raise Unparsable("the data set is nested too deep") from error
+    except MemoryError as error:
+        raise OutOfResources("there is not enough memory to read the data set") from error
 
 
 def _judge_pixel_data(pixel_data: Element, facts: Mapping[str, Any], transfer_syntax_uid: str) -> None:

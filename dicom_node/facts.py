@@ -14,6 +14,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -85,6 +86,8 @@ _MEASURES = ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
 MAX_TEXT_CHARACTERS = 1024
 MAX_VALUES = 64
 MAX_FRAMES = 100_000
+_CACHED_VALUES = 4096
+_CACHED_BYTES = 256
 _NUMBERS: Mapping[str, str] = MappingProxyType({"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"})
 
 
@@ -152,55 +155,33 @@ class _Reader:
     def __init__(self, payload: bytes | memoryview, found: Structure) -> None:
         self._payload = payload
         self._order = found.order
+        self._terms = self._read_terms(found.elements)
         self.notes: list[str] = []
-        self._decode = Decoder(self._terms(found.elements), self.notes.append)
+        Decoder(self._terms, self.notes.append)  # what is wrong with the terms themselves is noted once
 
     def text(self, elements: Mapping[int, Element], keyword: str) -> str:
         """The value as one text; empty where absent."""
         element = elements.get(_TAGS[keyword])
-        return "" if element is None else self._text(element, _VRS[keyword]).strip()
+        if element is None:
+            return ""
+        raw = self._raw(element)[: 4 * MAX_TEXT_CHARACTERS]
+        decode = _text if len(raw) <= _CACHED_BYTES else _text.__wrapped__
+        text, notes = decode(raw, _VRS[keyword], self._terms)
+        self.notes += notes
+        return text.strip()
 
     def value(self, elements: Mapping[int, Element], keyword: str) -> Any:
         """Number, text, or a list of these; None where absent, empty or not of its VR."""
         element = elements.get(_TAGS[keyword])
         if element is None or element.start == element.end:
             return None
-        try:
-            values = [value for value in self._values(element, keyword) if value != ""]
-        except (ValueError, struct.error):
-            self.notes.append(f"{keyword} is not a {_VRS[keyword]} and was left out")
-            return None
-        if len(values) > MAX_VALUES:
-            self.notes.append(f"{keyword} has {len(values)} values and was left out")
-            return None
-        if not values:
-            return None
-        return values[0] if keyword in _SINGLE else values
+        # From one instance of a series to the next, most values are the same.
+        decode = _value if element.end - element.start <= _CACHED_BYTES else _value.__wrapped__
+        value, notes = decode(keyword, self._raw(element), self._order, self._terms)
+        self.notes += notes
+        return value
 
-    def _values(self, element: Element, keyword: str) -> Sequence[Any]:
-        vr = _VRS[keyword]
-        if vr == "DS":
-            return [_finite(part) for part in self._parts(element)]
-        if vr == "IS":
-            return [_integer(part) for part in self._parts(element)]
-        if code := _NUMBERS.get(vr.partition(" ")[0]):
-            raw = self._raw(element)
-            numbers = struct.unpack(f"{self._order}{len(raw) // struct.calcsize('=' + code)}{code}", raw)
-            return [_finite(number) if isinstance(number, float) else number for number in numbers]
-        text = self._text(element, vr)
-        return [part.strip() for part in text.split("\\")] if keyword not in _SINGLE else [text.strip()]
-
-    def _parts(self, element: Element) -> Iterator[str]:
-        for part in self._raw(element).decode("ascii").split("\\"):
-            if stripped := part.strip(" \x00"):
-                yield stripped
-
-    def _text(self, element: Element, vr: str) -> str:
-        raw = self._raw(element)[: 4 * MAX_TEXT_CHARACTERS]
-        text = self._decode.text(raw, vr)
-        return "".join(c for c in text if c.isprintable())[:MAX_TEXT_CHARACTERS]
-
-    def _terms(self, elements: Mapping[int, Element]) -> tuple[str, ...]:
+    def _read_terms(self, elements: Mapping[int, Element]) -> tuple[str, ...]:
         element = elements.get(_TAGS["SpecificCharacterSet"])
         if element is None:
             return ()
@@ -208,6 +189,59 @@ class _Reader:
 
     def _raw(self, element: Element) -> bytes:
         return bytes(self._payload[element.start : element.end])
+
+
+Notes = tuple[str, ...]
+
+
+@lru_cache(maxsize=_CACHED_VALUES)
+def _value(keyword: str, raw: bytes, order: str, terms: tuple[str, ...]) -> tuple[Any, Notes]:
+    """The value that these bytes are, and what is to be noted about it."""
+    vr = _VRS[keyword]
+    notes: Notes = ()
+    try:
+        if not _is_numeric(vr):
+            text, notes = _text.__wrapped__(raw[: 4 * MAX_TEXT_CHARACTERS], vr, terms)
+            parts = [text.strip()] if keyword in _SINGLE else [part.strip() for part in text.split("\\")]
+            values: Sequence[Any] = [part for part in parts if part]
+        else:
+            values = _numbers(vr, raw, order)
+    except (ValueError, struct.error):
+        return None, (f"{keyword} is not a {vr} and was left out",)
+    if len(values) > MAX_VALUES:
+        return None, (*notes, f"{keyword} has {len(values)} values and was left out")
+    if not values:
+        return None, notes
+    return (values[0] if keyword in _SINGLE else list(values)), notes
+
+
+def _is_numeric(vr: str) -> bool:
+    return vr in {"DS", "IS"} or vr.partition(" ")[0] in _NUMBERS
+
+
+def _numbers(vr: str, raw: bytes, order: str) -> Sequence[Any]:
+    if vr == "DS":
+        return [_finite(part) for part in _parts(raw)]
+    if vr == "IS":
+        return [_integer(part) for part in _parts(raw)]
+    code = _NUMBERS[vr.partition(" ")[0]]
+    numbers = struct.unpack(f"{order}{len(raw) // struct.calcsize('=' + code)}{code}", raw)
+    return [_finite(number) if isinstance(number, float) else number for number in numbers]
+
+
+def _parts(raw: bytes) -> Iterator[str]:
+    for part in raw.decode("ascii").split("\\"):
+        if stripped := part.strip(" \x00"):
+            yield stripped
+
+
+@lru_cache(maxsize=_CACHED_VALUES)
+def _text(raw: bytes, vr: str, terms: tuple[str, ...]) -> tuple[str, Notes]:
+    notes: list[str] = []
+    decoder = Decoder(terms, notes.append)
+    notes.clear()
+    text = decoder.text(raw, vr)
+    return "".join(c for c in text if c.isprintable())[:MAX_TEXT_CHARACTERS], tuple(notes)
 
 
 def _finite(value: str | float) -> float:

@@ -8,27 +8,36 @@ content sent again, or twice at once, is one file with the same bytes.
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from dicom_node import logs
-from dicom_node.content import Received, is_uid, judge
+from dicom_node.arrivals import Arrivals, Shelf, instance_of_note
+from dicom_node.content import Received, is_uid, judged
 from dicom_node.facts import Header
 from dicom_node.intake_lock import IntakeLock
 from dicom_node.part10 import file_meta
-from dicom_node.refusals import OutOfResources, Refused, Unparsable
+from dicom_node.refusals import OutOfResources, Refused
 from dicom_node.throttle import Throttle
 from storage.errors import StorageUnavailable
 from storage.events import Events
 from storage.instances import Instances
-from storage.objects.protocol import ObjectStore
-from storage.records import Added, Event, NewInstance
+from storage.objects.pack import PackWriter
+from storage.objects.protocol import PackStore
+from storage.records import Added, Association, Event, NewInstance
+from storage.studies import Studies
 
 KEY_PREFIX = "instances/"
 _SWEPT_AT_ONCE = 500
+_FULL_PACK_BYTES = 64 * 1024 * 1024
+_PACKS_KEPT = 16
 _NO_ROOM_EVENT_S = 60.0
+
+_T = TypeVar("_T")
 
 log = logs.get("intake")
 
@@ -41,8 +50,9 @@ class Intake:
 
     def __init__(
         self,
-        objects: ObjectStore,
+        objects: PackStore,
         instances: Instances,
+        studies: Studies,
         events: Events,
         *,
         min_free_bytes: int,
@@ -51,11 +61,22 @@ class Intake:
     ) -> None:
         self._objects = objects
         self._instances = instances
+        self._studies = studies
         self._events = events
         self._min_free_bytes = min_free_bytes
         self._clock = clock
         self._lock = IntakeLock(lock_file)
         self._no_room = Throttle(_NO_ROOM_EVENT_S, clock)
+        self._packs: list[PackWriter] = []
+        self._packs_lock = threading.Lock()
+        self._shelf = Shelf(
+            take_pack=self._take_pack,
+            give_back=self._give_back,
+            check_room=self._check_room,
+            index=self._index,
+            refused=self._record,
+            clock=clock,
+        )
 
     def receive(self, received: Received) -> Added:
         """Take an instance in: durable, object and row, when this returns.
@@ -63,10 +84,34 @@ class Intake:
         Its association must be open in the database. Raises a subclass of Refused, which is also recorded.
         """
         try:
-            return self._take(received, _judged(received))
+            return self._take(received, judged(received))
         except Refused as refusal:
-            self._record(received, refusal)
+            self._record(received.sop_instance_uid, received.association_id, refusal)
             raise
+
+    def arrivals(self, association: Association) -> Arrivals:
+        """What this association brings, taken in as it comes. The association must be open in the database."""
+        return Arrivals(self._shelf, association)
+
+    def recover(self) -> int:
+        """Write the rows of what was acknowledged before a crash; returns how many. Called before any are taken in."""
+        count = 0
+        for left, seal in self._objects.left_packs():
+            known = self._known([key for key, _ in left])
+            missing = [
+                instance_of_note(record.note, self._objects.get(key), key, record.sha256)
+                for key, record in left
+                if key not in known
+            ]
+            for association in {association.association_id: association for _, association in missing}.values():
+                self._studies.find_lost(association, self._clock())
+            for batch in _batches(new for new, _ in missing):
+                self._index(batch)
+            seal()
+            count += len(missing)
+        if count:
+            log.warning("instances indexed that were acknowledged before the acceptor ended", count=count)
+        return count
 
     def sweep(self) -> int:
         """Remove objects that a crash left without a row; returns how many. Called before this process takes any in.
@@ -89,7 +134,38 @@ class Intake:
 
     def close(self) -> None:
         """Let other processes sweep."""
+        with self._packs_lock:
+            packs, self._packs = self._packs, []
+        for pack in packs:
+            _close(pack)
         self._lock.close()
+
+    def _take_pack(self) -> PackWriter:
+        with self._packs_lock:
+            return self._packs.pop() if self._packs else self._objects.open_pack()
+
+    def _give_back(self, pack: PackWriter) -> None:
+        """Another association may go on with it: one that brings a single image needs no file of its own."""
+        with self._packs_lock:
+            keep = pack.size_bytes < _FULL_PACK_BYTES and len(self._packs) < _PACKS_KEPT
+            if keep:
+                self._packs.append(pack)
+        if not keep:
+            _close(pack)
+
+    def _index(self, arrived: Sequence[NewInstance]) -> None:
+        added = self._instances.add_all(arrived)
+        for new, what in zip(arrived, added, strict=True):
+            if what.object_key != new.object_key:
+                self._objects.delete(new.object_key)  # the same content is kept already
+
+    def _known(self, keys: Sequence[str]) -> set[str]:
+        return {key for batch in _batches(keys) for key in self._instances.known_objects(batch)}
+
+    def _check_room(self, more_bytes: int) -> None:
+        free = self._objects.free_bytes()
+        if free is not None and free - more_bytes < self._min_free_bytes:
+            raise OutOfResources(f"{free} bytes are free, of which storage.min_free_bytes keeps {self._min_free_bytes}")
 
     def _take(self, received: Received, header: Header) -> Added:
         content_sha256 = hashlib.sha256(received.payload).hexdigest()
@@ -123,9 +199,7 @@ class Intake:
             raise OutOfResources("storage is not available, send the instance again later") from error
 
     def _keep_object(self, new: NewInstance, payload: bytes | memoryview) -> None:
-        free = self._objects.free_bytes()
-        if free is not None and free - new.size_bytes < self._min_free_bytes:
-            raise OutOfResources(f"{free} bytes are free, of which storage.min_free_bytes keeps {self._min_free_bytes}")
+        self._check_room(new.size_bytes)
         meta = file_meta(
             sop_class_uid=new.sop_class_uid,
             sop_instance_uid=new.sop_instance_uid,
@@ -133,15 +207,15 @@ class Intake:
         )
         self._objects.put(new.object_key, (meta, payload))
 
-    def _record(self, received: Received, refusal: Refused) -> None:
+    def _record(self, sop_instance_uid: str, association_id: str, refusal: Refused) -> None:
         kind = type(refusal).__name__
-        sop_instance_uid = received.sop_instance_uid if is_uid(received.sop_instance_uid) else None
+        named = sop_instance_uid if is_uid(sop_instance_uid) else None
         log.warning(
             "instance refused",
             kind=kind,
             reason=str(refusal).lower(),
-            association=received.association_id,
-            sop_instance_uid=sop_instance_uid,
+            association=association_id,
+            sop_instance_uid=named,
         )
         if isinstance(refusal, OutOfResources) and not self._no_room.lets(kind):
             return  # a row for each instance would fill what room there is
@@ -150,22 +224,13 @@ class Intake:
             f"an instance was refused: {refusal}",
             severity="warning",
             at=self._clock(),
-            association_id=received.association_id,
-            data={"refusal": kind, "sop_instance_uid": sop_instance_uid},
+            association_id=association_id,
+            data={"refusal": kind, "sop_instance_uid": named},
         )
         try:
             self._events.record(event)
         except StorageUnavailable as error:
             log.error("event could not be recorded", error=error)
-
-
-def _judged(received: Received) -> Header:
-    try:
-        return judge(received)
-    except RecursionError as error:
-        raise Unparsable("the data set is nested too deep") from error
-    except MemoryError as error:
-        raise OutOfResources("there is not enough memory to read the data set") from error
 
 
 def _object_key(header: Header, transfer_syntax_uid: str, content_sha256: str) -> str:
@@ -179,7 +244,14 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
-    rest = iter(keys)
+def _close(pack: PackWriter) -> None:
+    try:
+        pack.close(sealed=True)
+    except OSError as error:
+        log.error("a pack could not be sealed, it is looked into at the next start", error=error)
+
+
+def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    rest = iter(items)
     while batch := list(islice(rest, _SWEPT_AT_ONCE)):
         yield batch

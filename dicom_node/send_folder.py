@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,12 +11,12 @@ from pathlib import Path
 
 from pydicom.filereader import read_partial
 
-from dicom_node.network.file_meta import NotPart10, read_file_meta
+from dicom_node.network.file_meta import NotPart10, read_file_meta, sop_uids_in
 from dicom_node.network.requestor import MAX_CONTEXTS, Context, Outgoing, Peer, SendOutcome, send
 
 # Media Storage Directory: the index of a medium, which no storage service takes.
 _DICOMDIR = "1.2.840.10008.1.3.10"
-_HEAD_BYTES = 64 * 1024
+_HEAD_BYTES = 16 * 1024
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 
 Progress = Callable[[int, int], None]
@@ -94,10 +95,7 @@ def in_associations(needed: Sequence[Iterable[Context]]) -> list[range]:
 
 
 def _send(found: Sequence[_Found], peer: Peer) -> Iterator[tuple[_Found, SendOutcome]]:
-    items = [
-        Outgoing(item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid, item.path.read_bytes)
-        for item in found
-    ]
+    items = [Outgoing(item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid, item.path) for item in found]
     for run in in_associations([item.contexts for item in items]):
         outcomes = send(peer, items[run.start : run.stop])
         yield from zip(found[run.start : run.stop], outcomes, strict=True)
@@ -109,8 +107,9 @@ def _instances(folder: Path) -> tuple[list[_Found], int]:
     found, skipped = [], 0
     for path in paths:
         try:
-            with path.open("rb") as file:
-                meta = read_file_meta(file.read(_HEAD_BYTES))
+            with path.open("rb", buffering=0) as file:
+                head, size_bytes = file.read(_HEAD_BYTES), os.fstat(file.fileno()).st_size
+            meta = read_file_meta(head)
         except (NotPart10, OSError):
             skipped += 1
             continue
@@ -118,16 +117,16 @@ def _instances(folder: Path) -> tuple[list[_Found], int]:
             skipped += 1
             continue
         in_meta = (meta.sop_class_uid, meta.sop_instance_uid)
-        sop_class_uid, sop_instance_uid = sop_uids(path) or in_meta
-        found.append(_Found(path, sop_class_uid, sop_instance_uid, meta.transfer_syntax_uid, path.stat().st_size))
+        sop_class_uid, sop_instance_uid = sop_uids_in(head, meta) or sop_uids(path) or in_meta
+        found.append(_Found(path, sop_class_uid, sop_instance_uid, meta.transfer_syntax_uid, size_bytes))
     return found, skipped
 
 
 def sop_uids(path: Path) -> tuple[str, str] | None:
-    """SOP Class and SOP Instance UID as the data set of a Part 10 file gives them; None where it does not.
+    """SOP Class and SOP Instance UID as the data set of a Part 10 file gives them, whatever stands before them.
 
     The command of a C-STORE repeats those (PS3.7 section 9.1.1.1). A file meta header may differ: anonymizers and
-    converters that change the data set often leave it as it was.
+    converters that change the data set often leave it as it was. None where the file cannot be read so far.
     """
     try:
         with path.open("rb") as file:

@@ -11,7 +11,7 @@ from storage.events import Events
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects import open_store
-from storage.objects.protocol import ObjectStore
+from storage.objects.protocol import PackStore
 from storage.outbox import Outbox
 from storage.studies import Studies
 
@@ -19,7 +19,7 @@ from storage.studies import Studies
 @dataclass(frozen=True, slots=True)
 class Stores:
     database: Database
-    objects: ObjectStore
+    objects: PackStore
     studies: Studies
     instances: Instances
     jobs: Jobs

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pydicom.datadict import dictionary_VR, keyword_dict
 
@@ -27,6 +28,8 @@ _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b
 _VRS = _LONG_VRS | frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS")
 ).union((b"ST", b"TM", b"UI", b"UL", b"US"))
+_SHORT_HEADER_BYTES = 8
+_SHORT_VRS = MappingProxyType({code: code.decode("ascii") for code in _VRS - _LONG_VRS})
 _SEQUENCES = frozenset(tag for tag in keyword_dict.values() if dictionary_VR(tag) == "SQ")
 
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -88,7 +91,18 @@ class _Walk:
     ) -> tuple[dict[int, Element], int]:
         """Elements from `at` to `end`, or to the item delimiter; returns the wanted ones and where the next byte is."""
         elements: dict[int, Element] = {}
+        payload, wanted, read = self._payload, self._wanted, self._explicit
         while at < end:
+            if not implicit and end - at >= _SHORT_HEADER_BYTES:
+                group, number, code, length = read(payload, at)
+                # Nearly every element is such a one: short, and of no interest.
+                if code in _SHORT_VRS and group != 0xFFFE and at + _SHORT_HEADER_BYTES + length <= end:
+                    start = at + _SHORT_HEADER_BYTES
+                    at = start + length
+                    self._count += 1
+                    if (found := group << 16 | number) in wanted:
+                        elements[found] = Element(_SHORT_VRS[code], start, at)
+                    continue
             tag, vr, start, length = self._header(at, end, implicit)
             if tag == _ITEM_END and delimited:
                 return elements, start

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from storage.database import Database
 from storage.events import record
-from storage.records import Added, Event, Instance, InstanceOutcome, NewInstance
+from storage.records import Added, Event, Instance, NewInstance
 from storage.schema import association, association_series, instance, series, study
 
 
@@ -23,11 +24,15 @@ class Instances:
         The object under `new.object_key` must be durable already. Returns the key of the object that is kept: where the
         same instance was known, that is the earlier one and the new object may be removed.
         """
+        return self.add_all([new])[0]
+
+    def add_all(self, arrived: Sequence[NewInstance]) -> tuple[Added, ...]:
+        """As `add`, for several in order of arrival and in one transaction: all of them, or none where this raises."""
         with self._database.write() as connection:
-            series_id, revision, state = _open_series(connection, new)
-            outcome, object_key = _insert_once(connection, new, series_id, revision, state)
-            _count(connection, new.association_id, series_id, repeated=outcome == "same")
-        return Added(outcome, object_key)
+            batch = _Batch(connection, {new.sop_instance_uid for new in arrived})
+            added = tuple(batch.add(new) for new in arrived)
+            batch.write()
+        return added
 
     def of_series(self, series_id: int, *, up_to_revision: int) -> tuple[Instance, ...]:
         """The instances of a series that a job on this revision analyses, in order of arrival."""
@@ -113,45 +118,85 @@ def _study_values(new: NewInstance) -> dict[str, Any]:
     }
 
 
-def _insert_once(
-    connection: Connection, new: NewInstance, series_id: int, revision: int, state: str
-) -> tuple[InstanceOutcome, str]:
-    known = connection.execute(
-        select(instance.c.content_sha256, instance.c.transfer_syntax_uid, instance.c.object_key).where(
-            instance.c.sop_instance_uid == new.sop_instance_uid
-        )
-    ).all()
-    for row in known:
-        if (row.content_sha256, row.transfer_syntax_uid) == (new.content_sha256, new.transfer_syntax_uid):
-            return "same", row.object_key
-    conflict = bool(known)
-    if not conflict and state == "whole":
-        revision = _reopen(connection, new, series_id, revision)
-    connection.execute(
-        insert(instance).values(
-            series_id=series_id,
-            sop_class_uid=new.sop_class_uid,
-            sop_instance_uid=new.sop_instance_uid,
-            transfer_syntax_uid=new.transfer_syntax_uid,
-            content_sha256=new.content_sha256,
-            object_key=new.object_key,
-            size_bytes=new.size_bytes,
-            association_id=new.association_id,
-            received_at=new.received_at,
-            revision=revision,
-            conflict=conflict,
-            facts=dict(new.facts),
-        )
-    )
-    if conflict:
-        record(connection, [_conflict_event(new)])
-        return "conflict", new.object_key
-    connection.execute(
-        update(series)
-        .where(series.c.series_id == series_id)
-        .values(instance_count=series.c.instance_count + 1, last_received_at=new.received_at)
-    )
-    return "stored", new.object_key
+class _Batch:
+    """Decides about one instance after the other as if each were committed alone, and writes them at once."""
+
+    def __init__(self, connection: Connection, sop_instance_uids: Collection[str]) -> None:
+        self._connection = connection
+        self._known = _known_contents(connection, sop_instance_uids)
+        self._series: dict[tuple[str, str], tuple[int, int, str]] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._stored: Counter[int] = Counter()
+        self._last_received_at: dict[int, float] = {}
+        self._parts: Counter[tuple[str, int, bool]] = Counter()
+
+    def add(self, new: NewInstance) -> Added:
+        identity = (new.study_instance_uid, new.series_instance_uid)
+        if identity not in self._series:
+            self._series[identity] = _open_series(self._connection, new)
+        series_id, revision, state = self._series[identity]
+        known = self._known.setdefault(new.sop_instance_uid, {})
+        kept = known.get((new.content_sha256, new.transfer_syntax_uid))
+        self._parts[new.association_id, series_id, kept is not None] += 1
+        if kept is not None:
+            return Added("same", kept)
+        conflict = bool(known)
+        known[new.content_sha256, new.transfer_syntax_uid] = new.object_key
+        if not conflict and state == "whole":
+            revision = _reopen(self._connection, new, series_id, revision)
+            self._series[identity] = series_id, revision, "arriving"
+        self._rows.append(_instance_values(new, series_id, revision, conflict=conflict))
+        if conflict:
+            record(self._connection, [_conflict_event(new)])
+            return Added("conflict", new.object_key)
+        self._stored[series_id] += 1
+        self._last_received_at[series_id] = new.received_at
+        return Added("stored", new.object_key)
+
+    def write(self) -> None:
+        if self._rows:
+            self._connection.execute(insert(instance), self._rows)
+        for series_id, count in self._stored.items():
+            self._connection.execute(
+                update(series)
+                .where(series.c.series_id == series_id)
+                .values(
+                    instance_count=series.c.instance_count + count,
+                    last_received_at=self._last_received_at[series_id],
+                )
+            )
+        for (association_id, series_id, repeated), count in self._parts.items():
+            _count(self._connection, association_id, series_id, count, repeated=repeated)
+
+
+def _known_contents(
+    connection: Connection, sop_instance_uids: Collection[str]
+) -> dict[str, dict[tuple[str, str], str]]:
+    """What is kept under each of these UIDs: object keys by content and transfer syntax."""
+    query = select(
+        instance.c.sop_instance_uid, instance.c.content_sha256, instance.c.transfer_syntax_uid, instance.c.object_key
+    ).where(instance.c.sop_instance_uid.in_(sop_instance_uids))
+    found: dict[str, dict[tuple[str, str], str]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.sop_instance_uid, {})[row.content_sha256, row.transfer_syntax_uid] = row.object_key
+    return found
+
+
+def _instance_values(new: NewInstance, series_id: int, revision: int, *, conflict: bool) -> dict[str, Any]:
+    return {
+        "series_id": series_id,
+        "sop_class_uid": new.sop_class_uid,
+        "sop_instance_uid": new.sop_instance_uid,
+        "transfer_syntax_uid": new.transfer_syntax_uid,
+        "content_sha256": new.content_sha256,
+        "object_key": new.object_key,
+        "size_bytes": new.size_bytes,
+        "association_id": new.association_id,
+        "received_at": new.received_at,
+        "revision": revision,
+        "conflict": conflict,
+        "facts": dict(new.facts),
+    }
 
 
 def _reopen(connection: Connection, new: NewInstance, series_id: int, revision: int) -> int:
@@ -187,19 +232,19 @@ def _conflict_event(new: NewInstance) -> Event:
     )
 
 
-def _count(connection: Connection, association_id: str, series_id: int, *, repeated: bool) -> None:
+def _count(connection: Connection, association_id: str, series_id: int, count: int, *, repeated: bool) -> None:
     part = (
         association_series.c.association_id == association_id,
         association_series.c.series_id == series_id,
     )
     column = association_series.c.repeated if repeated else association_series.c.stored
-    if connection.execute(update(association_series).where(*part).values({column: column + 1})).rowcount:
+    if connection.execute(update(association_series).where(*part).values({column: column + count})).rowcount:
         return
     connection.execute(
         insert(association_series).values(
             association_id=association_id,
             series_id=series_id,
-            stored=int(not repeated),
-            repeated=int(repeated),
+            stored=0 if repeated else count,
+            repeated=count if repeated else 0,
         )
     )

@@ -43,6 +43,14 @@ class Studies:
             )
             return closed.rowcount
 
+    def find_lost(self, found: Association, closed_at: float) -> None:
+        """Make an association known of which only what it brought is left; no change where it is known."""
+        with self._database.write() as connection:
+            known = select(association.c.association_id).where(association.c.association_id == found.association_id)
+            if connection.execute(known).first() is None:
+                values = asdict(found) | {"closed_at": closed_at, "ending": "lost"}
+                connection.execute(insert(association).values(values))
+
     def find(self, key: str) -> tuple[Study, ...]:
         """Studies by Accession Number, Study Instance UID or Patient ID, newest first."""
         query = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,13 +20,19 @@ from dicom_node.network import access as access_rules
 from dicom_node.network import status
 from dicom_node.network.access import Rejection
 from dicom_node.network.associations import Associations
-from dicom_node.network.negotiation import contexts_for, service_of, services_beyond_the_lists
+from dicom_node.network.greeting import Manners
+from dicom_node.network.guard import Gate, Pace
+from dicom_node.network.negotiation import contexts_for, service_of, services_beyond_the_lists, storage_contexts
+from dicom_node.network.receive import Receiver
 from dicom_node.network.service import Answer, Call
 from dicom_node.network.services import SERVICES
 from dicom_node.network.sockets import Listener, acknowledge_now
+from dicom_node.network.store_door import StoreDoor
+from dicom_node.network.tls import ServerTls, certificate_of
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.refusals import Refused
 from dicom_node.throttle import Throttle
-from storage.errors import StorageError
+from storage.errors import StorageError, StorageUnavailable
 from storage.events import Events
 from storage.records import Event
 from storage.studies import Studies
@@ -63,45 +70,84 @@ class Acceptor:
         self._events = events
         self._name = name
         self._clock = clock
-        self._associations = Associations(studies, name, clock)
+        self._associations = Associations(studies, intake.arrivals, name, clock)
         self._rejections = Throttle(_REJECTION_EVENT_S, clock)
-        self._listener: Listener | None = None
-        self._thread: threading.Thread | None = None
+        self._listeners: list[Listener] = []
+        self._threads: list[threading.Thread] = []
 
     @property
     def port(self) -> int:
-        """The TCP port that is listened on; of node.port 0 the one that was free."""
-        return int(self._listener.server_address[1]) if self._listener else self._node.port
+        """The TCP port without TLS, else the one with it; of port 0 the one that was free."""
+        if self._listeners:
+            return int(self._listeners[0].server_address[1])
+        return self._node.tls.port if self._node.tls and self._node.tls.only else self._node.port
+
+    @property
+    def tls_port(self) -> int | None:
+        """The TCP port for TLS, while there is one."""
+        if self._node.tls is None or not self._listeners:
+            return None
+        return int(self._listeners[-1].server_address[1])
 
     def start(self) -> None:
-        """Listen. Returns at once; raises OSError where the address or port cannot be had."""
+        """Listen. Returns at once.
+
+        Raises OSError where the address or a port cannot be had, TlsError where certificates cannot be used.
+        """
         # The library's own handlers write each PDU and command out in words, at any log level.
         _config.LOG_HANDLER_LEVEL = "none"
         lost = self._studies.lose_associations(self._name)
         if lost:
             log.warning("associations of an earlier process closed as lost", associations=lost)
-        self._listener = Listener(self._application_entity(), self._node, self._handlers(), self._associations.tidy)
-        self._thread = threading.Thread(target=self._listener.serve_forever, name="listener")
-        self._thread.start()
+        self._listeners = self._open_listeners()
+        for listener in self._listeners:
+            thread = threading.Thread(target=listener.serve_forever, name="listener")
+            thread.start()
+            self._threads.append(thread)
         log.info("listening", ae_title=self._node.ae_title, address=self._node.address, port=self.port)
+        if self._node.tls is not None:
+            log.info("listening for tls", address=self._node.address, port=self.tls_port)
+
+    def _open_listeners(self) -> list[Listener]:
+        """Without TLS and with it, as configured. Raises OSError and TlsError, and then none is open."""
+        node, gate = self._node, Gate(self._node.limits)
+        ports: list[tuple[int, ServerTls | None]] = []
+        if node.tls is None or not node.tls.only:
+            ports.append((node.port, None))
+        if node.tls is not None:
+            ports.append((node.tls.port, ServerTls(node.tls)))
+        listeners: list[Listener] = []
+        try:
+            for port, tls in ports:
+                manners = Manners(node.limits, node.acse_timeout_s, node.network_timeout_s, tls, self._on_refused)
+                entity, handlers = self._application_entity(), self._handlers()
+                tidy = self._associations.tidy
+                listeners.append(Listener(entity, node, port, handlers, manners=manners, gate=gate, tidy=tidy))
+        except OSError:
+            for listener in listeners:
+                listener.server_close()
+            raise
+        return listeners
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Take no more associations, let the running ones end for up to grace_s, then abort them."""
-        if self._listener is None or self._thread is None:
-            return
-        self._listener.shutdown()
-        self._thread.join()
+        for listener in self._listeners:
+            listener.shutdown()
+        for thread in self._threads:
+            thread.join()
         _wait_while(lambda: len(self._associations) > 0, grace_s)
-        for association in self._listener.active_associations:
+        for association in self._active():
             if association.is_established:
                 log.warning("association aborted at stop")
                 association.abort()
             elif association.dul.socket:
-                association.dul.socket.close()  # has not asked yet, or is being ended already
-        listener = self._listener
-        _wait_while(lambda: len(listener.active_associations) > 0, _END_S)
+                association.dul.socket.close()  # is being ended already
+        _wait_while(lambda: len(self._active()) > 0, _END_S)
         self._associations.tidy()
-        self._listener = self._thread = None
+        self._listeners, self._threads = [], []
+
+    def _active(self) -> list[Any]:
+        return [association for listener in self._listeners for association in listener.active_associations]
 
     def _application_entity(self) -> AE:
         entity = AE(self._node.ae_title)
@@ -128,6 +174,13 @@ class Acceptor:
             (evt.EVT_ABORTED, lambda event: self._associations.end(event.assoc, "aborted")),
         ]
 
+    def _on_refused(self, address: str, why: str) -> None:
+        """A connection was closed before it came to an association."""
+        if self._rejections.lets((address, re.sub(r"\d+", "", why))):  # whatever numbers a peer may claim
+            log.warning("connection refused", reason=why, address=address)
+            text = f"connection from {address} refused: {why}"
+            self._record(Event("connection_refused", text, "warning", at=self._clock(), data={"address": address}))
+
     def _on_requested(self, event: evt.Event) -> None:
         """Decide on an association request; runs in the association's thread, before the library negotiates."""
         association = event.assoc
@@ -144,10 +197,19 @@ class Acceptor:
         if rejection is None:
             proposed = [str(context.abstract_syntax) for context in request.presentation_context_definition_list]
             association.acceptor.supported_contexts = contexts_for(proposed)
+            self._receiver(association).install()
             return
         association.acse.send_reject(rejection.result, rejection.source, rejection.reason)
         self._record_rejection(association, request, rejection)
         association.kill()
+
+    def _receiver(self, association: Any) -> Receiver:
+        door = StoreDoor(
+            lambda: self._associations.arrivals(association),
+            lambda error: self._failed(error, "C-STORE"),
+        )
+        pace = Pace(self._node.limits, self._node.network_timeout_s)
+        return Receiver(association, door, lambda: storage_contexts(association.accepted_contexts), pace)
 
     def _judge(self, association: Any, request: A_ASSOCIATE) -> Rejection | None:
         address = association.requestor.address_info.address
@@ -158,6 +220,7 @@ class Acceptor:
             calling_ae_title=calling,
             called_ae_title=called,
             address=address,
+            certificate=certificate_of(association.dul.socket.socket),
         )
         limit = self._node.max_associations
         if rejection is None and not self._associations.begin(
@@ -198,12 +261,17 @@ class Acceptor:
             call = Call(self._intake, lambda: self._associations.association_id(event.assoc))
             return handler(event, call)
         except Exception as error:  # noqa: BLE001 - the last place where a peer can be told
-            log.error("request failed", error=error, kind=event.event.name)
-            name = type(error).__name__
-            self._record(
-                Event("request_failed", f"a request was answered with a failure: {name}", "alarm", at=self._clock())
-            )
-            return status.answer_to(error)
+            return status.answer(*self._failed(error, event.event.name))
+
+    def _failed(self, error: Exception, kind: str) -> tuple[int, str]:
+        """Status and comment of an error; of one that nobody foresaw, people are told as well."""
+        if isinstance(error, StorageUnavailable):
+            log.error("association could not be recorded", error=error)
+        elif not isinstance(error, Refused):
+            log.error("request failed", error=error, kind=kind)
+            text = f"a request was answered with a failure: {type(error).__name__}"
+            self._record(Event("request_failed", text, "alarm", at=self._clock()))
+        return status.status_of(error)
 
     def _record(self, event: Event) -> None:
         try:

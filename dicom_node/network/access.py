@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dicom_node.config import Access, Requestor
+from dicom_node.network.tls import PeerCertificate
 
 PERMANENT, TRANSIENT = 1, 2
 SERVICE_USER, PRESENTATION = 1, 3
@@ -25,12 +25,19 @@ class Rejection:
 
 
 def decide(
-    access: Access, own_ae_title: str, *, calling_ae_title: str, called_ae_title: str, address: str
+    access: Access,
+    own_ae_title: str,
+    *,
+    calling_ae_title: str,
+    called_ae_title: str,
+    address: str,
+    certificate: PeerCertificate | None = None,
 ) -> Rejection | None:
-    """None where the peer may associate.
+    """None where the peer may associate. certificate: the one that it has proven to hold, over TLS.
 
-    A known AE title from a wrong address and an unknown one are answered alike: otherwise any peer could find out which
-    titles are known. AE titles are compared without leading and trailing spaces, which say nothing (PS3.5 6.2).
+    A known AE title from a wrong address, or with a wrong certificate, and an unknown one are answered alike: otherwise
+    any peer could find out which titles are known. AE titles are compared without leading and trailing spaces, which say
+    nothing (PS3.5 6.2).
     """
     if access.check_called_ae_title and called_ae_title.strip() != own_ae_title.strip():
         return Rejection(
@@ -40,16 +47,13 @@ def decide(
         return None
     known = [item for item in access.requestors if item.ae_title.strip() == calling_ae_title.strip()]
     if not known:
-        return Rejection(
-            PERMANENT, SERVICE_USER, CALLING_AE_TITLE_NOT_RECOGNIZED, "calling ae title is not in access.requestors"
-        )
-    if not _comes_from(address, known):
-        return Rejection(
-            PERMANENT,
-            SERVICE_USER,
-            CALLING_AE_TITLE_NOT_RECOGNIZED,
-            "calling ae title may not come from this address: see access.requestors",
-        )
+        return _not_recognized("calling ae title is not in access.requestors")
+    from_there = [item for item in known if not item.addresses or _comes_from(address, item)]
+    if not from_there:
+        return _not_recognized("calling ae title may not come from this address: see access.requestors")
+    if not any(_shows(certificate, item) for item in from_there):
+        shown = "with this certificate" if certificate else "without a certificate"
+        return _not_recognized(f"calling ae title may not come {shown}: see access.requestors")
     return None
 
 
@@ -63,7 +67,21 @@ def unjudged() -> Rejection:
     return Rejection(TRANSIENT, SERVICE_USER, NO_REASON_GIVEN, "the request could not be judged")
 
 
-def _comes_from(address: str, known: Iterable[Requestor]) -> bool:
+def _not_recognized(why: str) -> Rejection:
+    return Rejection(PERMANENT, SERVICE_USER, CALLING_AE_TITLE_NOT_RECOGNIZED, why)
+
+
+def _comes_from(address: str, known: Requestor) -> bool:
     source = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(source, "ipv4_mapped", None)  # an IPv4 peer on an IPv6 listener
-    return any((mapped or source) in network for item in known for network in item.addresses)
+    return any((mapped or source) in network for network in known.addresses)
+
+
+def _shows(certificate: PeerCertificate | None, known: Requestor) -> bool:
+    if known.certificate_name is None and known.certificate_sha256 is None:
+        return True
+    return (
+        certificate is not None
+        and known.certificate_name in {None, certificate.name}
+        and known.certificate_sha256 in {None, certificate.sha256}
+    )

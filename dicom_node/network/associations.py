@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Literal
 
 from dicom_node import logs
+from dicom_node.arrivals import Arrivals
 from storage.errors import StorageUnavailable
 from storage.records import Association
 from storage.studies import Studies
@@ -25,6 +26,7 @@ log = logs.get("associations")
 @dataclass(slots=True)
 class _Live:
     record: Association
+    arrivals: Arrivals | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     written: bool = False
     ended: bool = False
@@ -33,12 +35,19 @@ class _Live:
 class Associations:
     """acceptor: the name under which a later process finds what this one left open."""
 
-    def __init__(self, studies: Studies, acceptor: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        studies: Studies,
+        open_arrivals: Callable[[Association], Arrivals],
+        acceptor: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._studies = studies
+        self._open_arrivals = open_arrivals
         self._acceptor = acceptor
         self._clock = clock
         self._live: dict[Thread, _Live] = {}
-        self._unclosed: dict[str, tuple[Ending, float]] = {}
+        self._unclosed: dict[str, tuple[Ending, float, Arrivals | None]] = {}
         self._lock = threading.Lock()
 
     def begin(self, thread: Thread, *, calling_ae_title: str, called_ae_title: str, address: str, limit: int) -> bool:
@@ -69,6 +78,18 @@ class Associations:
                 live.written = True
         return live.record.association_id
 
+    def arrivals(self, thread: Thread) -> Arrivals:
+        """Where what a live association brings goes in. As `association_id`, and raises StorageUnavailable."""
+        self.association_id(thread)
+        with self._lock:
+            live = self._live[thread]
+        with live.lock:
+            if live.ended:
+                raise KeyError("the association has ended")
+            if live.arrivals is None:
+                live.arrivals = self._open_arrivals(live.record)
+            return live.arrivals
+
     def end(self, thread: Thread, ending: Ending) -> None:
         """Close an association's row, if it has one. Only the first ending counts."""
         with self._lock:
@@ -79,7 +100,7 @@ class Associations:
             live.ended = True
         if live.written:
             with self._lock:
-                self._unclosed[live.record.association_id] = (ending, self._clock())
+                self._unclosed[live.record.association_id] = (ending, self._clock(), live.arrivals)
             self._close_rows()
 
     def tidy(self) -> None:
@@ -97,8 +118,10 @@ class Associations:
     def _close_rows(self) -> None:
         with self._lock:
             unclosed = tuple(self._unclosed.items())
-        for association_id, (ending, closed_at) in unclosed:
+        for association_id, (ending, closed_at, arrivals) in unclosed:
             try:
+                if arrivals is not None:
+                    arrivals.close()  # the rows of what it brought come before the row of its end
                 self._studies.close_association(association_id, ending=ending, closed_at=closed_at)
             except StorageUnavailable as error:
                 log.error("end of an association could not be recorded yet", error=error, association=association_id)

@@ -11,7 +11,7 @@ from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.network.service import Service
-from dicom_node.network.services import SERVICES
+from dicom_node.network.services import SERVICES, store
 
 _LISTED: Mapping[str, Service] = MappingProxyType(
     {uid: service for service in SERVICES for uid in service.abstract_syntaxes}
@@ -43,6 +43,15 @@ def services_beyond_the_lists(proposed: Iterable[str]) -> dict[UID, SOPClassComm
             item.service_class_uid = service.service_class_uid
             found[UID(uid)] = item
     return found
+
+
+def storage_contexts(accepted: Iterable[PresentationContext]) -> dict[int, tuple[str, str]]:
+    """Abstract and transfer syntax of those accepted contexts that belong to the Storage service, by context ID."""
+    return {
+        int(context.context_id): (str(context.abstract_syntax), str(context.transfer_syntax[0]))
+        for context in accepted
+        if context.context_id is not None and service_of(str(context.abstract_syntax)) is store.SERVICE
+    }
 
 
 @lru_cache(maxsize=512)

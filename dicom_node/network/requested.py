@@ -19,10 +19,10 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket
 
 from dicom_node.network.store_status import rejection_in_words
+from dicom_node.network.wire import Wire
 
 _ABORT_S = 0.002
 _GRACE_S = 2.0
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,32 @@ def ending(association: Association, acse_s: float) -> Iterator[None]:
 
 
 @contextmanager
+def taken_over(association: Association, timeouts: Timeouts) -> Iterator[Wire]:
+    """The connection of an established association, taken from the library, whose two threads end.
+
+    Released at the end of the block, unless it was aborted there; aborted where the block is left early.
+    """
+    with _cut_after(association, timeouts.acse_s):
+        association._kill = True
+        association._reactor_checkpoint.set()
+        association.dul.kill_dul()
+        association.join()
+        association.dul.join()
+    connection = socket_of(association)
+    if connection is None:
+        raise RuntimeError("an established association without a connection")
+    wire = Wire(connection, timeouts.network_s)
+    try:
+        yield wire
+        wire.release(timeouts.acse_s)
+    except BaseException:
+        wire.abort()
+        raise
+    finally:
+        _close(association)
+
+
+@contextmanager
 def _cut_after(association: Association, acse_s: float) -> Iterator[None]:
     """Close the socket where the block takes clearly longer than its timeout.
 
@@ -154,17 +180,6 @@ def cut(association: Association) -> None:
     time.sleep(_ABORT_S)
     _shut(association)
     association.kill()
-
-
-def acknowledge_now(association: Association) -> None:
-    """DCMTK writes a response in two parts and, with Nagle on, holds the second until the first is acknowledged.
-
-    A kernel may delay that by 40 ms. The option falls back by itself, so it is set for each response.
-    """
-    connection = socket_of(association)
-    if _QUICKACK is not None and connection is not None:
-        with suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
 
 def _shut(association: Association) -> None:

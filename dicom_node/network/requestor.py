@@ -9,38 +9,43 @@ set is encoded anew.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.network.file_meta import NotPart10, read_file_meta
-from dicom_node.network.requested import NoAssociation, Peer, Timeouts, acknowledge_now, associate, cut, ending
-from dicom_node.network.store_status import Meaning, Verdict, meaning_of
+from dicom_node.network.framing import BadPdu, StoreResponse, framed, store_command, store_response
+from dicom_node.network.read_ahead import ReadAhead
+from dicom_node.network.requested import NoAssociation, Peer, Timeouts, associate, ending, taken_over
+from dicom_node.network.store_status import Verdict, meaning_of
+from dicom_node.network.wire import Broken, Late, Wire
 
 __all__ = ["MAX_CONTEXTS", "Context", "EchoResult", "Outgoing", "Peer", "SendOutcome", "Timeouts", "echo", "send"]
 
 Context = tuple[str, str]  # SOP Class UID, Transfer Syntax UID
 MAX_CONTEXTS = 128  # PS3.8 section 9.3.2.2: context IDs are odd and below 256
 _VERIFICATION = "1.2.840.10008.1.1"
-_MEDIUM_PRIORITY = 0
-_POLL_S = 0.002
+
+_Accepted = Mapping[Context, PresentationContext]
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An instance to send. part10: the file's bytes, or what reads them when their turn comes."""
+    """An instance to send. part10: the file's bytes, what reads them when their turn comes, or where the file is.
+
+    A file is read while the answer for the instance before it is awaited.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    part10: bytes | Callable[[], bytes]
+    part10: bytes | Path | Callable[[], bytes]
 
     @property
     def contexts(self) -> tuple[Context, ...]:
@@ -118,26 +123,44 @@ def _send_on_one_association(peer: Peer, items: Sequence[Outgoing]) -> Iterator[
                 item.sop_instance_uid, "failed", association.reason, needs_a_person=association.needs_a_person
             )
         return
+    if not association.is_established:
+        yield from (_not_accepted(peer, item) for item in items)
+        return
     accepted = {
         (str(context.abstract_syntax), str(context.transfer_syntax[0])): context
         for context in association.accepted_contexts
     }
-    with ending(association, peer.timeouts.acse_s):
-        for position, item in enumerate(items):
-            context = next((accepted[one] for one in item.contexts if one in accepted), None)
-            if context is None:
-                yield _not_accepted(peer, item)
-                continue
-            answer = _store(association, context, item, message_id=position % 0xFFFF + 1)
-            if isinstance(answer, SendOutcome):
-                yield answer
-                continue
-            yield SendOutcome(item.sop_instance_uid, "failed", answer.reason)
-            if answer.peer_is_alive:
-                return
-            for later in items[position + 1 :]:
-                yield SendOutcome(later.sop_instance_uid, "failed", answer.reason)
+    max_pdu_bytes = association.acceptor.maximum_length or 0
+    with taken_over(association, peer.timeouts) as wire:
+        yield from _store_all(_Line(peer, wire, accepted, max_pdu_bytes), items)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An association that takes C-STORE requests. max_pdu_bytes: the peer's, 0 where it names no limit."""
+
+    peer: Peer
+    wire: Wire
+    accepted: _Accepted
+    max_pdu_bytes: int
+
+
+def _store_all(line: _Line, items: Sequence[Outgoing]) -> Iterator[SendOutcome]:
+    """An outcome for each instance in turn, as far as the association lasts; for all of them where the peer is gone."""
+    files = ReadAhead([item.part10 if isinstance(item.part10, Path) else None for item in items])
+    for position, item in enumerate(items):
+        try:
+            outcome = _store(line, item, files, position)
+        except (Broken, BadPdu) as error:
+            line.wire.abort()
+            yield SendOutcome(item.sop_instance_uid, "failed", str(error))
             return
+        except Late as error:
+            line.wire.abort()
+            for late in items[position:]:
+                yield SendOutcome(late.sop_instance_uid, "failed", str(error))
+            return
+        yield outcome
 
 
 def _not_accepted(peer: Peer, item: Outgoing) -> SendOutcome:
@@ -145,100 +168,54 @@ def _not_accepted(peer: Peer, item: Outgoing) -> SendOutcome:
     return SendOutcome(item.sop_instance_uid, "refused", f"{peer.ae_title} does not accept {name} in {syntax}")
 
 
-@dataclass(frozen=True, slots=True)
-class _NoAnswer:
-    reason: str
-    peer_is_alive: bool
-
-
-def _store(
-    association: Association, context: PresentationContext, item: Outgoing, *, message_id: int
-) -> SendOutcome | _NoAnswer:
-    """One C-STORE (PS3.7 section 9.1.1) of a data set as it is stored."""
+def _store(line: _Line, item: Outgoing, files: ReadAhead, position: int) -> SendOutcome:
+    """One C-STORE (PS3.7 section 9.1.1) of a data set as it is stored. Raises Broken, BadPdu and Late."""
+    context = next((line.accepted[one] for one in item.contexts if one in line.accepted), None)
+    if context is None:
+        return _not_accepted(line.peer, item)
     try:
-        part10 = item.part10 if isinstance(item.part10, bytes) else item.part10()
-        data_set = _encoded_for(context, item, part10)
+        data_set = _encoded_for(context, item, _part10_of(item, files, position))
     except OSError as error:
         return SendOutcome(item.sop_instance_uid, "failed", f"cannot be read: {error.strerror}")
     except NotPart10 as error:
-        return SendOutcome(item.sop_instance_uid, "refused", f"is no DICOM file: {error}")
-    request = C_STORE()
-    request.MessageID = message_id
-    request.Priority = _MEDIUM_PRIORITY
-    request.AffectedSOPClassUID = item.sop_class_uid
-    request.AffectedSOPInstanceUID = item.sop_instance_uid
-    request.DataSet = BytesIO(data_set)
-    response = _exchange(association, request, context.context_id or 0)
-    if isinstance(response, _NoAnswer):
-        return response
-    meaning = meaning_of(response.Status or 0)
-    return SendOutcome(
-        item.sop_instance_uid,
-        meaning.verdict,
-        _in_words(meaning, response.Status or 0),
-        status=response.Status,
-        comment=str(response.ErrorComment or ""),
-    )
+        return SendOutcome(item.sop_instance_uid, "refused", f"no DICOM file: {error}")
+    message_id = position % 0xFFFF + 1
+    command = store_command(message_id, item.sop_class_uid, item.sop_instance_uid)
+    line.wire.write(framed(context.context_id or 0, command, data_set, line.max_pdu_bytes))
+    # The time to answer counts from the last byte: on a slow line a large data set takes longer than that to send.
+    answer_by = time.monotonic() + line.peer.timeouts.dimse_s
+    files.read(position + 1)
+    return _outcome(item, _answer(line, message_id, answer_by))
 
 
-def _encoded_for(context: PresentationContext, item: Outgoing, part10: bytes) -> bytes | memoryview:
+def _part10_of(item: Outgoing, files: ReadAhead, position: int) -> bytes | memoryview:
+    if isinstance(item.part10, Path):
+        return files.take(position)
+    return item.part10 if isinstance(item.part10, bytes) else item.part10()
+
+
+def _encoded_for(context: PresentationContext, item: Outgoing, part10: bytes | memoryview) -> memoryview:
     if context.transfer_syntax[0] == item.transfer_syntax_uid:
         data_set = memoryview(part10)[read_file_meta(part10).data_set_at :]
+        if not data_set:
+            raise NotPart10("nothing follows its file meta header")
         # Only a deflated one can be odd; PS3.5 section A.5 has it padded, and DCMTK aborts where it is not.
-        return bytes(data_set) + b"\0" if len(data_set) % 2 else data_set
+        return memoryview(bytes(data_set) + b"\0") if len(data_set) % 2 else data_set
     encoded = encode(dcmread(BytesIO(part10)), is_implicit_vr=True, is_little_endian=True)
-    if encoded is None:
+    if not encoded:
         raise NotPart10("its data set cannot be encoded in Implicit VR Little Endian")
-    return encoded
+    return memoryview(encoded)
 
 
-def _in_words(meaning: Meaning, status: int) -> str:
-    return meaning.words if status == 0 else f"{meaning.words} (0x{status:04X})"
+def _answer(line: _Line, message_id: int, answer_by: float) -> StoreResponse:
+    none_yet = f"no answer to C-STORE within {line.peer.timeouts.dimse_s:g} s"
+    response = store_response(line.wire.command(answer_by, none_yet))
+    if response is None or response.message_id != message_id:
+        raise BadPdu("an answer that does not belong to the C-STORE")
+    return response
 
 
-def _exchange(association: Association, request: C_STORE, context_id: int) -> C_STORE | _NoAnswer:
-    """Send a request and wait for its response.
-
-    pynetdicom's own send_c_store encodes the data set anew; this does the same exchange with encoded bytes. The
-    association's thread is held meanwhile, else it takes the response for a request of the peer.
-    """
-    association._reactor_checkpoint.clear()
-    try:
-        while not association._is_paused:
-            if not association.is_alive():
-                return _lost(association)
-            time.sleep(_POLL_S)
-        if not association.is_established or association.acse.is_aborted():
-            return _lost(association)
-        association.dimse.send_msg(request, context_id)
-        _wait_until_sent(association)
-        acknowledge_now(association)
-        _, response = association.dimse.get_msg(block=True)
-        if response is None and association.acse.is_aborted():
-            return _lost(association)
-    finally:
-        association._reactor_checkpoint.set()
-    if response is None:
-        cut(association)
-        return _NoAnswer(f"no answer to C-STORE within {association.dimse_timeout:g} s", peer_is_alive=False)
-    answers_it = response.MessageIDBeingRespondedTo == request.MessageID
-    if isinstance(response, C_STORE) and answers_it and response.Status is not None:
-        return response
-    cut(association)
-    return _NoAnswer("an answer that does not belong to the C-STORE", peer_is_alive=True)
-
-
-def _lost(association: Association) -> _NoAnswer:
-    aborted = association.acse.is_aborted("a-abort")
-    return _NoAnswer("association aborted by the peer" if aborted else "connection lost", peer_is_alive=True)
-
-
-def _wait_until_sent(association: Association) -> None:
-    """The time to answer counts from the last byte: on a slow line a large data set takes longer than that to send.
-
-    Ends in any case: each write to the socket has a timeout, after which the association counts as aborted.
-    """
-    while not association.dul.to_provider_queue.empty() and not association.acse.is_aborted():
-        if not association.dul.is_alive():
-            return
-        time.sleep(_POLL_S)
+def _outcome(item: Outgoing, response: StoreResponse) -> SendOutcome:
+    meaning, status = meaning_of(response.status), response.status
+    words = meaning.words if status == 0 else f"{meaning.words} (0x{status:04X})"
+    return SendOutcome(item.sop_instance_uid, meaning.verdict, words, status=status, comment=response.comment)

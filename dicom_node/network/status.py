@@ -8,6 +8,7 @@ from types import MappingProxyType
 from pydicom.dataset import Dataset
 
 from dicom_node.refusals import NotAsCommanded, NotIdentified, OutOfResources, Refused, Unparsable
+from storage.errors import StorageUnavailable
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -25,10 +26,17 @@ _MAX_COMMENT_CHARACTERS = 64  # Error Comment is an LO
 
 
 def answer_to(error: Exception) -> Dataset:
+    """The response to what went wrong, as the library takes it."""
+    return answer(*status_of(error))
+
+
+def status_of(error: Exception) -> tuple[int, str]:
     """Status and Error Comment for what went wrong. The words of an error that was not foreseen stay here."""
+    if isinstance(error, StorageUnavailable):
+        error = OutOfResources("storage is not available, send the instance again later")
     if isinstance(error, Refused):
-        return answer(REFUSAL_STATUS[type(error)], str(error))
-    return answer(PROCESSING_FAILURE, "internal error, see the log of the node")
+        return REFUSAL_STATUS[type(error)], str(error)
+    return PROCESSING_FAILURE, "internal error, see the log of the node"
 
 
 def answer(status: int, comment: str = "") -> Dataset:

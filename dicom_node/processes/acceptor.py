@@ -11,6 +11,7 @@ from dicom_node import logs
 from dicom_node.config_file import load_config
 from dicom_node.intake import Intake
 from dicom_node.network.acceptor import Acceptor
+from dicom_node.network.tls import TlsError
 from dicom_node.stores import open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from storage.errors import StorageError
@@ -26,6 +27,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     intake = Intake(
         stores.objects,
         stores.instances,
+        stores.studies,
         stores.events,
         min_free_bytes=config.storage.min_free_bytes,
         lock_file=stores.run_folder / "intake.lock",
@@ -35,11 +37,15 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     )
     try:
         stores.database.assert_durable()
+        intake.recover()
         intake.sweep()
         acceptor.start()
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         log.error("cannot listen", error=error, reason=reason, address=config.node.address, port=config.node.port)
+        return EXIT_CONFIG
+    except TlsError as error:
+        log.error("certificates cannot be used: dicom-node check says why", key=f"node.tls.{error.key}")
         return EXIT_CONFIG
     except StorageError as error:
         log.error("storage fails, the acceptor starts again", error=error)
@@ -47,6 +53,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     write_state(stores.run_folder, name, port=acceptor.port)
     stopping.wait()
     acceptor.stop()
+    intake.close()
     stores.database.close()
     return 0
 

@@ -9,10 +9,10 @@ from urllib.parse import unquote, urlsplit
 
 from storage.errors import StorageError
 from storage.objects.file import FileStore
-from storage.objects.protocol import ObjectStore
+from storage.objects.protocol import PackStore
 
 
-def open_store(url: str) -> ObjectStore:
+def open_store(url: str) -> PackStore:
     """The store that a URL names (file:///absolute/folder). StorageError where no backend has its scheme."""
     scheme = urlsplit(url).scheme
     if scheme not in _BACKENDS:
@@ -20,7 +20,7 @@ def open_store(url: str) -> ObjectStore:
     return _BACKENDS[scheme](url)
 
 
-def _open_file_store(url: str) -> ObjectStore:
+def _open_file_store(url: str) -> PackStore:
     parts = urlsplit(url)
     folder = Path(unquote(parts.path))
     if parts.netloc or not folder.is_absolute() or folder == Path("/"):
@@ -30,4 +30,4 @@ def _open_file_store(url: str) -> ObjectStore:
     return store
 
 
-_BACKENDS: Mapping[str, Callable[[str], ObjectStore]] = MappingProxyType({"file": _open_file_store})
+_BACKENDS: Mapping[str, Callable[[str], PackStore]] = MappingProxyType({"file": _open_file_store})

@@ -9,13 +9,17 @@ import fcntl
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from storage.errors import StorageUnavailable, UnknownObject
+from storage.objects.pack import PackWriter, Record, Span, delete, is_sealed, read_object, records, seal
 from storage.objects.protocol import check_key
 
+PACKS = "packs"
+_PACK = ".pack"
 _WRITING = ".writing"
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
@@ -49,20 +53,62 @@ class FileStore:
                 raise
             _sync(target.parent)
 
+    def open_pack(self) -> PackWriter:
+        """A new pack; what is committed to it is an object under `pack_key`."""
+        name = secrets.token_hex(16)
+        path = self._root / PACKS / name[:2] / f"{name}.pack"
+        with _named_errors(path):
+            self._make_durable(path.parent)
+            pack = PackWriter(path, _FILE_MODE)
+            try:
+                _sync(path.parent)
+            except BaseException:
+                pack.close(sealed=False)
+                raise
+        return pack
+
+    def left_packs(self) -> Iterator[tuple[list[tuple[str, Record]], Callable[[], None]]]:
+        """The packs of writers that died: keys and records of each, and what to call once all of them are indexed.
+
+        While one is handed out, no other process is handed it.
+        """
+        start = self._root / PACKS
+        with _named_errors(start):
+            for path in sorted(start.glob("*/*.pack")):
+                with suppress(FileNotFoundError), path.open("r+b", buffering=0) as file:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        continue
+                    if is_sealed(file.fileno()):
+                        continue
+                    found = list(records(path, proven=True))
+                    if not found:
+                        path.unlink()
+                        continue
+                    end = found[-1].span.start + found[-1].span.length
+                    yield (
+                        [(pack_key(path, record.span), record) for record in found if record.is_alive],
+                        partial(seal, file.fileno(), end),
+                    )
+
     def get(self, key: str) -> bytes:
-        path = self._path(key)
+        path, span = self._place(key)
         try:
             with _named_errors(path):
-                return path.read_bytes()
+                return path.read_bytes() if span is None else read_object(path, span)
         except StorageUnavailable as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise UnknownObject(f"no object is kept under the key {key}") from error
             raise
 
     def delete(self, key: str) -> None:
-        path = self._path(key)
+        path, span = self._place(key)
         with _named_errors(path):
-            path.unlink(missing_ok=True)
+            if span is None:
+                path.unlink(missing_ok=True)
+            else:
+                delete(path, span)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         if prefix:
@@ -73,6 +119,11 @@ class FileStore:
             for folder, subfolders, files in os.walk(start):
                 subfolders[:] = [name for name in subfolders if name != _WRITING]
                 for name in files:
+                    if name.endswith(_PACK):
+                        pack = Path(folder) / name
+                        inside = (pack_key(pack, record.span) for record in records(pack) if record.is_alive)
+                        yield from (key for key in inside if key.startswith(prefix))
+                        continue
                     key = (Path(folder) / name).relative_to(self._root).as_posix()
                     if key.startswith(prefix):
                         yield key
@@ -100,6 +151,16 @@ class FileStore:
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
 
+    def _place(self, key: str) -> tuple[Path, Span | None]:
+        """The file that an object is in, and which part of it where the file is a pack."""
+        pack, found, place = check_key(key).rpartition(f"{_PACK}/")
+        if not found:
+            return self._path(key), None
+        start, _, length = place.partition("-")
+        if not (start.isdecimal() and length.isdecimal()):
+            raise UnknownObject(f"no object is kept under the key {key}")
+        return self._root / f"{pack}{_PACK}", Span(int(start), int(length))
+
     def _write(self, path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         try:
@@ -124,6 +185,10 @@ class FileStore:
             if len(self._durable) >= _REMEMBERED_FOLDERS:
                 self._durable.clear()
             self._durable.add(folder)
+
+
+def pack_key(pack: Path, span: Span) -> str:
+    return f"{PACKS}/{pack.parent.name}/{pack.name}/{span.start}-{span.length}"
 
 
 def _sync(folder: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from storage.errors import StorageError
+from storage.objects.pack import PackWriter, Record
 
 # A part begins with a letter or a digit: '..' and hidden names cannot be written, whatever the backend.
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)*")
@@ -36,6 +37,21 @@ class ObjectStore(Protocol):
 
     def free_bytes(self) -> int | None:
         """Room that is left, or None where the backend does not say."""
+        ...
+
+
+class PackStore(ObjectStore, Protocol):
+    """An object store that also appends objects to packs, for those who bring many."""
+
+    def open_pack(self) -> PackWriter:
+        """A new pack; what is committed to it is an object under `pack_key`."""
+        ...
+
+    def left_packs(self) -> Iterator[tuple[list[tuple[str, Record]], Callable[[], None]]]:
+        """The packs of writers that died: keys and records of each, and what to call once all of them are indexed.
+
+        While one is handed out, no other process is handed it.
+        """
         ...
 
 

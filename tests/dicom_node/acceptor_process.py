@@ -11,9 +11,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sqlalchemy import event
-from sqlalchemy.pool import Pool
-
 from storage.objects import file
 from tests.dicom_node.serving import serving
 
@@ -23,40 +20,36 @@ def _nothing(*_args: object) -> None:
 
 
 def _without_file_sync() -> None:
-    real = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        if not Path(f"/proc/self/fd/{descriptor}").resolve().is_file():
-            real(descriptor)
-
-    os.fsync = fsync  # type: ignore[assignment]
+    os.fdatasync = _nothing
 
 
 def _without_folder_sync() -> None:
     file._sync = _nothing
 
 
-def _without_commit_sync() -> None:
-    event.listen(Pool, "checkout", lambda connection, *_: connection.execute("PRAGMA synchronous=OFF"))
+def _head_after_the_sync() -> None:
+    """Sync the object and only then say that it is whole, as one does who never had a power cut."""
+    real_write, real_sync = os.pwrite, os.fdatasync
+    heads: list[tuple[int, bytes, int]] = []
 
+    def pwrite(descriptor: int, data: bytes | memoryview, at: int) -> int:
+        if bytes(data[:8]) == b"DNPACK1+":
+            heads.append((descriptor, bytes(data), at))
+            return len(data)
+        return real_write(descriptor, data, at)
 
-def _in_place() -> None:
-    """Write under the final name at once, as one does who never had a power cut."""
+    def fdatasync(descriptor: int) -> None:
+        real_sync(descriptor)
+        while heads:
+            real_write(*heads.pop())
 
-    def put(self: file.FileStore, key: str, chunks: list[bytes | memoryview]) -> None:
-        path = self._path(key)
-        self._make_durable(path.parent)
-        self._write(path, chunks)
-        file._sync(path.parent)
-
-    file.FileStore.put = put  # type: ignore[method-assign, assignment]
+    os.pwrite, os.fdatasync = pwrite, fdatasync  # type: ignore[assignment]
 
 
 SABOTAGE: Mapping[str, Callable[[], None]] = {
     "no file sync": _without_file_sync,
     "no folder sync": _without_folder_sync,
-    "no commit sync": _without_commit_sync,
-    "no rename": _in_place,
+    "head after the sync": _head_after_the_sync,
 }
 
 

@@ -37,6 +37,8 @@ class Serving:
         return found
 
     def associations(self, study_instance_uid: str) -> list[Association]:
+        """Of a study that was sent already: its rows may come a moment after the answers."""
+        assert eventually(lambda: self.house.studies.series_of(study_instance_uid))
         parts = [
             part.association
             for series in self.house.studies.series_of(study_instance_uid)
@@ -52,7 +54,15 @@ class Serving:
 def serving(folder: Path, node: Node | None = None, access: Access | None = None) -> Iterator[Serving]:
     house = open_house(folder)
     objects = FileStore(folder / "objects")
-    intake = Intake(objects, house.instances, house.events, min_free_bytes=0, lock_file=folder / "run" / "intake.lock")
+    intake = Intake(
+        objects,
+        house.instances,
+        house.studies,
+        house.events,
+        min_free_bytes=0,
+        lock_file=folder / "run" / "intake.lock",
+    )
+    intake.recover()
     acceptor = Acceptor(
         node or Node(port=0),
         access or Access(),

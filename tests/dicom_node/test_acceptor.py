@@ -143,7 +143,7 @@ def test_what_nobody_foresaw_is_a_failure_with_an_alarm_and_never_success(
     def fails(*_args: object) -> None:
         raise ZeroDivisionError("Canary^Yellow")
 
-    monkeypatch.setattr(served.acceptor._intake, "receive", fails)
+    monkeypatch.setattr("dicom_node.arrivals.Arrivals.finish", fails)
     with associated(served.port, [CT]) as scu:
         response = scu.store(ct_image(), CT, sop_instance_uid="1.2.3.4.5")
         assert response

@@ -10,7 +10,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from dicom_node import intake as module
+from dicom_node import content as module
 from dicom_node.content import Received
 from dicom_node.intake import Intake
 from dicom_node.network.file_meta import read_file_meta
@@ -68,7 +68,9 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 def _intake(house: House, objects: Store, folder: Path, clock: Callable[[], float] = time.time) -> Intake:
     lock_file = folder / "run" / "intake.lock"
-    return Intake(objects, house.instances, house.events, min_free_bytes=1000, lock_file=lock_file, clock=clock)
+    return Intake(
+        objects, house.instances, house.studies, house.events, min_free_bytes=1000, lock_file=lock_file, clock=clock
+    )
 
 
 def test_an_instance_is_kept_byte_for_byte_behind_our_own_header(node: Node) -> None:

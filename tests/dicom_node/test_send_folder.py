@@ -2,15 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
-from dicom_node.network.file_meta import NotPart10, read_file_meta
-from dicom_node.send_folder import in_associations, send_folder
+from dicom_node.network.file_meta import NotPart10, read_file_meta, sop_uids_in
+from dicom_node.send_folder import in_associations, send_folder, sop_uids
 from tests.dicom_node.peers import AnsweringScp, data_sets_in, free_port, peer_at, storescp
 from tests.made_rows import SOP_CLASSES, secondary_capture
 
@@ -143,3 +146,35 @@ def test_the_command_names_the_instance_as_its_data_set_does_not_as_its_file_met
     with scp.running():
         report = send_folder(tmp_path, peer_at(scp.port), lambda _done, _total: None)
     assert (report.delivered, list(scp.received)) == (1, [uid])
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+@pytest.mark.parametrize("language", [False, True])
+def test_the_sop_uids_are_found_in_every_encoding_and_behind_a_sequence(
+    syntax: str, language: bool, tmp_path: Path
+) -> None:
+    """(0008,0006) Language Code Sequence stands before them, of undefined length."""
+    read = dcmread(BytesIO(secondary_capture("1.2.3", "1.2.3.4", sop_class_uid=SOP_CLASSES["sc"])))
+    dataset = Dataset({tag: read[tag] for tag in read.keys()})  # noqa: SIM118 - of elements that are read
+    dataset.file_meta = read.file_meta
+    if language:
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "en", "RFC5646", "English"
+        dataset.LanguageCodeSequence = [item]
+        dataset["LanguageCodeSequence"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
+    encoding = {"implicit_vr": syntax == "1.2.840.10008.1.2", "little_endian": not syntax.endswith(".2.2")}
+    dataset.save_as(tmp_path / "I1", enforce_file_format=True, **encoding)
+    whole = (tmp_path / "I1").read_bytes()
+    expected = (SOP_CLASSES["sc"], "1.2.3.4")
+    assert sop_uids(tmp_path / "I1") == expected
+    plain = not language and encoding["little_endian"]
+    assert sop_uids_in(whole, read_file_meta(whole)) == (expected if plain else None)
+
+
+@given(st.integers(0, 600))
+def test_sop_uids_beyond_the_bytes_at_hand_are_not_made_up(length: int) -> None:
+    whole = secondary_capture("1.2.3", "1.2.3.4", sop_class_uid=SOP_CLASSES["sc"])
+    meta = read_file_meta(whole)
+    found = sop_uids_in(whole[: meta.data_set_at + length], meta)
+    assert found in {None, (SOP_CLASSES["sc"], "1.2.3.4")}

@@ -1,0 +1,280 @@
+"""What one association brings in, straight to the disk: a synced record each, and rows in batches behind them.
+
+The promise of an answer is the record: it holds all that the row is made of, so that after a crash `recovery` writes the
+rows that were not committed yet. The rows of an association are there before its end is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from dicom_node import logs
+from dicom_node.content import Received, judged
+from dicom_node.facts import Header
+from dicom_node.part10 import file_meta
+from dicom_node.refusals import OutOfResources, Refused
+from storage.errors import StorageUnavailable
+from storage.objects.file import pack_key
+from storage.objects.pack import PackWriter
+from storage.records import Association, NewInstance
+
+_BATCH = 256
+_BATCH_S = 0.2  # how long a row may wait for others
+_IDLE_S = 0.02  # silence of the peer after which rows wait no longer
+_ROOM_EACH_BYTES = 16 * 1024 * 1024  # after so many bytes of one instance it is asked again whether there is room
+
+log = logs.get("arrivals")
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What the C-STORE command and its presentation context say of the data set that follows."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a data set is kept, and what it is."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What arrivals need of the node: packs, room, and the index.
+
+    give_back: a pack whose records are all indexed. index: rows of these instances; raises StorageUnavailable.
+    refused: to be told of each refusal, with the SOP Instance UID and the association.
+    """
+
+    take_pack: Callable[[], PackWriter]
+    give_back: Callable[[PackWriter], None]
+    check_room: Callable[[int], None]
+    index: Callable[[list[NewInstance]], None]
+    refused: Callable[[str, str, Refused], None]
+    clock: Callable[[], float]
+
+
+class Arrivals:
+    """Safe to close from another thread than the one that receives."""
+
+    def __init__(self, shelf: Shelf, association: Association) -> None:
+        self._shelf = shelf
+        self._association = association
+        self._told = json.dumps(asdict(association))
+        self._lock = threading.Lock()
+        self._pack: PackWriter | None = None
+        self._waiting: list[NewInstance] = []
+        self._waiting_since = math.inf
+        self._is_behind = False
+        self._is_closed = False
+
+    def begin(self, announced: Announced) -> Arrival:
+        """The next instance; what goes wrong with it is said when it is finished."""
+        with self._lock:
+            if len(self._waiting) >= _BATCH or time.monotonic() - self._waiting_since > _BATCH_S:
+                self._index()
+            arrival = Arrival(self, announced, self._shelf.clock())
+            try:
+                self._open(arrival)
+            except (OSError, StorageUnavailable, OutOfResources) as error:
+                self._fail(arrival, error)
+            return arrival
+
+    def patience_s(self) -> float:
+        return _IDLE_S if self._waiting else math.inf
+
+    def flush(self) -> None:
+        """Commit the rows that wait; those that cannot be committed now wait on."""
+        with self._lock:
+            self._index()
+
+    def close(self) -> None:
+        """Nothing more comes. Raises StorageUnavailable while rows cannot be committed: call it again later."""
+        with self._lock:
+            self._is_closed = True
+            self._index()
+            if self._is_behind:
+                raise StorageUnavailable("rows of received instances are not committed yet")
+            pack, self._pack = self._pack, None
+            if pack is not None:
+                self._shelf.give_back(pack)
+
+    def write(self, arrival: Arrival, fragment: memoryview) -> None:
+        with self._lock:
+            if arrival.failure is not None or self._pack is None:
+                return
+            try:
+                self._pack.write(fragment)
+                if self._pack.payload_bytes >= arrival.room_until:
+                    arrival.room_until += _ROOM_EACH_BYTES
+                    self._shelf.check_room(_ROOM_EACH_BYTES)
+            except (OSError, OutOfResources) as error:
+                self._fail(arrival, error)
+
+    def finish(self, arrival: Arrival) -> None:
+        """Durable when this returns. Raises a subclass of Refused, which is also recorded."""
+        try:
+            self._finish(arrival)
+        except Refused as refusal:
+            self._shelf.refused(arrival.announced.sop_instance_uid, self._association.association_id, refusal)
+            raise
+
+    def _finish(self, arrival: Arrival) -> None:
+        with self._lock:
+            if self._is_closed or self._pack is None:
+                raise arrival.failure or OutOfResources("the association has ended")
+            if arrival.failure is not None:
+                raise arrival.failure
+            try:
+                header = self._judge(arrival, self._pack)
+            except Exception:
+                self._abandon()
+                raise
+            try:
+                size_bytes, sha256 = self._pack.payload_bytes, self._pack.sha256
+                stored = Stored(pack_key(self._pack.path, self._pack.commit()), size_bytes, sha256)
+            except OSError as error:
+                self._fail(arrival, error)
+                raise arrival.failure or OutOfResources("storage is not available") from error
+            if not self._waiting:
+                self._waiting_since = time.monotonic()
+            self._waiting.append(_row(arrival.announced, arrival.received_at, header, self._association, stored))
+
+    def abandon(self, arrival: Arrival) -> None:
+        with self._lock:
+            if arrival.failure is None:
+                self._abandon()
+
+    def _open(self, arrival: Arrival) -> None:
+        if self._is_closed:
+            raise OutOfResources("the association has ended")
+        if self._is_behind:
+            self._index()
+            if self._is_behind:
+                raise StorageUnavailable("rows of received instances cannot be committed")
+        self._shelf.check_room(0)
+        if self._pack is None:
+            self._pack = self._shelf.take_pack()
+        self._pack.begin(self._note(arrival), _file_meta(arrival.announced))
+
+    def _note(self, arrival: Arrival) -> bytes:
+        told = {"announced": asdict(arrival.announced), "received_at": arrival.received_at}
+        return f'{json.dumps(told)[:-1]}, "association": {self._told}}}'.encode()
+
+    def _judge(self, arrival: Arrival, pack: PackWriter) -> Header:
+        told, length = arrival.announced, pack.payload_bytes
+        if not length:
+            payload: bytes | memoryview = b""
+            return judged(_received(payload, told, self._association))
+        with pack.map() as mapped, memoryview(mapped) as whole, whole[len(whole) - length :] as payload:
+            return judged(_received(payload, told, self._association))
+
+    def _fail(self, arrival: Arrival, error: Exception) -> None:
+        """Storage failed under an instance. What a file holds after that is not known: the pack is used no more."""
+        log.error("instance could not be stored", error=error, association=self._association.association_id)
+        refusal = OutOfResources("storage is not available, send the instance again later")
+        arrival.failure = error if isinstance(error, OutOfResources) else refusal
+        self._abandon()
+        if isinstance(error, OSError) and self._pack is not None:
+            pack, self._pack = self._pack, None
+            try:
+                pack.close(sealed=False)
+            except OSError as again:
+                log.error("a pack could not be closed", error=again)
+
+    def _abandon(self) -> None:
+        if self._pack is not None:
+            try:
+                self._pack.abandon()
+            except OSError as error:
+                log.error("an instance that came in part could not be cut off", error=error)
+
+    def _index(self) -> None:
+        if not self._waiting:
+            return
+        try:
+            self._shelf.index(self._waiting)
+        except StorageUnavailable as error:
+            log.error("rows of received instances wait", error=error, instances=len(self._waiting))
+            self._is_behind = True
+            return
+        self._waiting, self._waiting_since, self._is_behind = [], math.inf, False
+
+
+class Arrival:
+    """One instance on its way in."""
+
+    def __init__(self, arrivals: Arrivals, announced: Announced, received_at: float) -> None:
+        self._arrivals = arrivals
+        self.announced = announced
+        self.received_at = received_at
+        self.failure: Exception | None = None
+        self.room_until = _ROOM_EACH_BYTES
+
+    def write(self, fragment: memoryview) -> None:
+        self._arrivals.write(self, fragment)
+
+    def finish(self) -> None:
+        """Durable when this returns. Raises a subclass of Refused."""
+        self._arrivals.finish(self)
+
+    def abandon(self) -> None:
+        self._arrivals.abandon(self)
+
+
+def instance_of_note(note: bytes, content: bytes, key: str, sha256: str) -> tuple[NewInstance, Association]:
+    """What the row of a record was to be made of. content: the object, whose last bytes are the data set."""
+    told = json.loads(note)
+    association, announced = Association(**told["association"]), Announced(**told["announced"])
+    payload = memoryview(content)[len(_file_meta(announced)) :]
+    header = judged(_received(payload, announced, association))
+    stored = Stored(key, len(payload), sha256)
+    return _row(announced, told["received_at"], header, association, stored), association
+
+
+def _file_meta(announced: Announced) -> bytes:
+    return file_meta(
+        sop_class_uid=announced.sop_class_uid,
+        sop_instance_uid=announced.sop_instance_uid,
+        transfer_syntax_uid=announced.transfer_syntax_uid,
+    )
+
+
+def _received(payload: bytes | memoryview, told: Announced, association: Association) -> Received:
+    return Received(
+        payload, told.sop_class_uid, told.sop_instance_uid, told.transfer_syntax_uid, association.association_id
+    )
+
+
+def _row(
+    announced: Announced, received_at: float, header: Header, association: Association, stored: Stored
+) -> NewInstance:
+    return NewInstance(
+        sop_class_uid=header.sop_class_uid,
+        sop_instance_uid=header.sop_instance_uid,
+        series_instance_uid=header.series_instance_uid,
+        study_instance_uid=header.study_instance_uid,
+        transfer_syntax_uid=announced.transfer_syntax_uid,
+        content_sha256=stored.sha256,
+        object_key=stored.key,
+        size_bytes=stored.size_bytes,
+        association_id=association.association_id,
+        received_at=received_at,
+        patient_id=header.patient_id,
+        patient_name=header.patient_name,
+        accession_number=header.accession_number,
+        study_date=header.study_date,
+        study_description=header.study_description,
+        facts=header.facts,
+    )

@@ -1,0 +1,164 @@
+"""A connection until it has asked for an association: TLS, and the whole request, before the library has any part in it.
+
+The library has two threads for a connection that ask a thousand times a second whether something came, and reads as much as a
+header claims. Here an idle connection costs one thread that sleeps, and is closed at its deadline.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom import evt
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.transport import RequestHandler
+
+from dicom_node.config import Limits
+from dicom_node.network.guard import (
+    INVALID_PARAMETER_VALUE,
+    MAX_REQUEST_BYTES,
+    UNEXPECTED_PDU,
+    Breach,
+    Gone,
+    Late,
+    abort_pdu,
+    read_pdu,
+)
+from dicom_node.network.tls import ServerTls, why_failed
+
+if TYPE_CHECKING:
+    from dicom_node.network.sockets import Listener
+
+_ASSOCIATE_RQ = 1
+_CLOSING = "Sta13"  # the library's names are those of PS3.8 9.2
+_REQUESTED, _CLOSED, _INVALID_PDU = "Evt6", "Evt17", "Evt19"
+_DISCARDED_BYTES = 64 * 1024
+_LAST_WORD_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How connections of one listener are met. refused: told of an address, and why it was turned away."""
+
+    limits: Limits
+    acse_timeout_s: float
+    network_timeout_s: float
+    tls: ServerTls | None
+    refused: Callable[[str, str], None]
+
+
+class Greeter(RequestHandler):
+    """Runs in a thread of its own for each connection, and ends when the association's threads begin."""
+
+    server: Listener
+
+    def handle(self) -> None:
+        manners, address = self.server.manners, str(self.client_address[0])
+        deadline = time.monotonic() + manners.acse_timeout_s
+        accepted: socket.socket = self.request
+        with self.server.waiting(accepted):
+            if manners.tls is not None:
+                try:
+                    accepted = manners.tls.accept(accepted, deadline)
+                except OSError as error:
+                    self._turn_away(accepted, address, why_failed(error))
+                    return
+                self.server.gate.instead(address, accepted)
+        with self.server.waiting(accepted):
+            try:
+                request = _association_request(accepted, deadline)
+            except Late:
+                self._turn_away(
+                    accepted, address, f"no association request in node.acse_timeout_s ({manners.acse_timeout_s:g} s)"
+                )
+                return
+            except Breach as breach:
+                self._turn_away(accepted, address, str(breach), abort_pdu(breach.reason))
+                return
+            except (Gone, OSError) as error:
+                # To connect and leave without a word is what health checks do.
+                began = isinstance(error, Gone) and error.began
+                self._turn_away(accepted, address, "closed in the middle of its association request" if began else None)
+                return
+        accepted.settimeout(manners.network_timeout_s)
+        self.request = accepted
+        self._associate(request, manners)
+
+    def _associate(self, request: A_ASSOCIATE_RQ, manners: Manners) -> None:
+        association: Any = self._create_association()
+        provider = association.dul
+        # The connection was announced to the library already; this is what comes next.
+        provider._recv_pdu.put(request)
+        provider.event_queue.put(_REQUESTED)
+        provider._read_pdu_data = partial(_read_as_allowed, provider, manners)
+        provider.socket._shutdown_socket = partial(_close, self.request)
+        evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
+        association.start()
+
+    def _turn_away(self, accepted: socket.socket, address: str, why: str | None, last_word: bytes = b"") -> None:
+        if last_word:
+            with suppress(OSError):
+                accepted.settimeout(_LAST_WORD_S)
+                accepted.send(last_word)
+        _close(accepted)
+        if why is not None and not self.server.is_stopping:
+            self.server.manners.refused(address, why)
+
+
+def _association_request(connection: socket.socket, deadline: float) -> A_ASSOCIATE_RQ:
+    """Raises Breach, Late, Gone and OSError."""
+    raw = read_pdu(connection, MAX_REQUEST_BYTES, deadline)
+    if raw[0] != _ASSOCIATE_RQ:
+        raise Breach(f"a pdu of type {raw[0]} came where an association request was due", UNEXPECTED_PDU)
+    request = A_ASSOCIATE_RQ()
+    try:
+        request.decode(raw)
+        request.to_primitive()  # the library does this where an exception ends its thread
+    except Exception as error:
+        raise Breach("an association request that cannot be decoded", INVALID_PARAMETER_VALUE) from error
+    return request
+
+
+def _read_as_allowed(provider: Any, manners: Manners) -> None:
+    """Instead of the library's own reading, which takes what a header claims: the same events, within the limits."""
+    connection = provider.socket.socket
+    try:
+        if provider.state_machine.current_state == _CLOSING:
+            _discard(connection)
+            return
+        raw = read_pdu(connection, int(manners.limits.pdu_bytes), time.monotonic() + manners.limits.pdu_timeout_s)
+        connection.settimeout(manners.network_timeout_s)
+    except Breach:
+        provider.event_queue.put(_INVALID_PDU)
+        return
+    except (Gone, OSError):
+        provider.event_queue.put(_CLOSED)
+        return
+    try:
+        pdu, event = provider._decode_pdu(bytearray(raw))
+    except Exception:  # noqa: BLE001 - whatever the library finds wrong with it
+        provider.event_queue.put(_INVALID_PDU)
+        return
+    provider._recv_pdu.put(pdu)
+    provider.event_queue.put(event)
+
+
+def _discard(connection: socket.socket) -> None:
+    """The association is over, and the peer still sends: nothing of it is looked at, until the library's timer ends it."""
+    connection.settimeout(_LAST_WORD_S)
+    with suppress(TimeoutError):
+        if not connection.recv(_DISCARDED_BYTES):
+            raise Gone(began=False)
+
+
+def _close(connection: socket.socket) -> None:
+    """The library leaves a connection open that the peer closed first."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError):
+        connection.close()

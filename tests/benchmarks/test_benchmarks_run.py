@@ -1,0 +1,52 @@
+"""Both benchmarks of the network, with a handful of instances: every program starts, and every instance is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import receive, send
+from benchmarks.rounds import file_system
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(autouse=True)
+def compiler(peer: Callable[[str], str]) -> None:
+    peer("gcc")
+
+
+@pytest.fixture
+def in_memory() -> Path:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or not file_system(memory).startswith("tmpfs"):
+        pytest.skip("no file system in memory at /dev/shm")
+    return memory
+
+
+def test_sending_is_measured_for_every_bar(tmp_path: Path) -> None:
+    measured = send.measure(tmp_path, rounds=1, instances=4)
+    assert all(measured.judge(bar) for bar in send.BARS)
+
+
+def test_receiving_is_measured_for_every_bar_with_nothing_left_behind(
+    tmp_path_factory: pytest.TempPathFactory, in_memory: Path
+) -> None:
+    disk = tmp_path_factory.mktemp("disk")
+    if file_system(disk).startswith("tmpfs"):
+        pytest.skip("the folder for temporary files is in memory: there is no disk to measure")
+    memory = in_memory / disk.name
+    memory.mkdir()
+    try:
+        measured = receive.measure({receive.TMPFS: memory, receive.DISK: disk}, receive.Scale(rounds=1, ct=8, small=40))
+        assert all(measured.judge(bar) for bar in receive.bars())
+        assert not [*disk.iterdir(), *memory.iterdir()]
+    finally:
+        memory.rmdir()
+
+
+def test_a_folder_that_is_not_the_medium_it_stands_for_is_refused(in_memory: Path) -> None:
+    with pytest.raises(AssertionError, match="is no disk"):
+        receive.measure({receive.DISK: in_memory}, receive.Scale(1, 1, 1))
