@@ -79,7 +79,9 @@ def associated(
         yield RawScu(association)
     finally:
         association._reactor_checkpoint.set()
-        is_closed = plain is None or plain.fileno() < 0  # by a test: the library would wait for an answer to its release
+        is_closed = (
+            plain is None or plain.fileno() < 0
+        )  # by a test: the library would wait for an answer to its release
         if association.is_established and not is_closed:
             association.release()
         association.join(10)
