@@ -118,8 +118,11 @@ def kill(pid: int) -> None:
 
 
 def children(pid: int) -> list[int]:
+    """Of every thread of the process: the kernel lists a child under the thread that started it."""
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [
+            int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()
+        ]
     except OSError:
         return []
 
