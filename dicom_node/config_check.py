@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Protocol
@@ -25,6 +26,7 @@ from dicom_node.config import Config, DicomDestination, FolderDestination, Model
 from dicom_node.config_file import load_config
 from dicom_node.destinations.dicom import peer_of
 from dicom_node.errors import ConfigError, Problem
+from dicom_node.network.certificates import findings
 from dicom_node.network.requestor import echo
 from inference.errors import PackageError
 from inference.registry import Registry
@@ -101,7 +103,7 @@ def check_config(
         config = load_config(path, env)
     except ConfigError as error:
         return CheckReport(str(path), problems=error.problems)
-    remarks = (*_access(config), *_listening(config), *_folders(config), *_unused(config))
+    remarks = (*_access(config), *_listening(config), *_certificates(config), *_folders(config), *_unused(config))
     remarks += tuple(_models(config, model_problem))
     return CheckReport(str(path), remarks=remarks, echoes=_echo_all(config, echo) if connect else ())
 
@@ -148,8 +150,15 @@ def _access(config: Config) -> Iterator[Remark]:
 
 
 def _listening(config: Config) -> Iterator[Remark]:
-    """Whether the port could be bound now; a node that is running already holds it."""
-    address, port = config.node.address, config.node.port
+    """Whether the ports could be bound now; a node that is running already holds them."""
+    node = config.node
+    if node.tls is None or not node.tls.only:
+        yield from _port(node.address, "node.port", node.port)
+    if node.tls is not None:
+        yield from _port(node.address, "node.tls.port", node.tls.port)
+
+
+def _port(address: str, key: str, port: int) -> Iterator[Remark]:
     family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -158,11 +167,17 @@ def _listening(config: Config) -> Iterator[Remark]:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 text = f"{port} is in use on {address}: by this node if it is running, else choose another"
-                yield Remark("warning", "node.port", text)
+                yield Remark("warning", key, text)
             elif error.errno == errno.EACCES:
-                yield Remark("error", "node.port", f"{port} may not be opened by this user: choose one above 1023")
+                yield Remark("error", key, f"{port} may not be opened by this user: choose one above 1023")
             else:
                 yield Remark("error", "node.address", f"{address} cannot be listened on: {error.strerror}")
+
+
+def _certificates(config: Config) -> Iterator[Remark]:
+    if config.node.tls is not None:
+        for found in findings(config.node.tls, datetime.now(UTC)):
+            yield Remark(found.severity, f"node.tls.{found.key}", found.text)
 
 
 def _folders(config: Config) -> Iterator[Remark]:

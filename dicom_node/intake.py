@@ -1,8 +1,8 @@
 """The only door in: a data set as received becomes a durable instance, or is refused for a reason.
 
-The order is the promise: object on the disk, then the row, then the answer. A crash between the first two leaves an
-object that no row names, never a row without its object. The key of an object follows from its content, so the same
-content sent again, or twice at once, is one file with the same bytes.
+What comes over the fast path goes through `arrivals`: a synced record in a pack, the answer, and the row behind it.
+What the library took in whole goes through `receive`: object on the disk, then the row, then the answer. A crash leaves
+an object that no row names yet, never a row without its object; `recover` and `sweep` see to both kinds.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ import yaml
 from dicom_node import phantom
 from dicom_node.config_file import load_config
 from dicom_node.network.archive import Archive
+from storage.objects import open_store
 from tests.acceptance.node import NodeUnderTest
 from tests.dicom_node.peers import free_port, wait_until
 
@@ -166,7 +167,8 @@ def the_backup_holds_the_study(node: NodeUnderTest) -> None:
     finally:
         copy.close()
     assert len(keys) == INSTANCES + 3
-    assert all((node.folder / "backup" / "objects" / key).is_file() for key in keys)
+    objects = open_store((node.folder / "backup" / "objects").as_uri())
+    assert all(objects.get(key) for key in keys)
     restored = node.folder / "restored.yaml"
     restored.write_text(yaml.safe_dump({"node": {"data_folder": "backup"}}))
     # What was queued again a moment before may be running in the copy.

@@ -37,8 +37,12 @@ if TYPE_CHECKING:
 _ASSOCIATE_RQ = 1
 _CLOSING = "Sta13"  # the library's names are those of PS3.8 9.2
 _REQUESTED, _CLOSED, _INVALID_PDU = "Evt6", "Evt17", "Evt19"
-_DISCARDED_BYTES = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
+_MOST_DISCARDED_BYTES = 4 * 1024 * 1024
 _LAST_WORD_S = 0.1
+
+
+_LIBRARY_SLEEP_S = 0.0002
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,9 @@ class Greeter(RequestHandler):
         # The connection was announced to the library already; this is what comes next.
         provider._recv_pdu.put(request)
         provider.event_queue.put(_REQUESTED)
-        provider._read_pdu_data = partial(_read_as_allowed, provider, manners)
+        # The library sleeps between looks only while an association begins or ends: else `receive` waits for the peer.
+        provider._run_loop_delay = _LIBRARY_SLEEP_S
+        provider._read_pdu_data = _Reader(provider, manners).read
         provider.socket._shutdown_socket = partial(_close, self.request)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()
@@ -124,36 +130,45 @@ def _association_request(connection: socket.socket, deadline: float) -> A_ASSOCI
     return request
 
 
-def _read_as_allowed(provider: Any, manners: Manners) -> None:
+class _Reader:
     """Instead of the library's own reading, which takes what a header claims: the same events, within the limits."""
-    connection = provider.socket.socket
-    try:
-        if provider.state_machine.current_state == _CLOSING:
-            _discard(connection)
+
+    def __init__(self, provider: Any, manners: Manners) -> None:
+        self._provider = provider
+        self._manners = manners
+        self._discarded_bytes = 0
+
+    def read(self) -> None:
+        provider, limits = self._provider, self._manners.limits
+        connection = provider.socket.socket
+        try:
+            if provider.state_machine.current_state == _CLOSING:
+                self._discard(connection)
+                return
+            raw = read_pdu(connection, int(limits.pdu_bytes), time.monotonic() + limits.pdu_timeout_s)
+            connection.settimeout(self._manners.network_timeout_s)
+        except Breach:
+            provider.event_queue.put(_INVALID_PDU)
             return
-        raw = read_pdu(connection, int(manners.limits.pdu_bytes), time.monotonic() + manners.limits.pdu_timeout_s)
-        connection.settimeout(manners.network_timeout_s)
-    except Breach:
-        provider.event_queue.put(_INVALID_PDU)
-        return
-    except (Gone, OSError):
-        provider.event_queue.put(_CLOSED)
-        return
-    try:
-        pdu, event = provider._decode_pdu(bytearray(raw))
-    except Exception:  # noqa: BLE001 - whatever the library finds wrong with it
-        provider.event_queue.put(_INVALID_PDU)
-        return
-    provider._recv_pdu.put(pdu)
-    provider.event_queue.put(event)
+        except (Gone, OSError):
+            provider.event_queue.put(_CLOSED)
+            return
+        try:
+            pdu, event = provider._decode_pdu(bytearray(raw))
+        except Exception:  # noqa: BLE001 - whatever the library finds wrong with it
+            provider.event_queue.put(_INVALID_PDU)
+            return
+        provider._recv_pdu.put(pdu)
+        provider.event_queue.put(event)
 
-
-def _discard(connection: socket.socket) -> None:
-    """The association is over, and the peer still sends: nothing of it is looked at, until the library's timer ends it."""
-    connection.settimeout(_LAST_WORD_S)
-    with suppress(TimeoutError):
-        if not connection.recv(_DISCARDED_BYTES):
-            raise Gone(began=False)
+    def _discard(self, connection: socket.socket) -> None:
+        """The association is over, and the peer still sends: it is given a while to read that, and not for ever."""
+        connection.settimeout(_LAST_WORD_S)
+        with suppress(TimeoutError):
+            count = len(connection.recv(_CHUNK_BYTES))
+            self._discarded_bytes += count
+            if not count or self._discarded_bytes > _MOST_DISCARDED_BYTES:
+                raise Gone(began=False)
 
 
 def _close(connection: socket.socket) -> None:

@@ -70,10 +70,6 @@ class Door(Protocol):
         """The peer sent nothing for a moment."""
         ...
 
-    def rest(self) -> None:
-        """Something else than a C-STORE came, perhaps the end: leave nothing undone."""
-        ...
-
 
 class _Malformed(Exception):
     """What came breaks the rules of PDUs; the association cannot go on."""
@@ -285,7 +281,6 @@ class Receiver:
         return self._hand_back(whole)
 
     def _hand_back(self, pdu: bytes) -> bool:
-        self._door.rest()
         self._attentive_until = time.monotonic() + _ATTENTIVE_S
         try:
             decoded, event = self._provider._decode_pdu(bytearray(pdu))

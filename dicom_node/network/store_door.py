@@ -35,9 +35,6 @@ class StoreDoor:
         if self._arrivals is not None:
             self._arrivals.flush()
 
-    def rest(self) -> None:
-        self.idle()
-
 
 class _Incoming:
     def __init__(self, arrival: Arrival, failed: Failed) -> None:

@@ -22,7 +22,8 @@ class Obstacle:
     def __init__(self, node: NodeUnderTest, study: Study) -> None:
         series = node.stores.studies.series_of(study.uid)[0]
         key = node.stores.instances.of_series(series.series_id, up_to_revision=series.revision)[0].object_key
-        self._path = node.folder / "data" / "objects" / key
+        record = node.folder / "data" / "objects" / key
+        self._path = record.parent if record.parent.suffix == ".pack" else record  # received instances lie in packs
         self._aside = self._path.with_suffix(".aside")
         self._path.rename(self._aside)
         os.mkfifo(self._path)
