@@ -27,8 +27,7 @@ def _injected(strace: str, pid: int, fault: str, trace: Path) -> Iterator[None]:
     call = fault.partition(":")[0]
     trace.unlink(missing_ok=True)
     with subprocess.Popen(
-        [strace, "-f", "-qq", "-e", f"trace={call}", "-e", f"inject={fault}", "-e", "signal=none"]
-        + ["-o", str(trace), "-p", str(pid)],
+        [strace, "-fqq", f"-etrace={call}", f"-einject={fault}", "-esignal=none", "-o", str(trace), "-p", str(pid)],
         stderr=subprocess.DEVNULL,
     ) as tracer:
         try:
