@@ -18,6 +18,7 @@ from pynetdicom import evt
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.transport import RequestHandler
 
+from dicom_node import logs
 from dicom_node.config import Limits
 from dicom_node.network.guard import (
     INVALID_PARAMETER_VALUE,
@@ -35,14 +36,15 @@ if TYPE_CHECKING:
     from dicom_node.network.sockets import Listener
 
 _ASSOCIATE_RQ = 1
-_CLOSING = "Sta13"  # the library's names are those of PS3.8 9.2
+# The library's names are those of PS3.8 9.2.
+_UNANSWERED, _CLOSING = frozenset({"Sta1", "Sta2", "Sta3"}), "Sta13"
 _REQUESTED, _CLOSED, _INVALID_PDU = "Evt6", "Evt17", "Evt19"
 _CHUNK_BYTES = 64 * 1024
 _MOST_DISCARDED_BYTES = 4 * 1024 * 1024
 _LAST_WORD_S = 0.1
-
-
 _LIBRARY_SLEEP_S = 0.0002
+
+log = logs.get("acceptor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Greeter(RequestHandler):
         provider.event_queue.put(_REQUESTED)
         # The library sleeps between looks only while an association begins or ends: else `receive` waits for the peer.
         provider._run_loop_delay = _LIBRARY_SLEEP_S
-        provider._read_pdu_data = _Reader(provider, manners).read
+        _Reader(provider, manners).install()
         provider.socket._shutdown_socket = partial(_close, self.request)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()
@@ -137,8 +139,39 @@ class _Reader:
         self._provider = provider
         self._manners = manners
         self._discarded_bytes = 0
+        self._library_event: Callable[[], bool] = provider._is_transport_event
+        self._act: Callable[[str], None] = provider.state_machine.do_action
 
-    def read(self) -> None:
+    def install(self) -> None:
+        provider = self._provider
+        provider._is_transport_event, provider._read_pdu_data = self._transport_event, self._read
+        provider.state_machine.do_action = self._act_or_end
+
+    def _transport_event(self) -> bool:
+        """What comes before the request is answered waits: the library would abort, and then answer all the same."""
+        return self._provider.state_machine.current_state not in _UNANSWERED and self._library_event()
+
+    def _act_or_end(self, event: str) -> None:
+        """An exception here would end the library's thread, and leave connection and association behind.
+
+        There are two kinds: commands that cannot be decoded; and what the association's thread and the peer did at the
+        same time, so that it is no event of the state any more.
+        """
+        provider = self._provider
+        try:
+            self._act(event)
+        except Exception as error:  # noqa: BLE001 - whatever a peer can bring the library to
+            log.warning("association aborted", reason="the library could not act on what came", error=error)
+            connection = provider.socket.socket
+            if connection is not None:
+                with suppress(OSError):
+                    connection.settimeout(_LAST_WORD_S)
+                    connection.send(abort_pdu(INVALID_PARAMETER_VALUE))
+            provider.socket.close()
+            provider.assoc.is_aborted, provider.assoc.is_established = True, False
+            provider.assoc._kill = provider._kill_thread = True
+
+    def _read(self) -> None:
         provider, limits = self._provider, self._manners.limits
         connection = provider.socket.socket
         try:

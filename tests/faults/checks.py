@@ -1,0 +1,124 @@
+"""What must hold of a store whatever went wrong, and a real acceptor process to let it go wrong in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from dicom_node.intake import Intake
+from dicom_node.network.file_meta import read_file_meta
+from storage.objects.file import FileStore
+from tests.dicom_node.raw_scu import RawScu, associated
+from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
+from tests.made_rows import open_house
+
+ROOT = Path(__file__).resolve().parents[2]
+CT = (CT_IMAGE_STORAGE, EXPLICIT_LITTLE)
+SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
+
+
+@contextmanager
+def acceptor_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The process and its port; it ends with the block, if it was not killed before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        (folder / "stderr").open("a") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.dicom_node.acceptor_process", str(folder)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        ) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.stdin.close()
+            process.wait(30)
+
+
+def image(number: int) -> tuple[str, bytes]:
+    """A CT image of its own UID and content, of more than one page."""
+    uid = f"1.2.3.4.{number}"
+    return uid, ct_image(uid, InstanceNumber=number, Rows=64, Columns=64, PixelData=number.to_bytes(4, "little") * 2048)
+
+
+class Sender:
+    """Sends images each under a number of its own, and remembers all of them and those that were acknowledged."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, bytes] = {}
+        self.acknowledged: dict[str, bytes] = {}
+        self.answers: list[int | None] = []
+
+    def send(self, port: int, count: int) -> list[int | None]:
+        """The status of each image; None where no answer came."""
+        try:
+            with associated(port, [CT]) as scu:
+                if not scu.association.is_established:
+                    return [None] * count
+                return [self._store(scu) for _ in range(count)]
+        except (OSError, RuntimeError):
+            return [None] * count
+
+    def _store(self, scu: RawScu) -> int | None:
+        uid, payload = image(len(self.sent))
+        self.sent[uid] = payload
+        if not scu.association.is_established:
+            return None
+        response = scu.store(payload, CT, sop_instance_uid=uid)
+        status = None if response is None else response.Status
+        if status == SUCCESS:
+            self.acknowledged[uid] = payload
+        self.answers.append(status)
+        return status
+
+
+def assert_nothing_lost_or_torn(folder: Path, acknowledged: Mapping[str, bytes], sent: Mapping[str, bytes]) -> None:
+    """After a restart on the folder: what was acknowledged is there as sent; nothing else is, but what was sent whole.
+
+    Each object has its row, and each row its object.
+    """
+    house = open_house(folder)
+    objects = FileStore(folder / "objects")
+    objects.sweep()
+    intake = Intake(
+        objects,
+        house.instances,
+        house.studies,
+        house.events,
+        min_free_bytes=0,
+        lock_file=folder / "run" / "intake.lock",
+    )
+    try:
+        intake.recover()
+        intake.sweep()
+        keys = list(objects.keys())
+        stored: dict[str, list[bytes]] = {}
+        for key in keys:
+            file = objects.get(key)
+            meta = read_file_meta(file)
+            stored.setdefault(meta.sop_instance_uid, []).append(file[meta.data_set_at :])
+        lost = [uid for uid, payload in acknowledged.items() if payload not in stored.get(uid, [])]
+        torn = [uid for uid, payloads in stored.items() if payloads != [sent.get(uid)]]
+        assert (lost, torn) == ([], [])
+        assert house.instances.known_objects(keys) == set(keys)
+        rows = {
+            kept.object_key
+            for series in house.studies.arriving()
+            for kept in house.instances.of_series(series.series_id, up_to_revision=10**6)
+        }
+        assert rows == set(keys)
+        assert not any((folder / "objects" / ".writing").iterdir())
+    finally:
+        intake.close()
+        house.database.close()
