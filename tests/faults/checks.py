@@ -66,11 +66,12 @@ class Sender:
             with associated(port, [CT]) as scu:
                 if not scu.association.is_established:
                     return [None] * count
-                return [self._store(scu) for _ in range(count)]
+                return [self.store(scu) for _ in range(count)]
         except (OSError, RuntimeError):
             return [None] * count
 
-    def _store(self, scu: RawScu) -> int | None:
+    def store(self, scu: RawScu) -> int | None:
+        """The status of the next image, on an association that is open already."""
         uid, payload = image(len(self.sent))
         self.sent[uid] = payload
         if not scu.association.is_established:
