@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONFIG ?= config.yaml
 OHIF := .cache/ohif/3.13.2
 
-.PHONY: demo run test test-long check bench bench-receive bench-send bench-time peers lock clean help
+.PHONY: demo run test test-long fuzz check bench bench-receive bench-send bench-time peers lock clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ test: $(VENV)/.test peers check  ## everything that must hold, against real peer
 
 test-long: $(VENV)/.test peers  ## what takes longer: many crashes, the full matrices
 	$(BIN)/pytest -m long
+
+fuzz: $(VENV)/.test peers  ## 100,000 mutated sessions against the acceptor; half an hour (FUZZ_SEED=n for others)
+	FUZZ_SESSIONS=100000 $(BIN)/pytest tests/fuzz
 
 check: $(VENV)/.test  ## lint, format, types, walls between packages
 	$(BIN)/ruff check .

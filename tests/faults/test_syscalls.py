@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.dicom_node.raw_scu import associated
 from tests.dicom_node.serving import eventually
-from tests.faults.checks import OUT_OF_RESOURCES, SUCCESS, Sender, acceptor_process, assert_nothing_lost_or_torn
+from tests.faults.checks import CT, OUT_OF_RESOURCES, SUCCESS, Sender, acceptor_process, assert_nothing_lost_or_torn
 
 IMAGES = 3
 CALLS = {"pwrite64": 24, "fdatasync": 8, "fsync": 3, "ftruncate": 2, "write": 2, "rename": 1, "openat": 4}
@@ -89,6 +90,18 @@ def test_a_full_disk_is_said_while_it_is_full_and_no_longer(
             answers = sender.send(port, IMAGES)
         assert SUCCESS not in answers
         assert eventually(lambda: sender.send(port, 1) == [SUCCESS])
+    assert_nothing_lost_or_torn(tmp_path / "node", sender.acknowledged, sender.sent)
+
+
+def test_a_sync_that_fails_under_an_open_association_is_no_success(tmp_path: Path, peer: Callable[[str], str]) -> None:
+    sender = Sender()
+    with acceptor_process(tmp_path / "node") as (process, port), associated(port, [CT]) as scu:
+        assert sender.store(scu) == SUCCESS
+        time.sleep(0.5)  # its row is committed: what fails next is the sync of an instance
+        with _injected(peer("strace"), process.pid, "fdatasync:error=EIO", tmp_path / "trace"):
+            answers = [sender.store(scu) for _ in range(IMAGES)]
+        assert answers == [OUT_OF_RESOURCES] * IMAGES
+        assert eventually(lambda: sender.store(scu) == SUCCESS)
     assert_nothing_lost_or_torn(tmp_path / "node", sender.acknowledged, sender.sent)
 
 
