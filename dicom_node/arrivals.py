@@ -149,7 +149,14 @@ class Arrivals:
                 raise arrival.failure or OutOfResources("storage is not available") from error
             if not self._waiting:
                 self._waiting_since = time.monotonic()
-            self._waiting.append(_row(arrival.announced, arrival.received_at, header, self._association, stored))
+            row = row_of(
+                header,
+                stored,
+                transfer_syntax_uid=arrival.announced.transfer_syntax_uid,
+                association_id=self._association.association_id,
+                received_at=arrival.received_at,
+            )
+            self._waiting.append(row)
 
     def abandon(self, arrival: Arrival) -> None:
         with self._lock:
@@ -240,7 +247,14 @@ def instance_of_note(note: bytes, content: bytes, key: str, sha256: str) -> tupl
     payload = memoryview(content)[len(_file_meta(announced)) :]
     header = judged(_received(payload, announced, association))
     stored = Stored(key, len(payload), sha256)
-    return _row(announced, told["received_at"], header, association, stored), association
+    row = row_of(
+        header,
+        stored,
+        transfer_syntax_uid=announced.transfer_syntax_uid,
+        association_id=association.association_id,
+        received_at=told["received_at"],
+    )
+    return row, association
 
 
 def _file_meta(announced: Announced) -> bytes:
@@ -257,19 +271,20 @@ def _received(payload: bytes | memoryview, told: Announced, association: Associa
     )
 
 
-def _row(
-    announced: Announced, received_at: float, header: Header, association: Association, stored: Stored
+def row_of(
+    header: Header, stored: Stored, *, transfer_syntax_uid: str, association_id: str, received_at: float
 ) -> NewInstance:
+    """The row of an instance: what its header says, where it is kept, and who brought it when."""
     return NewInstance(
         sop_class_uid=header.sop_class_uid,
         sop_instance_uid=header.sop_instance_uid,
         series_instance_uid=header.series_instance_uid,
         study_instance_uid=header.study_instance_uid,
-        transfer_syntax_uid=announced.transfer_syntax_uid,
+        transfer_syntax_uid=transfer_syntax_uid,
         content_sha256=stored.sha256,
         object_key=stored.key,
         size_bytes=stored.size_bytes,
-        association_id=association.association_id,
+        association_id=association_id,
         received_at=received_at,
         patient_id=header.patient_id,
         patient_name=header.patient_name,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dicom_node import logs
-from dicom_node.arrivals import Arrivals, Shelf, instance_of_note
+from dicom_node.arrivals import Arrivals, Shelf, Stored, instance_of_note, row_of
 from dicom_node.content import Received, is_uid, judged
 from dicom_node.facts import Header
 from dicom_node.intake_lock import IntakeLock
@@ -169,23 +169,13 @@ class Intake:
 
     def _take(self, received: Received, header: Header) -> Added:
         content_sha256 = hashlib.sha256(received.payload).hexdigest()
-        new = NewInstance(
-            sop_class_uid=header.sop_class_uid,
-            sop_instance_uid=header.sop_instance_uid,
-            series_instance_uid=header.series_instance_uid,
-            study_instance_uid=header.study_instance_uid,
+        key = _object_key(header, received.transfer_syntax_uid, content_sha256)
+        new = row_of(
+            header,
+            Stored(key, len(received.payload), content_sha256),
             transfer_syntax_uid=received.transfer_syntax_uid,
-            content_sha256=content_sha256,
-            object_key=_object_key(header, received.transfer_syntax_uid, content_sha256),
-            size_bytes=len(received.payload),
             association_id=received.association_id,
             received_at=self._clock(),
-            patient_id=header.patient_id,
-            patient_name=header.patient_name,
-            accession_number=header.accession_number,
-            study_date=header.study_date,
-            study_description=header.study_description,
-            facts=header.facts,
         )
         try:
             known = self._instances.knows_content(new.sop_instance_uid, content_sha256, new.transfer_syntax_uid)
