@@ -8,9 +8,10 @@ from __future__ import annotations
 import http.client
 import json
 import mimetypes
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -181,8 +182,7 @@ def serving(orthanc: Orthanc) -> Iterator[str]:
     class Handler(OhifHandler):
         upstream_port = orthanc.http_port
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = OhifServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -191,6 +191,16 @@ def serving(orthanc: Orthanc) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class OhifServer(ThreadingHTTPServer):
+    """A browser that leaves a page, or closes, drops the requests it had open: that is no error of the page."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class OhifHandler(BaseHTTPRequestHandler):
@@ -214,12 +224,12 @@ class OhifHandler(BaseHTTPRequestHandler):
             )
 
     def pass_on(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() in {"accept", "host", "range"}}
-        connection.request("GET", self.path, headers=headers)
-        response = connection.getresponse()
-        self.answer(response.status, response.read(), response.getheader("Content-Type") or "application/octet-stream")
-        connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=60)) as connection:
+            connection.request("GET", self.path, headers=headers)
+            response = connection.getresponse()
+            body = response.read()
+        self.answer(response.status, body, response.getheader("Content-Type") or "application/octet-stream")
 
     def answer(self, status: int, body: bytes, content_type: str) -> None:
         self.send_response(status)
