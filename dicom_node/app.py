@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dicom_node import logs
+from dicom_node.acceptors import acceptor_names
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
 from dicom_node.errors import NodeError
 from dicom_node.models import routable_models
-from dicom_node.stores import Stores, open_stores
+from dicom_node.network.listening import CannotListen, Listening
+from dicom_node.stores import Stores, open_intake, open_stores
 from dicom_node.supervisor import Supervisor
+from storage.errors import StorageError
 from storage.records import Event
 
 log = logs.get("app")
@@ -44,20 +47,53 @@ def serve(
         stores.run_folder.mkdir(parents=True, exist_ok=True)
         if config.access.open:
             log.warning("access is open: every peer may send; close it with access.open: false")
+        names = acceptor_names(config.node)
+        try:
+            listening = Listening.open(config.node, processes=len(names))
+        except CannotListen as error:
+            raise NodeError(str(error)) from error
+        _take_over(config, stores)
         supervisor = Supervisor(stores.run_folder, lambda name, code: _record_restart(stores, name, code))
-        supervisor.add("acceptor", "dicom_node.processes.acceptor", str(config_path), log_format)
-        supervisor.add("dispatcher", "dicom_node.processes.dispatcher", str(config_path), log_format)
+        told = str(config_path), log_format
+        for row, name in enumerate(names):
+            supervisor.add(
+                name,
+                "dicom_node.processes.acceptor",
+                *told,
+                str(row),
+                listening.in_words(),
+                inherits=listening.descriptors(),
+            )
+        supervisor.add("dispatcher", "dicom_node.processes.dispatcher", *told)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
         try:
-            supervisor.run(lambda said: on_ready(config, said))
+            # The ports are closed before the acceptors are stopped: who comes then is refused, and not left waiting.
+            supervisor.run(lambda said: on_ready(config, said), on_stop=listening.close)
         finally:
             stores.database.close()
 
 
+def _take_over(config: Config, stores: Stores) -> None:
+    """What an earlier run left, whatever its acceptors were called: no process of this one runs yet."""
+    intake = open_intake(config, stores)
+    try:
+        intake.recover()
+        intake.sweep()
+        lost = stores.studies.lose_associations()
+    finally:
+        intake.close()
+    if lost:
+        log.warning("associations of an earlier run closed as lost", associations=lost)
+
+
 def _record_restart(stores: Stores, name: str, code: int) -> None:
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    stores.events.record(Event("process_restarted", f"the {name} ended with {how} and was started again", "warning"))
+    event = Event("process_restarted", f"the {name} ended with {how} and was started again", "warning")
+    try:
+        stores.events.record(event)
+    except StorageError as error:
+        log.error("event could not be recorded", error=error)  # what is watched over goes on all the same
 
 
 @contextmanager

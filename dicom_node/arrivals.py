@@ -99,13 +99,16 @@ class Arrivals:
         with self._lock:
             self._index()
 
-    def close(self) -> None:
-        """Nothing more comes. Raises StorageUnavailable while rows cannot be committed: call it again later."""
+    def leave(self) -> list[NewInstance]:
+        """Nothing more comes. The rows that still wait: whoever commits them calls `left` then."""
         with self._lock:
             self._is_closed = True
-            self._index()
-            if self._is_behind:
-                raise StorageUnavailable("rows of received instances are not committed yet")
+            return list(self._waiting)
+
+    def left(self) -> None:
+        """The rows that `leave` has told of are committed."""
+        with self._lock:
+            self._waiting, self._waiting_since, self._is_behind = [], math.inf, False
             pack, self._pack = self._pack, None
             if pack is not None:
                 self._shelf.give_back(pack)

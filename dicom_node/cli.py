@@ -62,7 +62,7 @@ def serve(
     from dicom_node.app import serve as run_node
 
     def ready(loaded: Config, said: dict[str, dict[str, Any]]) -> None:
-        where = f"{loaded.node.address}:{said['acceptor']['port']}"
+        where = f"{loaded.node.address}:{said['acceptor-1']['port']}"
         err.print(f"[green]{loaded.node.ae_title} is ready[/] and listens on {where}", highlight=False)
 
     run_node(config, ready, log_format)

@@ -124,6 +124,11 @@ class Node(Section):
         "close `access` when you set it.",
     )
     port: Count = Field(default=11112, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    acceptors: AutoOrCount = Field(
+        default="auto",
+        description="Processes that receive, on the same ports; auto: one per core, at most 4. When one ends, the others "
+        "go on, and it is started again. At most 32.",
+    )
     data_folder: FilePath = Field(
         default=Path("data"),
         description="Folder of the database, the received objects and the results. A relative path counts from the "
@@ -147,6 +152,13 @@ class Node(Section):
     )
     tls: Tls | None = Field(default=None, description="DICOM over TLS, beside the plain port or instead of it.")
     limits: Limits = Field(default=Limits(), description="What one peer may cost.")
+
+    @field_validator("acceptors")
+    @classmethod
+    def _no_more_than_help(cls, value: AutoOrCount) -> AutoOrCount:
+        if value != "auto" and value > 32:
+            raise ValueError("must be auto or a whole number from 1 to 32")
+        return value
 
     @model_validator(mode="after")
     def _limits_fit_what_is_asked_for(self) -> Self:

@@ -137,7 +137,7 @@ def running_node(out: Console, folders: Folders) -> Iterator[tuple[Stores, int]]
 def wait_for_port(node: subprocess.Popen[bytes], stores: Stores, log: Path) -> int:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and node.poll() is None:
-        said = [read_state(stores.run_folder, name) for name in ("acceptor", "dispatcher")]
+        said = [read_state(stores.run_folder, name) for name in ("acceptor-1", "dispatcher")]
         if said[0] and said[1]:
             return int(said[0]["port"])
         time.sleep(0.05)

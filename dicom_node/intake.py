@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +28,7 @@ from dicom_node.throttle import Throttle
 from storage.errors import StorageUnavailable
 from storage.events import Events
 from storage.instances import Instances
-from storage.objects.pack import PackWriter
+from storage.objects.pack import PackWriter, Record
 from storage.objects.protocol import PackStore
 from storage.records import Added, Association, Event, NewInstance
 from storage.studies import Studies
@@ -90,28 +92,55 @@ class Intake:
             raise
 
     def arrivals(self, association: Association) -> Arrivals:
-        """What this association brings, taken in as it comes. The association must be open in the database."""
-        return Arrivals(self._shelf, association)
+        """What this association brings, taken in as it comes. Its row is written with the first of theirs."""
+        return Arrivals(replace(self._shelf, index=partial(self._index, associations=[association])), association)
+
+    def end(self, ended: Sequence[tuple[Association, Arrivals | None]]) -> None:
+        """Commit how associations ended, with the rows that still wait of what they brought.
+
+        Raises StorageUnavailable, and then none of it is committed: call it again later.
+        """
+        rows = [row for _, arrivals in ended if arrivals is not None for row in arrivals.leave()]
+        self._index(rows, associations=[association for association, _ in ended])
+        for _, arrivals in ended:
+            if arrivals is not None:
+                arrivals.left()
 
     def recover(self) -> int:
-        """Write the rows of what was acknowledged before a crash; returns how many. Called before any are taken in."""
-        count = 0
-        for left, seal in self._objects.left_packs():
-            known = self._known([key for key, _ in left])
-            missing = [
-                instance_of_note(record.note, self._objects.get(key), key, record.sha256)
-                for key, record in left
-                if key not in known
-            ]
-            for association in {association.association_id: association for _, association in missing}.values():
-                self._studies.find_lost(association, self._clock())
-            for batch in _batches(new for new, _ in missing):
-                self._index(batch)
-            seal()
-            count += len(missing)
+        """Write the rows of what was acknowledged before a crash; returns how many. Called before any are taken in.
+
+        Safe beside other processes that take instances in: their packs are left alone. What cannot be indexed, as the
+        rules have become stricter, stays where it is, with an alarm: a person may still need it.
+        """
+        with self._lock.recovering():
+            count = sum(self._recover_pack(left, seal) for left, seal in self._objects.left_packs())
         if count:
             log.warning("instances indexed that were acknowledged before the acceptor ended", count=count)
         return count
+
+    def _recover_pack(self, left: Sequence[tuple[str, Record]], seal: Callable[[], None]) -> int:
+        known = self._known([key for key, _ in left])
+        found: list[NewInstance] = []
+        brought_by: dict[str, Association] = {}
+        refused = 0
+        for key, record in left:
+            if key in known:
+                continue
+            try:
+                new, association = instance_of_note(record.note, self._objects.get(key), key, record.sha256)
+            except (Refused, ValueError, LookupError, TypeError) as error:  # also a note that another version wrote
+                self._record_not_indexed(key, error)
+                refused += 1
+                continue
+            found.append(new)
+            brought_by[association.association_id] = association
+        for association in brought_by.values():
+            self._studies.find_lost(association, self._clock())
+        for batch in _batches(found):
+            self._index(batch)
+        if not refused:
+            seal()
+        return len(found)
 
     def sweep(self) -> int:
         """Remove objects that a crash left without a row; returns how many. Called before this process takes any in.
@@ -153,8 +182,8 @@ class Intake:
         if not keep:
             _close(pack)
 
-    def _index(self, arrived: Sequence[NewInstance]) -> None:
-        added = self._instances.add_all(arrived)
+    def _index(self, arrived: Sequence[NewInstance], associations: Collection[Association] = ()) -> None:
+        added = self._instances.add_all(arrived, associations)
         for new, what in zip(arrived, added, strict=True):
             if what.object_key != new.object_key:
                 self._objects.delete(new.object_key)  # the same content is kept already
@@ -196,6 +225,14 @@ class Intake:
             transfer_syntax_uid=new.transfer_syntax_uid,
         )
         self._objects.put(new.object_key, (meta, payload))
+
+    def _record_not_indexed(self, key: str, error: Exception) -> None:
+        why = f": {error}" if isinstance(error, Refused) else ""
+        text = f"an instance that was acknowledged cannot be indexed ({type(error).__name__}{why}); it is kept as {key}"
+        log.error("instance cannot be indexed, it stays in its pack", kind=type(error).__name__)
+        self._events.record_once(
+            Event("instance_not_indexed", text, severity="alarm", at=self._clock(), data={"object": key})
+        )
 
     def _record(self, sop_instance_uid: str, association_id: str, refusal: Refused) -> None:
         kind = type(refusal).__name__

@@ -1,4 +1,5 @@
 """Who takes instances in? Every intake of a node holds this lock with the others; to sweep, one must hold it alone.
+One at a time looks after what dead writers left, while the others go on.
 
 An acceptor that is being stopped finishes its associations while the next one starts already, and of a node whose
 supervisor was killed one may be left over. The kernel frees the lock of a process that died.
@@ -20,6 +21,14 @@ class IntakeLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        self._recovery = path.with_name("recovery.lock")
+
+    @contextmanager
+    def recovering(self) -> Iterator[None]:
+        """Waits while another process recovers."""
+        with self._recovery.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def alone(self) -> Iterator[bool]:

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dicom_node.acceptors import acceptor_names
 from dicom_node.config import Config
 from dicom_node.stores import Stores
-from dicom_node.supervisor import read_state
+from dicom_node.supervisor import STATE, read_state
 from storage.records import Event
 
-PROCESSES = ("acceptor", "dispatcher")
 TROUBLES_SHOWN = 10
 
 
@@ -48,12 +48,20 @@ def status_of(config: Config, stores: Stores) -> NodeStatus:
     for (name, state), count in stores.outbox.counts().items():
         destinations.setdefault(name, Counter())[state] += count
     return NodeStatus(
-        processes=tuple(_process(stores, name) for name in PROCESSES),
+        processes=tuple(_process(stores, name) for name in _names(config, stores)),
         work=work,
         destinations=destinations,
         configured=frozenset(item.name for item in config.destinations),
         troubles=stores.events.recent(severities=("warning", "alarm"), limit=TROUBLES_SHOWN),
     )
+
+
+def _names(config: Config, stores: Stores) -> tuple[str, ...]:
+    """Of the processes that a running supervisor has, or one would have: config.yaml may have changed since."""
+    state = read_state(stores.run_folder, STATE)
+    if state is not None and _is_alive(state["pid"]):
+        return tuple(state["children"])
+    return (*acceptor_names(config.node), "dispatcher")
 
 
 def _process(stores: Stores, name: str) -> ProcessStatus:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.config import Config
+from dicom_node.intake import Intake
 from storage.database import Database
 from storage.events import Events
 from storage.instances import Instances
@@ -40,4 +41,16 @@ def open_stores(config: Config) -> Stores:
         outbox=Outbox(database),
         events=Events(database),
         run_folder=config.node.data_folder / "run",
+    )
+
+
+def open_intake(config: Config, stores: Stores) -> Intake:
+    """The door in, for a process that takes instances in or looks after what others left."""
+    return Intake(
+        stores.objects,
+        stores.instances,
+        stores.studies,
+        stores.events,
+        min_free_bytes=config.storage.min_free_bytes,
+        lock_file=stores.run_folder / "intake.lock",
     )

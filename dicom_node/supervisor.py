@@ -29,6 +29,8 @@ FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 10.0
 STOP_TIMEOUT_S = 20.0
 POLL_S = 0.1
+# The name of the supervisor's own state: which children it has.
+STATE = "supervisor"
 
 log = logs.get("supervisor")
 
@@ -37,6 +39,7 @@ log = logs.get("supervisor")
 class _Child:
     name: str
     argv: Sequence[str]
+    inherits: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     wait_s: float = FIRST_WAIT_S
@@ -52,34 +55,40 @@ class Supervisor:
         self._children: list[_Child] = []
         self._stopping = threading.Event()
 
-    def add(self, name: str, module: str, *arguments: str) -> None:
+    def add(self, name: str, module: str, *arguments: str, inherits: Sequence[int] = ()) -> None:
+        """inherits: descriptors that stay open in the process, under their numbers."""
         (self._run_folder / f"{name}.json").unlink(missing_ok=True)
-        self._children.append(_Child(name, (sys.executable, "-m", module, name, *arguments)))
+        self._children.append(_Child(name, (sys.executable, "-m", module, name, *arguments), inherits))
 
     def stop(self) -> None:
         self._stopping.set()
 
-    def run(self, on_ready: Callable[[dict[str, dict[str, Any]]], None]) -> None:
+    def run(
+        self, on_ready: Callable[[dict[str, dict[str, Any]]], None], on_stop: Callable[[], None] = lambda: None
+    ) -> None:
         """Until `stop`: keep every child running. on_ready is told once what the children said of themselves.
 
-        Raises NodeError when a child cannot be started with this configuration.
+        on_stop: called before the children are told to end. Raises NodeError when a child cannot be started with this
+        configuration; once all of them are ready, it is tried again instead, as the others serve on.
         """
         told = False
+        write_state(self._run_folder, STATE, children=[child.name for child in self._children])
         try:
             while not self._stopping.wait(POLL_S):
                 for child in self._children:
-                    self._tend(child)
+                    self._tend(child, may_refuse=not told)
                 if not told and (said := self._readiness()) is not None:
                     told = True
                     on_ready(said)
         finally:
+            on_stop()
             self._end_all()
 
-    def _tend(self, child: _Child) -> None:
+    def _tend(self, child: _Child, *, may_refuse: bool) -> None:
         now = time.monotonic()
         if child.process is None:
             if now >= child.start_at:
-                child.process = subprocess.Popen(child.argv, stdin=subprocess.PIPE)
+                child.process = subprocess.Popen(child.argv, stdin=subprocess.PIPE, pass_fds=child.inherits)
                 child.started_at = now
             return
         code = child.process.poll()
@@ -87,7 +96,7 @@ class Supervisor:
             return
         _close_pipe(child.process)
         child.process = None
-        if code == EXIT_CONFIG:
+        if code == EXIT_CONFIG and may_refuse:
             raise NodeError(f"the {child.name} process could not start with this configuration; its log says why")
         child.wait_s = FIRST_WAIT_S if now - child.started_at > WELL_AFTER_S else min(child.wait_s * 2, LONGEST_WAIT_S)
         child.start_at = now + child.wait_s

@@ -40,6 +40,13 @@ class Events:
         with self._database.write() as connection:
             record(connection, events)
 
+    def record_once(self, item: Event) -> None:
+        """Record an event of which it is enough to be told once: not where one of its kind has these words already."""
+        same = select(event.c.event_id).where(event.c.kind == item.kind, event.c.text == item.text)
+        with self._database.write() as connection:
+            if connection.execute(same).first() is None:
+                record(connection, [item])
+
     def of_study(self, study_instance_uid: str) -> tuple[Event, ...]:
         """Everything that happened to a study, in order: its own events and those of associations that brought it."""
         associations = (

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from storage.database import Database
 from storage.events import record
-from storage.records import Added, Event, Instance, NewInstance
+from storage.records import Added, Association, Event, Instance, NewInstance
 from storage.schema import association, association_series, instance, series, study
+from storage.studies import write_associations
 
 
 class Instances:
@@ -26,9 +27,15 @@ class Instances:
         """
         return self.add_all([new])[0]
 
-    def add_all(self, arrived: Sequence[NewInstance]) -> tuple[Added, ...]:
-        """As `add`, for several in order of arrival and in one transaction: all of them, or none where this raises."""
+    def add_all(self, arrived: Sequence[NewInstance], associations: Collection[Association] = ()) -> tuple[Added, ...]:
+        """As `add`, for several in order of arrival and in one transaction: all of them, or none where this raises.
+
+        associations: made known first, or closed, where they are not yet.
+        """
         with self._database.write() as connection:
+            write_associations(connection, associations)
+            if not arrived:
+                return ()
             batch = _Batch(connection, {new.sop_instance_uid for new in arrived})
             added = tuple(batch.add(new) for new in arrived)
             batch.write()
@@ -128,7 +135,7 @@ class _Batch:
         self._rows: list[dict[str, Any]] = []
         self._stored: Counter[int] = Counter()
         self._last_received_at: dict[int, float] = {}
-        self._parts: Counter[tuple[str, int, bool]] = Counter()
+        self._parts: dict[tuple[str, int], tuple[int, int]] = {}
 
     def add(self, new: NewInstance) -> Added:
         identity = (new.study_instance_uid, new.series_instance_uid)
@@ -137,7 +144,9 @@ class _Batch:
         series_id, revision, state = self._series[identity]
         known = self._known.setdefault(new.sop_instance_uid, {})
         kept = known.get((new.content_sha256, new.transfer_syntax_uid))
-        self._parts[new.association_id, series_id, kept is not None] += 1
+        stored, repeated = self._parts.get((new.association_id, series_id), (0, 0))
+        part = (stored, repeated + 1) if kept is not None else (stored + 1, repeated)
+        self._parts[new.association_id, series_id] = part
         if kept is not None:
             return Added("same", kept)
         conflict = bool(known)
@@ -165,8 +174,7 @@ class _Batch:
                     last_received_at=self._last_received_at[series_id],
                 )
             )
-        for (association_id, series_id, repeated), count in self._parts.items():
-            _count(self._connection, association_id, series_id, count, repeated=repeated)
+        _count(self._connection, self._parts)
 
 
 def _known_contents(
@@ -232,19 +240,26 @@ def _conflict_event(new: NewInstance) -> Event:
     )
 
 
-def _count(connection: Connection, association_id: str, series_id: int, count: int, *, repeated: bool) -> None:
-    part = (
-        association_series.c.association_id == association_id,
-        association_series.c.series_id == series_id,
+def _count(connection: Connection, parts: Mapping[tuple[str, int], tuple[int, int]]) -> None:
+    """Add to what associations brought to series: how many were stored, and how many were there already."""
+    ids = {association_id for association_id, _ in parts}
+    query = select(association_series.c.association_id, association_series.c.series_id).where(
+        association_series.c.association_id.in_(ids)
     )
-    column = association_series.c.repeated if repeated else association_series.c.stored
-    if connection.execute(update(association_series).where(*part).values({column: column + count})).rowcount:
-        return
-    connection.execute(
-        insert(association_series).values(
-            association_id=association_id,
-            series_id=series_id,
-            stored=0 if repeated else count,
-            repeated=count if repeated else 0,
+    known = {(row.association_id, row.series_id) for row in connection.execute(query)}
+    new = [
+        {"association_id": part[0], "series_id": part[1], "stored": stored, "repeated": repeated}
+        for part, (stored, repeated) in parts.items()
+        if part not in known
+    ]
+    if new:
+        connection.execute(insert(association_series), new)
+    for part in known & parts.keys():
+        stored, repeated = parts[part]
+        connection.execute(
+            update(association_series)
+            .where(association_series.c.association_id == part[0], association_series.c.series_id == part[1])
+            .values(
+                stored=association_series.c.stored + stored, repeated=association_series.c.repeated + repeated
+            )
         )
-    )

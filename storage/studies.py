@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from storage.database import Database
 from storage.events import record
@@ -21,8 +21,9 @@ class Studies:
         self._database = database
 
     def open_association(self, opened: Association) -> None:
+        """Make an association known; no change where it is."""
         with self._database.write() as connection:
-            connection.execute(insert(association).values(asdict(opened)))
+            write_associations(connection, [opened])
 
     def close_association(self, association_id: str, *, ending: str, closed_at: float) -> None:
         """ending: released or aborted."""
@@ -33,12 +34,16 @@ class Studies:
                 .values(closed_at=closed_at, ending=ending)
             )
 
-    def lose_associations(self, acceptor: str) -> int:
-        """Close what an acceptor process left open when it ended; returns how many. Called before it accepts again."""
+    def lose_associations(self, acceptor: str | None = None) -> int:
+        """Close what an acceptor process left open when it ended; returns how many. Called before it accepts again.
+
+        acceptor: its name; None for all there ever were, called before the first of them is started.
+        """
+        whose = () if acceptor is None else (association.c.acceptor == acceptor,)
         with self._database.write() as connection:
             closed = connection.execute(
                 update(association)
-                .where(association.c.acceptor == acceptor, association.c.closed_at.is_(None))
+                .where(association.c.closed_at.is_(None), *whose)
                 .values(closed_at=time.time(), ending="lost")
             )
             return closed.rowcount
@@ -48,8 +53,7 @@ class Studies:
         with self._database.write() as connection:
             known = select(association.c.association_id).where(association.c.association_id == found.association_id)
             if connection.execute(known).first() is None:
-                values = asdict(found) | {"closed_at": closed_at, "ending": "lost"}
-                connection.execute(insert(association).values(values))
+                write_associations(connection, [replace(found, closed_at=closed_at, ending="lost")])
 
     def find(self, key: str) -> tuple[Study, ...]:
         """Studies by Accession Number, Study Instance UID or Patient ID, newest first."""
@@ -123,6 +127,24 @@ class Studies:
             insert_jobs(connection, judged, jobs)
             record(connection, events)
             return True
+
+
+def write_associations(connection: Connection, associations: Collection[Association]) -> None:
+    """Make associations known that are not; close those that are known as open and have ended meanwhile."""
+    if not associations:
+        return
+    ids = [one.association_id for one in associations]
+    known = set(connection.execute(select(association.c.association_id).where(association.c.association_id.in_(ids))).scalars())
+    new = [asdict(one) for one in associations if one.association_id not in known]
+    if new:
+        connection.execute(insert(association), new)
+    for one in associations:
+        if one.association_id in known and one.closed_at is not None:
+            connection.execute(
+                update(association)
+                .where(association.c.association_id == one.association_id, association.c.closed_at.is_(None))
+                .values(closed_at=one.closed_at, ending=one.ending)
+            )
 
 
 def _series(row: Row[Any]) -> Series:

@@ -137,7 +137,7 @@ def serve(line: str, node: NodeUnderTest) -> None:
         node.process = subprocess.Popen(
             [BIN / "dicom-node", *shlex.split(line)[1:]], cwd=node.folder, stdout=log, stderr=log
         )
-    wait_until(lambda: node.pid("acceptor") and node.pid("dispatcher"), at_most_s=90)
+    wait_until(lambda: all(node.pid(name) for name in node.process_names), at_most_s=90)
 
 
 def test_each_other_command_of_the_readme_does_what_it_says(node: NodeUnderTest) -> None:

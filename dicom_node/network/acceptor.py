@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,13 +23,14 @@ from dicom_node.network.access import Rejection
 from dicom_node.network.associations import Associations
 from dicom_node.network.greeting import Manners
 from dicom_node.network.guard import Gate, Pace
+from dicom_node.network.listening import Listening
 from dicom_node.network.negotiation import contexts_for, service_of, services_beyond_the_lists, storage_contexts
 from dicom_node.network.receive import Receiver
 from dicom_node.network.service import Answer, Call
 from dicom_node.network.services import SERVICES
 from dicom_node.network.sockets import Listener, acknowledge_now
 from dicom_node.network.store_door import StoreDoor
-from dicom_node.network.tls import ServerTls, certificate_of
+from dicom_node.network.tls import ServerTls, TlsError, certificate_of
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.refusals import Refused
 from dicom_node.throttle import Throttle
@@ -48,8 +50,9 @@ log = logs.get("acceptor")
 class Acceptor:
     """Serves associations in threads from `start` to `stop`.
 
-    node, access: those sections of the configuration; port 0 listens on any free one. name: of this acceptor process;
-    what an earlier process of the same name left open is closed as lost when this one starts.
+    node, access: those sections of the configuration. name: of this acceptor process; what an earlier process of the
+    same name left open is closed as lost when this one starts. listening: what it shares with the other processes of
+    the node, and which of them it is; without it, it listens alone, and port 0 takes any free one.
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class Acceptor:
         studies: Studies,
         events: Events,
         name: str = "acceptor",
+        listening: Listening | None = None,
+        row: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._node = node
@@ -70,7 +75,8 @@ class Acceptor:
         self._events = events
         self._name = name
         self._clock = clock
-        self._associations = Associations(studies, intake.arrivals, name, clock)
+        self._listening = listening
+        self._row = row
         self._rejections = Throttle(_REJECTION_EVENT_S, clock)
         self._listeners: list[Listener] = []
         self._threads: list[threading.Thread] = []
@@ -92,14 +98,29 @@ class Acceptor:
     def start(self) -> None:
         """Listen. Returns at once.
 
-        Raises OSError where the address or a port cannot be had, TlsError where certificates cannot be used.
+        Raises CannotListen where the address or a port cannot be had, TlsError where certificates cannot be used.
         """
         # The library's own handlers write each PDU and command out in words, at any log level.
         _config.LOG_HANDLER_LEVEL = "none"
         lost = self._studies.lose_associations(self._name)
         if lost:
             log.warning("associations of an earlier process closed as lost", associations=lost)
-        self._listeners = self._open_listeners()
+        listening = self._listening or Listening.open(self._node)
+        self._occupancy = listening.occupancy_of(self._row, self._node)
+        self._associations = Associations(
+            self._studies,
+            open_arrivals=self._intake.arrivals,
+            end=self._intake.end,
+            acceptor=self._name,
+            places=self._occupancy,
+            clock=self._clock,
+        )
+        try:
+            self._listeners = self._take_connections(listening)
+        except TlsError:
+            listening.close()
+            raise
+        self._associations.start()
         for listener in self._listeners:
             thread = threading.Thread(target=listener.serve_forever, name="listener")
             thread.start()
@@ -108,25 +129,19 @@ class Acceptor:
         if self._node.tls is not None:
             log.info("listening for tls", address=self._node.address, port=self.tls_port)
 
-    def _open_listeners(self) -> list[Listener]:
-        """Without TLS and with it, as configured. Raises OSError and TlsError, and then none is open."""
-        node, gate = self._node, Gate(self._node.limits)
-        ports: list[tuple[int, ServerTls | None]] = []
-        if node.tls is None or not node.tls.only:
-            ports.append((node.port, None))
-        if node.tls is not None:
-            ports.append((node.tls.port, ServerTls(node.tls)))
+    def _take_connections(self, listening: Listening) -> list[Listener]:
+        """Without TLS and with it, as configured. Raises TlsError."""
+        node, gate = self._node, Gate(self._node.limits, self._occupancy)
+        sockets: list[tuple[socket.socket, ServerTls | None]] = []
+        if listening.plain is not None:
+            sockets.append((listening.plain, None))
+        if listening.tls is not None and node.tls is not None:
+            sockets.append((listening.tls, ServerTls(node.tls)))
         listeners: list[Listener] = []
-        try:
-            for port, tls in ports:
-                manners = Manners(node.limits, node.acse_timeout_s, node.network_timeout_s, tls, self._on_refused)
-                entity, handlers = self._application_entity(), self._handlers()
-                tidy = self._associations.tidy
-                listeners.append(Listener(entity, node, port, handlers, manners=manners, gate=gate, tidy=tidy))
-        except OSError:
-            for listener in listeners:
-                listener.server_close()
-            raise
+        for one, tls in sockets:
+            manners = Manners(node.limits, node.acse_timeout_s, node.network_timeout_s, tls, self._on_refused)
+            entity, handlers = self._application_entity(), self._handlers()
+            listeners.append(Listener(entity, node.ae_title, one, handlers, manners=manners, gate=gate))
         return listeners
 
     def stop(self, grace_s: float = 10.0) -> None:
@@ -143,7 +158,8 @@ class Acceptor:
             elif association.dul.socket:
                 association.dul.socket.close()  # is being ended already
         _wait_while(lambda: len(self._active()) > 0, _END_S)
-        self._associations.tidy()
+        self._associations.stop()
+        self._occupancy.close()
         self._listeners, self._threads = [], []
 
     def _active(self) -> list[Any]:

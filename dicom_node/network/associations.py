@@ -1,17 +1,20 @@
-"""Which associations are being served, and their rows: opened at the first C-STORE, closed with how they ended.
+"""Which associations are being served, and their rows: written with what they bring, closed with how they ended.
 
-An association that only echoes leaves no row: monitoring asks every few seconds for years.
+An association that only echoes leaves no row: monitoring asks every few seconds for years. Ends are committed by a thread
+of their own, those of a moment together: no peer waits for them, and where each image has an association of its own,
+commits would be what takes most of the time. What a crash takes before that is in the packs.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from threading import Thread
-from typing import Literal
+from typing import Literal, Protocol
 
 from dicom_node import logs
 from dicom_node.arrivals import Arrivals
@@ -20,7 +23,21 @@ from storage.records import Association
 from storage.studies import Studies
 
 Ending = Literal["released", "aborted"]
+Ended = tuple[Association, Arrivals | None]
+_GATHER_S = 0.1  # in which other associations may end, to be committed with the one that did
+_OFTEN_S = 1.0  # after a commit; one that ends later than that is committed at once
+_TIDY_S = 0.2
+_MOST_AT_ONCE = 64
+
 log = logs.get("associations")
+
+
+class Places(Protocol):
+    """How many associations may be served at once, in all the processes of a node."""
+
+    def take(self, limit: int) -> bool: ...
+
+    def free(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -28,27 +45,49 @@ class _Live:
     record: Association
     arrivals: Arrivals | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
-    written: bool = False
+    has_row: bool = False
     ended: bool = False
 
 
 class Associations:
-    """acceptor: the name under which a later process finds what this one left open."""
+    """acceptor: the name under which a later process finds what this one left open.
+
+    open_arrivals: where what an association brings goes in. end: commits how associations ended, and what is left of
+    their rows; raises StorageUnavailable.
+    """
 
     def __init__(
         self,
         studies: Studies,
+        *,
         open_arrivals: Callable[[Association], Arrivals],
+        end: Callable[[Sequence[Ended]], None],
         acceptor: str,
+        places: Places,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._studies = studies
         self._open_arrivals = open_arrivals
+        self._end = end
         self._acceptor = acceptor
+        self._places = places
         self._clock = clock
         self._live: dict[Thread, _Live] = {}
-        self._unclosed: dict[str, tuple[Ending, float, Arrivals | None]] = {}
+        self._ended: list[Ended] = []
         self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = Thread(target=self._run, name="associations", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what ended so far, as far as that is possible now."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join()
+        self._tidy()
 
     def begin(self, thread: Thread, *, calling_ae_title: str, called_ae_title: str, address: str, limit: int) -> bool:
         """Count an association, served by that thread; False where `limit` are being served already."""
@@ -60,11 +99,11 @@ class Associations:
             address=address,
             opened_at=self._clock(),
         )
+        if not self._places.take(limit):
+            return False
         with self._lock:
-            if len(self._live) >= limit:
-                return False
             self._live[thread] = _Live(record)
-            return True
+        return True
 
     def association_id(self, thread: Thread) -> str:
         """The id of a live association; from now on it has a row. Raises KeyError where it has ended."""
@@ -73,14 +112,13 @@ class Associations:
         with live.lock:
             if live.ended:
                 raise KeyError("the association has ended")
-            if not live.written:
+            if not live.has_row:
                 self._studies.open_association(live.record)
-                live.written = True
+                live.has_row = True
         return live.record.association_id
 
     def arrivals(self, thread: Thread) -> Arrivals:
-        """Where what a live association brings goes in. As `association_id`, and raises StorageUnavailable."""
-        self.association_id(thread)
+        """Where what a live association brings goes in. Raises KeyError where it has ended."""
         with self._lock:
             live = self._live[thread]
         with live.lock:
@@ -91,40 +129,62 @@ class Associations:
             return live.arrivals
 
     def end(self, thread: Thread, ending: Ending) -> None:
-        """Close an association's row, if it has one. Only the first ending counts."""
+        """An association ended; its row will say so soon, if it has one. Only the first ending counts."""
         with self._lock:
             live = self._live.pop(thread, None)
         if live is None:
             return
+        self._places.free()
         with live.lock:
             live.ended = True
-        if live.written:
+        if live.has_row or live.arrivals is not None:
+            record = replace(live.record, ending=ending, closed_at=self._clock())
             with self._lock:
-                self._unclosed[live.record.association_id] = (ending, self._clock(), live.arrivals)
-            self._close_rows()
-
-    def tidy(self) -> None:
-        """End what ended without a word, and close rows that could not be closed before. Called every now and then."""
-        with self._lock:
-            dead = [thread for thread in self._live if thread.ident is not None and not thread.is_alive()]
-        for thread in dead:
-            self.end(thread, "aborted")
-        self._close_rows()
+                self._ended.append((record, live.arrivals))
+            self._wake.set()
 
     def __len__(self) -> int:
         with self._lock:
             return len(self._live)
 
-    def _close_rows(self) -> None:
-        with self._lock:
-            unclosed = tuple(self._unclosed.items())
-        for association_id, (ending, closed_at, arrivals) in unclosed:
+    def _run(self) -> None:
+        committed_at = -math.inf
+        while not self._stopping.is_set():
+            if self._wake.wait(_TIDY_S):
+                if time.monotonic() - committed_at < _OFTEN_S:
+                    self._stopping.wait(_GATHER_S)
+                self._wake.clear()
+                committed_at = time.monotonic()
             try:
-                if arrivals is not None:
-                    arrivals.close()  # the rows of what it brought come before the row of its end
-                self._studies.close_association(association_id, ending=ending, closed_at=closed_at)
-            except StorageUnavailable as error:
-                log.error("end of an association could not be recorded yet", error=error, association=association_id)
+                self._tidy()
+            except Exception as error:  # noqa: BLE001 - an exception here would end the thread
+                log.error("associations could not be tidied", error=error)
+
+    def _tidy(self) -> None:
+        """End what ended without a word, and commit the ends that are not committed yet."""
+        with self._lock:
+            dead = [thread for thread in self._live if thread.ident is not None and not thread.is_alive()]
+        for thread in dead:
+            self.end(thread, "aborted")
+        while True:
+            with self._lock:
+                ended = self._ended[:_MOST_AT_ONCE]
+            if not ended:
+                return
+            if not self._commit(ended):
                 return
             with self._lock:
-                self._unclosed.pop(association_id, None)
+                del self._ended[: len(ended)]
+
+    def _commit(self, ended: Sequence[Ended]) -> bool:
+        """False where it should be tried again later."""
+        try:
+            self._end(ended)
+        except StorageUnavailable as error:
+            log.error("ends of associations could not be recorded yet", error=error, associations=len(ended))
+            return False
+        except Exception as error:  # noqa: BLE001 - one that cannot be recorded must not hold up the others
+            if len(ended) > 1:
+                return all(self._commit([one]) for one in ended)
+            log.error("end of an association cannot be recorded", error=error, association=ended[0][0].association_id)
+        return True

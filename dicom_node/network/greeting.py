@@ -70,11 +70,10 @@ class Greeter(RequestHandler):
         with self.server.waiting(accepted):
             if manners.tls is not None:
                 try:
-                    accepted = manners.tls.accept(accepted, deadline)
+                    accepted = manners.tls.accept(accepted, deadline, partial(self.server.gate.instead, address))
                 except OSError as error:
                     self._turn_away(accepted, address, why_failed(error))
                     return
-                self.server.gate.instead(address, accepted)
         with self.server.waiting(accepted):
             try:
                 request = _association_request(accepted, deadline)
@@ -104,9 +103,13 @@ class Greeter(RequestHandler):
         # The library sleeps between looks only while an association begins or ends: else `receive` waits for the peer.
         provider._run_loop_delay = _LIBRARY_SLEEP_S
         _Reader(provider, manners).install()
-        provider.socket._shutdown_socket = partial(_close, self.request)
+        provider.socket._shutdown_socket = self._close
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()
+
+    def _close(self) -> None:
+        _close(self.request)
+        self.server.gate.settle()
 
     def _turn_away(self, accepted: socket.socket, address: str, why: str | None, last_word: bytes = b"") -> None:
         if last_word:
@@ -114,6 +117,7 @@ class Greeter(RequestHandler):
                 accepted.settimeout(_LAST_WORD_S)
                 accepted.send(last_word)
         _close(accepted)
+        self.server.gate.settle()
         if why is not None and not self.server.is_stopping:
             self.server.manners.refused(address, why)
 

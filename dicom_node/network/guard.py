@@ -10,10 +10,11 @@ import struct
 import threading
 import time
 import weakref
-from collections import defaultdict
+from collections import Counter, defaultdict
 from ipaddress import ip_address
 
 from dicom_node.config import Limits
+from dicom_node.network.occupancy import Occupancy
 
 # An association request of 128 presentation contexts with every transfer syntax there is takes about 150 kB.
 MAX_REQUEST_BYTES = 256 * 1024
@@ -90,39 +91,52 @@ class Pace:
 
 
 class Gate:
-    """How many connections are open, in all and from each address. Shared by all listeners of a process."""
+    """How many connections are open, in all and from each address. Shared by all listeners of a process.
 
-    def __init__(self, limits: Limits) -> None:
+    occupancy: where they are counted, together with those of other processes.
+    """
+
+    def __init__(self, limits: Limits, occupancy: Occupancy) -> None:
         self._limits = limits
+        self._occupancy = occupancy
         self._lock = threading.Lock()
         self._open: defaultdict[str, weakref.WeakSet[socket.socket]] = defaultdict(weakref.WeakSet)
+        self._counted: Counter[str] = Counter()
 
     def admit(self, address: str, connection: socket.socket) -> str | None:
         """None where the connection may stay, and is counted until it is closed; else why not."""
         source, limits = _counted_as(address), self._limits
         with self._lock:
-            if self._count(source) >= limits.connections_per_address:
-                return f"more than node.limits.connections_per_address ({limits.connections_per_address}) at once"
-            if self._total() >= limits.connections:
-                return f"more than node.limits.connections ({limits.connections}) at once"
-            self._open[source].add(connection)
-        return None
+            self._settle()
+            refusal = self._occupancy.connect(
+                source, per_address=limits.connections_per_address, in_all=limits.connections
+            )
+            if refusal is None:
+                self._counted[source] += 1
+                self._open[source].add(connection)
+                return None
+        if refusal.of_address:
+            return f"more than node.limits.connections_per_address ({limits.connections_per_address}) at once"
+        return f"more than node.limits.connections ({limits.connections}) at once"
 
     def instead(self, address: str, connection: socket.socket) -> None:
         """A connection that was admitted goes on in another object: TLS wraps it."""
         with self._lock:
             self._open[_counted_as(address)].add(connection)
 
-    def _count(self, source: str) -> int:
-        if source not in self._open:
-            return 0
-        count = sum(connection.fileno() >= 0 for connection in self._open[source])
-        if not count:
-            del self._open[source]
-        return count
+    def settle(self) -> None:
+        """Count those no more that were closed, however that happened; called whenever one may have been."""
+        with self._lock:
+            self._settle()
 
-    def _total(self) -> int:
-        return sum(self._count(source) for source in tuple(self._open))
+    def _settle(self) -> None:
+        for source, connections in tuple(self._open.items()):
+            there = sum(connection.fileno() >= 0 for connection in connections)
+            while self._counted[source] > there:
+                self._counted[source] -= 1
+                self._occupancy.disconnect(source)
+            if not there:
+                del self._open[source], self._counted[source]
 
 
 def read_pdu(connection: socket.socket, most_bytes: int, deadline: float) -> bytes:

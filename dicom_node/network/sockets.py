@@ -1,25 +1,25 @@
-"""The listening socket, and the socket options that keep a peer from waiting for a timer."""
+"""Taking connections, and the socket options that keep a peer from waiting for a timer."""
 
 from __future__ import annotations
 
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import build_context
-from pynetdicom.transport import AssociationServer, ThreadedAssociationServer
+from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node import logs
-from dicom_node.config import Node
 from dicom_node.network.greeting import Greeter, Manners
 from dicom_node.network.guard import Gate
+from dicom_node.network.listening import NO_TIMEOUT
 
-_POLL_S = 0.2
 _VERIFICATION = "1.2.840.10008.1.1"
 _ACCEPT_PAUSE_S = 0.1
 # Linux alone has it; elsewhere the peer waits for the delayed acknowledgement, as with any other acceptor.
@@ -29,44 +29,63 @@ log = logs.get("acceptor")
 
 
 class Listener(ThreadedAssociationServer):
-    """A TCP listener that serves each connection in a thread of its own. tidy: called every now and then.
+    """Takes connections from a listening socket, and serves each in a thread of its own.
 
-    port: 0 takes any free one. gate: shared by the listeners of a process.
+    listening: as `listening` opens it; other processes may take connections from it as well. gate: shared by the
+    listeners of a process.
     """
 
-    request_queue_size = 128
     daemon_threads = True
 
     def __init__(
         self,
         entity: AE,
-        node: Node,
-        port: int,
+        ae_title: str,
+        listening: socket.socket,
         handlers: list[EventHandlerType],
         *,
         manners: Manners,
         gate: Gate,
-        tidy: Callable[[], None],
     ) -> None:
         self.manners = manners
         self.gate = gate
         self.is_stopping = False
         self._waiting: set[socket.socket] = set()
-        self._tidy = tidy
-        address = (node.address, port, 0, 0) if ":" in node.address else (node.address, port)
+        self._listening = listening
+        self._ended = threading.Event()
+        self._ended.set()
         # What is accepted is decided for each request; the library only asks that there be something.
         contexts = [build_context(_VERIFICATION)]
-        super().__init__(entity, address, node.ae_title, contexts, evt_handlers=handlers, request_handler=Greeter)
+        address = listening.getsockname()
+        super().__init__(entity, address, ae_title, contexts, evt_handlers=handlers, request_handler=Greeter)
 
-    def serve_forever(self, poll_interval: float = _POLL_S) -> None:
-        super().serve_forever(poll_interval)
+    def server_bind(self) -> None:
+        """The library has made a socket of its own: this one listens already."""
+        self.socket.close()
+        self.socket = self._listening
+        self.server_address = self.socket.getsockname()
+
+    def server_activate(self) -> None:
+        return
+
+    def serve_forever(self, poll_interval: float = 0) -> None:  # noqa: ARG002 - the base's
+        self._ended.clear()
+        try:
+            while not self.is_stopping:
+                self._handle_request_noblock()
+                self.service_actions()
+        finally:
+            self._ended.set()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
-            accepted, address = super().get_request()
+            accepted, address = self.socket.accept()
+        except BlockingIOError:  # none came in a while
+            raise
         except OSError:
             time.sleep(_ACCEPT_PAUSE_S)  # out of descriptors: the connection still waits, and would be tried at once
             raise
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, NO_TIMEOUT)  # it has it from the listening socket
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return accepted, address
 
@@ -88,21 +107,26 @@ class Listener(ThreadedAssociationServer):
         finally:
             self._waiting.discard(connection)
 
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.gate.settle()
+
     def service_actions(self) -> None:
         super().service_actions()
-        try:
-            self._tidy()
-        except Exception as error:  # noqa: BLE001 - an exception here would end the listener
-            log.error("associations could not be tidied", error=error)
+        self.gate.settle()
 
     def shutdown(self) -> None:
-        """Stop listening; associations go on. (The library's own also wants the entity to know the listener.)"""
+        """Take no more connections; associations go on. (The library's own also wants the entity to know the listener.)"""
         self.is_stopping = True
-        super(AssociationServer, self).shutdown()
+        self._ended.wait()
         self.server_close()
         for connection in tuple(self._waiting):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it, which closes it
+
+    def server_close(self) -> None:
+        """This process's alone: to shut the socket down, as the library does, would end it for all."""
+        self.socket.close()
 
 
 def acknowledge_now(event: evt.Event) -> None:

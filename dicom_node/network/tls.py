@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,16 @@ class ServerTls:
         self._seen = _stamps(settings)
         self._context = server_context(settings)
 
-    def accept(self, connection: socket.socket, deadline: float) -> ssl.SSLSocket:
-        """Shake hands by a time of the monotonic clock. Raises OSError (ssl.SSLError, TimeoutError); then it is closed."""
+    def accept(
+        self, connection: socket.socket, deadline: float, wrapped_as: Callable[[ssl.SSLSocket], None]
+    ) -> ssl.SSLSocket:
+        """Shake hands by a time of the monotonic clock. Raises OSError (ssl.SSLError, TimeoutError); then it is closed.
+
+        wrapped_as: told what takes the connection's place, before the peer is waited for.
+        """
         wrapped = self._current().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         try:
+            wrapped_as(wrapped)
             wrapped.settimeout(max(0.001, deadline - time.monotonic()))
             wrapped.do_handshake()
         except BaseException:

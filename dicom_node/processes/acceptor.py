@@ -1,51 +1,47 @@
-"""The acceptor process: receives, and answers only for what is durable. It never loads a model."""
+"""One of the acceptor processes: receives, and answers only for what is durable. It never loads a model."""
 
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from pathlib import Path
 from typing import Literal
 
 from dicom_node import logs
 from dicom_node.config_file import load_config
-from dicom_node.intake import Intake
 from dicom_node.network.acceptor import Acceptor
+from dicom_node.network.listening import Listening
 from dicom_node.network.tls import TlsError
-from dicom_node.stores import open_stores
+from dicom_node.stores import open_intake, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from storage.errors import StorageError
 
 log = logs.get("acceptor")
 
 
-def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> int:
+def main(name: str, config_path: str, log_format: Literal["text", "json"], row: str, listening: str) -> int:
+    """row, listening: which of the acceptor processes this is, and what it inherits from the supervisor."""
     config = load_config(Path(config_path))
     logs.configure(config.logging.level, log_format, process=name)
     stopping = stop_requested()
     stores = open_stores(config)
-    intake = Intake(
-        stores.objects,
-        stores.instances,
-        stores.studies,
-        stores.events,
-        min_free_bytes=config.storage.min_free_bytes,
-        lock_file=stores.run_folder / "intake.lock",
-    )
+    intake = open_intake(config, stores)
     acceptor = Acceptor(
-        config.node, config.access, intake=intake, studies=stores.studies, events=stores.events, name=name
+        config.node,
+        config.access,
+        intake=intake,
+        studies=stores.studies,
+        events=stores.events,
+        name=name,
+        listening=Listening.inherited(listening),
+        row=int(row),
     )
+    sys.setswitchinterval(0.0005)
     gc.freeze()  # what is loaded stays: the library collects all garbage at every sixtieth connection, in 45 ms
     try:
         stores.database.assert_durable()
         intake.recover()
-        intake.sweep()
         acceptor.start()
-    except OSError as error:
-        reason = os.strerror(error.errno or 0).lower()
-        log.error("cannot listen", error=error, reason=reason, address=config.node.address, port=config.node.port)
-        return EXIT_CONFIG
     except TlsError as error:
         log.error("certificates cannot be used: dicom-node check says why", key=f"node.tls.{error.key}")
         return EXIT_CONFIG

@@ -41,11 +41,11 @@ class FileStore:
 
     def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> None:
         target = self._path(key)
-        aside = self._writing / secrets.token_hex(16)
         with _named_errors(target):
             self._make_durable(target.parent)
+            aside, descriptor = self._open_aside()
             try:
-                self._write(aside, chunks)
+                _write(descriptor, chunks)
                 aside.rename(target)
             except BaseException:
                 with suppress(OSError):
@@ -55,17 +55,20 @@ class FileStore:
 
     def open_pack(self) -> PackWriter:
         """A new pack; what is committed to it is an object under `pack_key`."""
-        name = secrets.token_hex(16)
-        path = self._root / PACKS / name[:2] / f"{name}.pack"
-        with _named_errors(path):
-            self._make_durable(path.parent)
-            pack = PackWriter(path, _FILE_MODE)
-            try:
-                _sync(path.parent)
-            except BaseException:
+        while True:
+            name = secrets.token_hex(16)
+            path = self._root / PACKS / name[:2] / f"{name}.pack"
+            with _named_errors(path):
+                self._make_durable(path.parent)
+                pack = PackWriter(path, _FILE_MODE)
+                try:
+                    if not pack.is_lost:
+                        _sync(path.parent)
+                        return pack
+                except BaseException:
+                    pack.close(sealed=False)
+                    raise
                 pack.close(sealed=False)
-                raise
-        return pack
 
     def left_packs(self) -> Iterator[tuple[list[tuple[str, Record]], Callable[[], None]]]:
         """The packs of writers that died: keys and records of each, and what to call once all of them are indexed.
@@ -161,17 +164,15 @@ class FileStore:
             raise UnknownObject(f"no object is kept under the key {key}")
         return self._root / f"{pack}{_PACK}", Span(int(start), int(length))
 
-    def _write(self, path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
-        try:
+    def _open_aside(self) -> tuple[Path, int]:
+        """A new file that a `sweep` of whatever process leaves alone, as its lock says that its writer lives."""
+        while True:
+            path = self._writing / secrets.token_hex(16)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            for chunk in chunks:
-                rest = memoryview(chunk).cast("B")
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            if os.fstat(descriptor).st_nlink:
+                return path, descriptor
+            os.close(descriptor)  # swept before it was locked
 
     def _make_durable(self, folder: Path) -> None:
         """Make a folder and its parents, and sync the entry of each in the one above it; the root's as well."""
@@ -189,6 +190,17 @@ class FileStore:
 
 def pack_key(pack: Path, span: Span) -> str:
     return f"{PACKS}/{pack.parent.name}/{pack.name}/{span.start}-{span.length}"
+
+
+def _write(descriptor: int, chunks: Iterable[bytes | memoryview]) -> None:
+    try:
+        for chunk in chunks:
+            rest = memoryview(chunk).cast("B")
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync(folder: Path) -> None:

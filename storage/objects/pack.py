@@ -74,6 +74,11 @@ class PackWriter:
         self._hash = hashlib.sha256()
 
     @property
+    def is_lost(self) -> bool:
+        """Whether somebody took the new file for a dead writer's and removed it before it was locked."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of whole records."""
         return self._start

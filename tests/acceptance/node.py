@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from dicom_node.acceptors import acceptor_names
 from dicom_node.config_file import load_config
 from dicom_node.history import StudyAccount, account_of
 from dicom_node.stores import Stores, open_stores
@@ -48,6 +49,14 @@ class NodeUnderTest:
     def port(self) -> int:
         return self.config.node.port
 
+    @property
+    def acceptors(self) -> tuple[str, ...]:
+        return acceptor_names(self.config.node)
+
+    @property
+    def process_names(self) -> tuple[str, ...]:
+        return (*self.acceptors, "dispatcher")
+
     @contextmanager
     def running(self) -> Iterator[None]:
         self.start()
@@ -57,7 +66,7 @@ class NodeUnderTest:
             self.stop()
 
     def start(self) -> None:
-        for name in ("acceptor", "dispatcher"):
+        for name in self.process_names:
             (self.stores.run_folder / f"{name}.json").unlink(missing_ok=True)
         command = [sys.executable, "-m", "dicom_node", "serve", "--config", str(self.config_path)]
         with self.log_path.open("a") as log:
@@ -73,7 +82,7 @@ class NodeUnderTest:
     def kill_all(self) -> None:
         """As when the power fails: every process of the node at once."""
         assert self.process
-        doomed = [self.process.pid, *(pid for name in ("acceptor", "dispatcher") if (pid := self.pid(name)))]
+        doomed = [self.process.pid, *(pid for name in self.process_names if (pid := self.pid(name)))]
         for pid in [*doomed, *self.worker_pids()]:
             kill(pid)
         self.process.wait(30)
@@ -124,7 +133,7 @@ class NodeUnderTest:
     def _is_ready(self) -> bool:
         assert self.process
         assert self.process.poll() is None, self.log()
-        return all(self.pid(name) for name in ("acceptor", "dispatcher"))
+        return all(self.pid(name) for name in self.process_names)
 
 
 def dicom_node(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -121,7 +121,7 @@ def test_no_room_is_answered_as_out_of_resources(served: Serving, monkeypatch: p
     assert served.data_sets() == {}
 
 
-def test_an_association_that_cannot_be_recorded_is_out_of_resources_and_works_once_it_can(
+def test_while_rows_cannot_be_committed_no_more_is_taken_in_and_all_goes_on_once_they_can(
     served: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_args: object) -> None:
@@ -129,13 +129,20 @@ def test_an_association_that_cannot_be_recorded_is_out_of_resources_and_works_on
 
     with associated(served.port, [CT]) as scu:
         with monkeypatch.context() as patch:
-            patch.setattr(served.house.studies, "open_association", fails)
+            patch.setattr(served.house.instances, "add_all", fails)
             response = scu.store(ct_image(), CT, sop_instance_uid="1.2.3.4.5")
             assert response
+            assert response.Status == 0x0000  # it is in its pack: a crash would not take it
+            time.sleep(0.3)
+            response = scu.store(ct_image("1.2.3.4.6"), CT, sop_instance_uid="1.2.3.4.6")
+            assert response
             assert response.Status == 0xA700
-        response = scu.store(ct_image(), CT, sop_instance_uid="1.2.3.4.5")
+        response = scu.store(ct_image("1.2.3.4.6"), CT, sop_instance_uid="1.2.3.4.6")
         assert response
         assert response.Status == 0x0000
+    assert set(served.data_sets()) == {"1.2.3.4.5", "1.2.3.4.6"}
+    (association,) = served.associations("1.2.3")
+    assert eventually(lambda: served.associations("1.2.3")[0].ending == "released")
 
 
 def test_what_nobody_foresaw_is_a_failure_with_an_alarm_and_never_success(
@@ -385,7 +392,8 @@ def test_an_ending_that_the_database_cannot_take_now_is_written_later(
 
     with associated(served.port, [CT]) as scu:
         scu.store(ct_image(), CT, sop_instance_uid="1.2.3.4.5")
-        monkeypatch.setattr(served.house.studies, "close_association", fails)
+        assert served.associations("1.2.3")[0].ending is None
+        monkeypatch.setattr(served.house.instances, "add_all", fails)
     assert eventually(lambda: not served.acceptor._associations)
     assert served.associations("1.2.3")[0].ending is None
     monkeypatch.undo()

@@ -17,6 +17,7 @@ from pynetdicom import AE
 
 from dicom_node.config import Limits, Node
 from dicom_node.network.guard import Breach, Gate, Gone, Late, Pace, read_pdu
+from dicom_node.network.occupancy import Occupancy, new_table
 from dicom_node.network.store_message import data_pdu
 from tests.dicom_node.limited_acceptor import AcceptorProcess, acceptor_process
 from tests.dicom_node.serving import eventually, serving
@@ -33,6 +34,11 @@ def _process(folder: Path, **node: object) -> Iterator[AcceptorProcess]:
     with acceptor_process(folder, json.dumps({"port": 0, **node})) as running:
         assert _echo(running.port)
         yield running
+
+
+def _gate(limits: Limits) -> Gate:
+    table = new_table(processes=1, connections=limits.connections)
+    return Gate(limits, Occupancy(table, row=0, processes=1, connections=limits.connections))
 
 
 def _echo(port: int, answer_in_s: float = 20) -> bool:
@@ -358,7 +364,7 @@ def test_the_time_of_a_pdu_begins_with_its_first_byte() -> None:
 
 
 def test_a_closed_connection_counts_no_more() -> None:
-    gate = Gate(Limits(connections_per_address=1, connections=1))
+    gate = _gate(Limits(connections_per_address=1, connections=1))
     first, second = socket.socket(), socket.socket()
     assert gate.admit("192.0.2.1", first) is None
     assert "connections_per_address" in (gate.admit("::ffff:192.0.2.1", second) or "")
@@ -369,7 +375,7 @@ def test_a_closed_connection_counts_no_more() -> None:
 
 
 def test_an_ipv6_host_is_counted_by_its_network() -> None:
-    gate = Gate(Limits(connections_per_address=1))
+    gate = _gate(Limits(connections_per_address=1))
     with socket.socket() as first, socket.socket() as second:
         assert gate.admit("2001:db8::1", first) is None
         assert gate.admit("2001:db8::ffff:2", second)

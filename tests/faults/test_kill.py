@@ -63,7 +63,7 @@ def digest_of(part10: bytes | Callable[[], bytes]) -> str:
 
 
 class Killer:
-    """Kills the acceptor, the dispatcher or a worker every now and then, as often as it is told."""
+    """Kills an acceptor, the dispatcher or a worker every now and then, as often as it is told."""
 
     def __init__(self, node: NodeUnderTest, kills: int, pause_s: tuple[float, float], seed: int) -> None:
         self._node = node
@@ -86,14 +86,19 @@ class Killer:
     def count(self) -> int:
         return self.killed.total()
 
+    def _pids(self, kind: str) -> list[int | None]:
+        if kind == "worker":
+            return [*self._node.worker_pids()]
+        return [self._node.pid(name) for name in self._node.process_names if name.startswith(kind)]
+
     def _run(self) -> None:
         deck: list[str] = []
         while self.killed.total() < self._kills and not self._stopping.wait(self._random.uniform(*self._pause_s)):
             # Drawn from a shuffled deck, so that even a few kills meet every kind of process.
             deck = deck or self._random.sample(KINDS, len(KINDS))
             name = deck[-1]
-            pids = self._node.worker_pids() if name == "worker" else [self._node.pid(name)]
-            pid = next((pid for pid in pids if pid and Path(f"/proc/{pid}").exists()), None)
+            pids = [pid for pid in self._pids(name) if pid and Path(f"/proc/{pid}").exists()]
+            pid = self._random.choice(pids) if pids else None
             if pid is not None:
                 kill(pid)
                 self.killed[deck.pop()] += 1
