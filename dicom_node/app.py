@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -52,19 +52,10 @@ def serve(
             listening = Listening.open(config.node, processes=len(names))
         except CannotListen as error:
             raise NodeError(str(error)) from error
-        _take_over(config, stores)
+        take_over(config, stores)
         supervisor = Supervisor(stores.run_folder, lambda name, code: _record_restart(stores, name, code))
-        told = str(config_path), log_format
-        for row, name in enumerate(names):
-            supervisor.add(
-                name,
-                "dicom_node.processes.acceptor",
-                *told,
-                str(row),
-                listening.in_words(),
-                inherits=listening.descriptors(),
-            )
-        supervisor.add("dispatcher", "dicom_node.processes.dispatcher", *told)
+        add_acceptors(supervisor, names, listening, config_path, log_format)
+        supervisor.add("dispatcher", "dicom_node.processes.dispatcher", str(config_path), log_format)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
         try:
@@ -74,7 +65,16 @@ def serve(
             stores.database.close()
 
 
-def _take_over(config: Config, stores: Stores) -> None:
+def add_acceptors(
+    supervisor: Supervisor, names: Sequence[str], listening: Listening, config_path: Path, log_format: str
+) -> None:
+    """A process for each name, on the same sockets."""
+    for row, name in enumerate(names):
+        told = str(config_path), log_format, str(row), listening.in_words()
+        supervisor.add(name, "dicom_node.processes.acceptor", *told, inherits=listening.descriptors())
+
+
+def take_over(config: Config, stores: Stores) -> None:
     """What an earlier run left, whatever its acceptors were called: no process of this one runs yet."""
     intake = open_intake(config, stores)
     try:

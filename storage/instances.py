@@ -259,7 +259,5 @@ def _count(connection: Connection, parts: Mapping[tuple[str, int], tuple[int, in
         connection.execute(
             update(association_series)
             .where(association_series.c.association_id == part[0], association_series.c.series_id == part[1])
-            .values(
-                stored=association_series.c.stored + stored, repeated=association_series.c.repeated + repeated
-            )
+            .values(stored=association_series.c.stored + stored, repeated=association_series.c.repeated + repeated)
         )

@@ -134,7 +134,9 @@ def write_associations(connection: Connection, associations: Collection[Associat
     if not associations:
         return
     ids = [one.association_id for one in associations]
-    known = set(connection.execute(select(association.c.association_id).where(association.c.association_id.in_(ids))).scalars())
+    known = set(
+        connection.execute(select(association.c.association_id).where(association.c.association_id.in_(ids))).scalars()
+    )
     new = [asdict(one) for one in associations if one.association_id not in known]
     if new:
         connection.execute(insert(association), new)

@@ -146,6 +146,8 @@ class Acceptor:
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Take no more associations, let the running ones end for up to grace_s, then abort them."""
+        if not self._listeners:
+            return
         for listener in self._listeners:
             listener.shutdown()
         for thread in self._threads:

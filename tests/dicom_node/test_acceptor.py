@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -141,7 +142,6 @@ def test_while_rows_cannot_be_committed_no_more_is_taken_in_and_all_goes_on_once
         assert response
         assert response.Status == 0x0000
     assert set(served.data_sets()) == {"1.2.3.4.5", "1.2.3.4.6"}
-    (association,) = served.associations("1.2.3")
     assert eventually(lambda: served.associations("1.2.3")[0].ending == "released")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import socket
-import sqlite3
 import ssl
 import threading
 import time
@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests.acceptance.node import NodeUnderTest, configuration, kill
+from dicom_node.status import status_of
+from tests.acceptance.node import kill
+from tests.dicom_node.acceptors import AcceptorsUnderTest
 from tests.dicom_node.certificates import Authority
-from tests.dicom_node.peers import free_port, wait_until
+from tests.dicom_node.peers import wait_until
 from tests.dicom_node.raw_scu import RawScu, associated
 from tests.dicom_node.serving import eventually
 from tests.encoded import ct_image
@@ -23,26 +25,6 @@ from tests.faults.checks import CT, SUCCESS, assert_nothing_lost_or_torn
 
 REJECTED_AS_TOO_MANY = (2, 3, 2)
 IMAGES_EACH = 3
-
-
-def _node(folder: Path, acceptors: int, **node: object) -> NodeUnderTest:
-    keys = {"port": free_port(), "data_folder": "data", "acceptors": acceptors, **node}
-    return NodeUnderTest(folder, configuration(node=keys, models=[], routes=[], destinations=[]))
-
-
-@contextmanager
-def _database(node: NodeUnderTest) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(node.config.node.data_folder / "node.sqlite3", timeout=30)
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-def _associations(node: NodeUnderTest) -> list[tuple[str, str | None, float]]:
-    """Of each: the acceptor that served it, how it ended, and when it was opened."""
-    with _database(node) as database:
-        return database.execute("select acceptor, ending, opened_at from association").fetchall()
 
 
 class Modality(threading.Thread):
@@ -83,7 +65,7 @@ class Modality(threading.Thread):
 
 
 @contextmanager
-def _sending(node: NodeUnderTest, count: int) -> Iterator[list[Modality]]:
+def _sending(node: AcceptorsUnderTest, count: int) -> Iterator[list[Modality]]:
     modalities = [Modality(number, node.port) for number in range(1, count + 1)]
     for modality in modalities:
         modality.start()
@@ -101,7 +83,7 @@ def _stored(modalities: list[Modality]) -> int:
 
 
 def test_killing_one_of_several_loses_nothing_and_disturbs_no_other(tmp_path: Path) -> None:
-    node = _node(tmp_path, 3)
+    node = AcceptorsUnderTest(tmp_path, 3)
     with node.running():
         with _sending(node, 5) as modalities:
             for _ in range(2):
@@ -113,8 +95,8 @@ def test_killing_one_of_several_loses_nothing_and_disturbs_no_other(tmp_path: Pa
                 wait_until(lambda killed=killed: node.pid("acceptor-2") != killed, at_most_s=60)  # type: ignore[misc]
             back_at, due = time.time(), _stored(modalities) + 60
             wait_until(lambda: _stored(modalities) > due, at_most_s=60)
-        assert eventually(lambda: all(ending for _, ending, _ in _associations(node)))
-        ended = _associations(node)
+        assert eventually(lambda: all(ending for _, ending, _ in node.associations()))
+        ended = node.associations()
         assert {acceptor for acceptor, ending, _ in ended if ending != "released"} <= {"acceptor-2"}
         assert {acceptor for acceptor, _, opened_at in ended if opened_at > back_at} == {
             "acceptor-1",
@@ -122,24 +104,21 @@ def test_killing_one_of_several_loses_nothing_and_disturbs_no_other(tmp_path: Pa
             "acceptor-3",
         }
         assert {status for modality in modalities for status in modality.answers} == {SUCCESS}
-        assert "is busy" not in node.log()
-        assert "locked" not in node.log()
+        assert node.restarts == [("acceptor-2", -signal.SIGKILL)] * 2
     acknowledged = {uid: payload for modality in modalities for uid, payload in modality.acknowledged.items()}
     sent = {uid: payload for modality in modalities for uid, payload in modality.sent.items()}
     _assert_whole(node, acknowledged, sent)
 
 
-def _assert_whole(node: NodeUnderTest, acknowledged: dict[str, bytes], sent: dict[str, bytes]) -> None:
-    with _database(node) as database:
-        rows = {uid for (uid,) in database.execute("select sop_instance_uid from instance")}
-        stored = database.execute("select sum(stored) from association_series").fetchone()[0]
+def _assert_whole(node: AcceptorsUnderTest, acknowledged: dict[str, bytes], sent: dict[str, bytes]) -> None:
+    rows = {uid for uid, _ in node.rows("select sop_instance_uid, '' from instance")}
     assert set(acknowledged) <= rows
-    assert stored == len(rows)
-    assert_nothing_lost_or_torn(node.config.node.data_folder, acknowledged, sent)
+    assert node.rows("select sum(stored) from association_series") == [(len(rows),)]
+    assert_nothing_lost_or_torn(node.data_folder, acknowledged, sent)
 
 
 def test_connections_share_themselves_among_the_processes(tmp_path: Path) -> None:
-    node = _node(tmp_path, 3)
+    node = AcceptorsUnderTest(tmp_path, 3)
     with node.running():
         with ExitStack() as held:
             for number in range(9):
@@ -147,14 +126,15 @@ def test_connections_share_themselves_among_the_processes(tmp_path: Path) -> Non
                 response = scu.store(ct_image(f"1.2.9.{number}"), CT, sop_instance_uid=f"1.2.9.{number}")
                 assert response
                 assert response.Status == SUCCESS
-            assert eventually(lambda: len(_associations(node)) == 9)
-        served = Counter(acceptor for acceptor, _, _ in _associations(node))
-        assert set(served) == set(node.acceptors)
-        assert "acceptor-3" in node.cli("status").stdout
+            assert eventually(lambda: len(node.associations()) == 9)
+        served = Counter(acceptor for acceptor, _, _ in node.associations())
+        assert set(served) == set(node.names)
+        shown = {process.name: process.alive for process in status_of(node.config, node.stores).processes}
+        assert shown == dict.fromkeys(node.names, True)
 
 
 def test_the_limits_of_the_node_hold_for_its_processes_together(tmp_path: Path) -> None:
-    node = _node(tmp_path, 2, max_associations=3, limits={"connections_per_address": 5})
+    node = AcceptorsUnderTest(tmp_path, 2, max_associations=3, limits={"connections_per_address": 5})
     with node.running():
         with ExitStack() as held:
             for _ in range(3):
@@ -173,14 +153,14 @@ def test_the_limits_of_the_node_hold_for_its_processes_together(tmp_path: Path) 
         assert eventually(lambda: _is_established(node))
 
 
-def _is_established(node: NodeUnderTest) -> bool:
+def _is_established(node: AcceptorsUnderTest) -> bool:
     with suppress(RuntimeError), associated(node.port, [CT]) as scu:
         return scu.association.is_established
     return False
 
 
 def test_who_comes_while_the_only_process_is_started_again_waits_and_is_served(tmp_path: Path) -> None:
-    node = _node(tmp_path, 1)
+    node = AcceptorsUnderTest(tmp_path, 1)
     with node.running():
         killed = node.pid("acceptor-1")
         assert killed
@@ -189,25 +169,29 @@ def test_who_comes_while_the_only_process_is_started_again_waits_and_is_served(t
         assert node.pid("acceptor-1") != killed
 
 
-def test_what_more_processes_left_open_is_closed_and_indexed_by_fewer(tmp_path: Path) -> None:
-    first, acknowledged = _node(tmp_path, 3), dict[str, bytes]()
-    first.start()
-    with ExitStack() as held:
-        for number in range(6):
-            scu, uid = held.enter_context(associated(first.port, [CT])), f"1.2.9.{number}"
-            acknowledged[uid] = ct_image(uid)
-            response = scu.store(acknowledged[uid], CT, sop_instance_uid=uid)
-            assert response
-            assert response.Status == SUCCESS
-        assert eventually(lambda: {one[0] for one in _associations(first)} == set(first.acceptors))
-        last = ct_image("1.2.9.99")
-        assert scu.store(last, CT, sop_instance_uid="1.2.9.99")
-        first.kill_all()
-    second = _node(tmp_path, 1)
-    with second.running():
-        assert {ending for _, ending, _ in _associations(second)} == {"lost"}
-        assert second.acceptors == ("acceptor-1",)
-    _assert_whole(second, acknowledged | {"1.2.9.99": last}, acknowledged | {"1.2.9.99": last})
+def test_what_more_processes_left_is_closed_as_lost_and_indexed_by_fewer(tmp_path: Path) -> None:
+    more, acknowledged = AcceptorsUnderTest(tmp_path, 3), dict[str, bytes]()
+
+    def store(scu: RawScu) -> None:
+        uid = f"1.2.9.{len(acknowledged)}"
+        acknowledged[uid] = ct_image(uid)
+        response = scu.store(acknowledged[uid], CT, sop_instance_uid=uid)
+        assert response
+        assert response.Status == SUCCESS
+
+    with more.running(), ExitStack() as held:
+        open_ones = [held.enter_context(associated(more.port, [CT])) for _ in range(6)]
+        for scu in open_ones:
+            store(scu)
+        assert eventually(lambda: {one[0] for one in more.associations()} == set(more.names))
+        for scu in open_ones:
+            store(scu)
+        more.kill_all()
+    fewer = AcceptorsUnderTest(tmp_path, 1)
+    with fewer.running():
+        assert fewer.names == ("acceptor-1",)
+        assert {ending for _, ending, _ in fewer.associations()} == {"lost"}
+    _assert_whole(fewer, acknowledged, acknowledged)
 
 
 def test_each_process_meets_peers_with_a_certificate_that_was_exchanged(tmp_path: Path) -> None:
@@ -216,14 +200,13 @@ def test_each_process_meets_peers_with_a_certificate_that_was_exchanged(tmp_path
     certificate, key = tmp_path / "node.crt", tmp_path / "node.key"
     certificate.write_bytes(now.certificate.read_bytes())
     key.write_bytes(now.key.read_bytes())
-    tls = {"port": free_port(), "certificate": str(certificate), "key": str(key), "require_certificate": False}
-    node = _node(tmp_path, 3, tls=tls)
+    tls = {"port": 0, "certificate": str(certificate), "key": str(key), "require_certificate": False}
+    node = AcceptorsUnderTest(tmp_path, 2, tls=tls)
     with node.running():
-        assert {_met_with(int(str(tls["port"]))) for _ in range(6)} == {now.sha256}
+        assert {_met_with(node.tls_port) for _ in range(4)} == {now.sha256}
         certificate.write_bytes(then.certificate.read_bytes())
         key.write_bytes(then.key.read_bytes())
-        assert {_met_with(int(str(tls["port"]))) for _ in range(9)} == {then.sha256}
-        assert node.log().count("certificates were changed") == 3
+        assert {_met_with(node.tls_port) for _ in range(6)} == {then.sha256}
 
 
 def _met_with(port: int) -> str:
@@ -236,22 +219,3 @@ def _met_with(port: int) -> str:
         certificate = connection.getpeercert(binary_form=True)
         assert certificate
         return hashlib.sha256(certificate).hexdigest()
-
-
-def test_the_port_is_free_as_soon_as_the_node_is_told_to_stop(tmp_path: Path) -> None:
-    node = _node(tmp_path, 2)
-    node.start()
-    with associated(node.port, [CT]):
-        assert node.process
-        node.process.terminate()
-        assert eventually(lambda: not _connects(node.port), limit_s=5)
-        assert node.process.poll() is None  # the association has some seconds to end
-    node.stop()
-
-
-def _connects(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return False
-    return True
