@@ -6,13 +6,42 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from storage.database import Database
 from storage.events import record
 from storage.records import Added, Association, Event, Instance, NewInstance
 from storage.schema import association, association_series, instance, series, study
 from storage.studies import write_associations
+
+# Statements of each batch, made once: to put one together takes longer than the database takes to run it.
+_KNOWN_CONTENTS = select(
+    instance.c.sop_instance_uid, instance.c.content_sha256, instance.c.transfer_syntax_uid, instance.c.object_key
+).where(instance.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
+_FIND_SERIES = select(series.c.series_id, series.c.revision, series.c.state).where(
+    series.c.study_instance_uid == bindparam("study"), series.c.series_instance_uid == bindparam("series")
+)
+_ADD = insert(instance)
+_GROW_SERIES = (
+    update(series)
+    .where(series.c.series_id == bindparam("of_series"))
+    .values(instance_count=series.c.instance_count + bindparam("more"), last_received_at=bindparam("at"))
+)
+_KNOWN_PARTS = select(association_series.c.association_id, association_series.c.series_id).where(
+    association_series.c.association_id.in_(bindparam("ids", expanding=True))
+)
+_ADD_PARTS = insert(association_series)
+_GROW_PARTS = (
+    update(association_series)
+    .where(
+        association_series.c.association_id == bindparam("of_association"),
+        association_series.c.series_id == bindparam("of_series"),
+    )
+    .values(
+        stored=association_series.c.stored + bindparam("more"),
+        repeated=association_series.c.repeated + bindparam("again"),
+    )
+)
 
 
 class Instances:
@@ -73,11 +102,9 @@ class Instances:
 
 def _open_series(connection: Connection, new: NewInstance) -> tuple[int, int, str]:
     """The series' (id, revision, state), inserted with its study where it is not known yet."""
-    identity = (
-        series.c.study_instance_uid == new.study_instance_uid,
-        series.c.series_instance_uid == new.series_instance_uid,
-    )
-    found = connection.execute(select(series.c.series_id, series.c.revision, series.c.state).where(*identity)).first()
+    found = connection.execute(
+        _FIND_SERIES, {"study": new.study_instance_uid, "series": new.series_instance_uid}
+    ).first()
     if found:
         return found.series_id, found.revision, found.state
     if not connection.execute(
@@ -164,16 +191,13 @@ class _Batch:
 
     def write(self) -> None:
         if self._rows:
-            self._connection.execute(insert(instance), self._rows)
-        for series_id, count in self._stored.items():
-            self._connection.execute(
-                update(series)
-                .where(series.c.series_id == series_id)
-                .values(
-                    instance_count=series.c.instance_count + count,
-                    last_received_at=self._last_received_at[series_id],
-                )
-            )
+            self._connection.execute(_ADD, self._rows)
+        if self._stored:
+            grown = [
+                {"of_series": series_id, "more": count, "at": self._last_received_at[series_id]}
+                for series_id, count in self._stored.items()
+            ]
+            self._connection.execute(_GROW_SERIES, grown)
         _count(self._connection, self._parts)
 
 
@@ -181,11 +205,8 @@ def _known_contents(
     connection: Connection, sop_instance_uids: Collection[str]
 ) -> dict[str, dict[tuple[str, str], str]]:
     """What is kept under each of these UIDs: object keys by content and transfer syntax."""
-    query = select(
-        instance.c.sop_instance_uid, instance.c.content_sha256, instance.c.transfer_syntax_uid, instance.c.object_key
-    ).where(instance.c.sop_instance_uid.in_(sop_instance_uids))
     found: dict[str, dict[tuple[str, str], str]] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(_KNOWN_CONTENTS, {"uids": list(sop_instance_uids)}):
         found.setdefault(row.sop_instance_uid, {})[row.content_sha256, row.transfer_syntax_uid] = row.object_key
     return found
 
@@ -242,22 +263,19 @@ def _conflict_event(new: NewInstance) -> Event:
 
 def _count(connection: Connection, parts: Mapping[tuple[str, int], tuple[int, int]]) -> None:
     """Add to what associations brought to series: how many were stored, and how many were there already."""
-    ids = {association_id for association_id, _ in parts}
-    query = select(association_series.c.association_id, association_series.c.series_id).where(
-        association_series.c.association_id.in_(ids)
-    )
-    known = {(row.association_id, row.series_id) for row in connection.execute(query)}
+    ids = list({association_id for association_id, _ in parts})
+    known = {(row.association_id, row.series_id) for row in connection.execute(_KNOWN_PARTS, {"ids": ids})}
     new = [
         {"association_id": part[0], "series_id": part[1], "stored": stored, "repeated": repeated}
         for part, (stored, repeated) in parts.items()
         if part not in known
     ]
+    grown = [
+        {"of_association": part[0], "of_series": part[1], "more": stored, "again": repeated}
+        for part, (stored, repeated) in parts.items()
+        if part in known
+    ]
     if new:
-        connection.execute(insert(association_series), new)
-    for part in known & parts.keys():
-        stored, repeated = parts[part]
-        connection.execute(
-            update(association_series)
-            .where(association_series.c.association_id == part[0], association_series.c.series_id == part[1])
-            .values(stored=association_series.c.stored + stored, repeated=association_series.c.repeated + repeated)
-        )
+        connection.execute(_ADD_PARTS, new)
+    if grown:
+        connection.execute(_GROW_PARTS, grown)

@@ -7,13 +7,22 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 
 from storage.database import Database
 from storage.events import record
 from storage.jobs import insert_jobs
 from storage.records import Association, Event, NewJob, Series, SeriesPart, Study
 from storage.schema import association, association_series, series, study
+
+# Statements of each batch, made once.
+_KNOWN = select(association.c.association_id).where(association.c.association_id.in_(bindparam("ids", expanding=True)))
+_OPEN = insert(association)
+_CLOSE = (
+    update(association)
+    .where(association.c.association_id == bindparam("id"), association.c.closed_at.is_(None))
+    .values(closed_at=bindparam("at"), ending=bindparam("how"))
+)
 
 
 class Studies:
@@ -134,19 +143,17 @@ def write_associations(connection: Connection, associations: Collection[Associat
     if not associations:
         return
     ids = [one.association_id for one in associations]
-    known = set(
-        connection.execute(select(association.c.association_id).where(association.c.association_id.in_(ids))).scalars()
-    )
+    known = set(connection.execute(_KNOWN, {"ids": ids}).scalars())
     new = [asdict(one) for one in associations if one.association_id not in known]
+    ended = [
+        {"id": one.association_id, "at": one.closed_at, "how": one.ending}
+        for one in associations
+        if one.association_id in known and one.closed_at is not None
+    ]
     if new:
-        connection.execute(insert(association), new)
-    for one in associations:
-        if one.association_id in known and one.closed_at is not None:
-            connection.execute(
-                update(association)
-                .where(association.c.association_id == one.association_id, association.c.closed_at.is_(None))
-                .values(closed_at=one.closed_at, ending=one.ending)
-            )
+        connection.execute(_OPEN, new)
+    if ended:
+        connection.execute(_CLOSE, ended)
 
 
 def _series(row: Row[Any]) -> Series:

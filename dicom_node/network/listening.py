@@ -68,11 +68,10 @@ class Listening:
     @classmethod
     def inherited(cls, words: str) -> Self:
         plain, tls, occupancy, processes = map(int, words.split(","))
-        sockets = [None if one < 0 else socket.socket(fileno=one) for one in (plain, tls)]
         for one in (plain, tls, occupancy):
             if one >= 0:
                 os.set_inheritable(one, False)
-        return cls(*sockets, occupancy, processes)
+        return cls(_socket_of(plain), _socket_of(tls), occupancy, processes)
 
     def occupancy_of(self, row: int, node: Node) -> Occupancy:
         """The table as the process of that row sees it."""
@@ -83,6 +82,10 @@ class Listening:
             if one is not None:
                 one.close()
         os.close(self.occupancy)
+
+
+def _socket_of(descriptor: int) -> socket.socket | None:
+    return None if descriptor < 0 else socket.socket(fileno=descriptor)
 
 
 def _listening_socket(key: str, address: str, port: int) -> socket.socket:

@@ -61,9 +61,10 @@ class Listener(ThreadedAssociationServer):
 
     def server_bind(self) -> None:
         """The library has made a socket of its own: this one listens already."""
-        self.socket.close()
+        if self.socket is not None:
+            self.socket.close()
         self.socket = self._listening
-        self.server_address = self.socket.getsockname()
+        self.server_address = self._listening.getsockname()
 
     def server_activate(self) -> None:
         return
@@ -72,14 +73,29 @@ class Listener(ThreadedAssociationServer):
         self._ended.clear()
         try:
             while not self.is_stopping:
-                self._handle_request_noblock()
+                self._serve_next()
                 self.service_actions()
         finally:
             self._ended.set()
 
+    def _serve_next(self) -> None:
+        """The next connection, where one comes in a while."""
+        try:
+            request, address = self.get_request()
+        except OSError:
+            return
+        if not self.verify_request(request, address):
+            self.shutdown_request(request)
+            return
+        try:
+            self.process_request(request, address)
+        except Exception:  # noqa: BLE001 - no thread could be started: the listener must go on
+            self.handle_error(request, address)
+            self.shutdown_request(request)
+
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
-            accepted, address = self.socket.accept()
+            accepted, address = self._listening.accept()
         except BlockingIOError:  # none came in a while
             raise
         except OSError:
@@ -126,7 +142,7 @@ class Listener(ThreadedAssociationServer):
 
     def server_close(self) -> None:
         """This process's alone: to shut the socket down, as the library does, would end it for all."""
-        self.socket.close()
+        self._listening.close()
 
 
 def acknowledge_now(event: evt.Event) -> None:
