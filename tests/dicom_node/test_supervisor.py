@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import NodeError
-from dicom_node.supervisor import Supervisor, read_state, write_state
+from dicom_node.supervisor import EXIT_CONFIG, Supervisor, read_state, write_state
 
 CHILD = """
     import sys
@@ -124,3 +124,56 @@ def test_a_state_file_is_never_seen_half_written(tmp_path: Path) -> None:
     assert state
     assert state["port"] == 2
     assert list(tmp_path.glob("*.part")) == []
+
+
+REFUSES_LATER = """
+    import sys
+    from pathlib import Path
+    from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
+
+    name, folder, _ = sys.argv[1:4]
+    tries = Path(folder) / f"{name}.tries"
+    tries.write_text(tries.read_text() + "I" if tries.exists() else "I")
+    stopping = stop_requested()
+    if len(tries.read_text()) == 2:
+        sys.exit(EXIT_CONFIG)
+    write_state(Path(folder), name)
+    stopping.wait()
+"""
+
+
+def test_a_child_that_cannot_start_again_is_tried_again_while_the_others_go_on(folder: Path) -> None:
+    (folder / "supervised_child.py").write_text(textwrap.dedent(REFUSES_LATER))
+    with Watched(folder, "one") as node:
+        os.kill(node.pid("one"), signal.SIGKILL)
+        wait_until(lambda: (folder / "one.tries").read_text() == "III", "the child is started a third time")
+        assert [code for _, code in node.restarts] == [-signal.SIGKILL, EXIT_CONFIG]
+
+
+def test_a_child_inherits_what_it_is_given_and_the_other_does_not(folder: Path) -> None:
+    (folder / "supervised_child.py").write_text(
+        textwrap.dedent("""
+            import os, sys
+            from pathlib import Path
+            from dicom_node.supervisor import stop_requested, write_state
+            name, folder, descriptor = sys.argv[1:4]
+            stopping = stop_requested()
+            write_state(Path(folder), name, has_it=os.path.exists(f"/proc/self/fd/{descriptor}"))
+            stopping.wait()
+        """)
+    )
+    given, other = os.pipe()
+    said: list[dict[str, dict[str, object]]] = []
+    supervisor = Supervisor(folder, lambda *_: None)
+    supervisor.add("one", "supervised_child", str(folder), str(given), inherits=[given])
+    supervisor.add("two", "supervised_child", str(folder), str(given))
+    closed: list[bool] = []
+    thread = threading.Thread(target=supervisor.run, args=(said.append, lambda: closed.append(True)))
+    thread.start()
+    wait_until(lambda: bool(said), "both are ready")
+    supervisor.stop()
+    thread.join(30)
+    os.close(given)
+    os.close(other)
+    assert [said[0][name]["has_it"] for name in ("one", "two")] == [True, False]
+    assert closed == [True]
