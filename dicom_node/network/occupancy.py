@@ -45,6 +45,7 @@ class Occupancy:
         self._lock = threading.Lock()
         self._associations = 0
         self._connections: Counter[bytes] = Counter()
+        self._is_closed = False
         fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, self._of_row(row))  # while this process lives
         with self._alone():
             self._write()
@@ -86,14 +87,14 @@ class Occupancy:
             self._write()
 
     def close(self) -> None:
-        """Nothing of this process counts any more."""
+        """Nothing of this process counts any more; what is told of it later is not heard."""
         with self._alone():
             self._associations = 0
             self._connections.clear()
             self._write()
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self._of_row(self._row))
-        self._table.close()
-        os.close(self._descriptor)
+        with self._lock:
+            self._is_closed = True
+            os.close(self._descriptor)  # which frees its locks as well
 
     def _judge(self, digest: bytes, per_address: int, in_all: int) -> Refusal | None:
         of_address = total = 0
@@ -133,6 +134,8 @@ class Occupancy:
         return found
 
     def _write(self) -> None:
+        if self._is_closed:
+            return
         start = self._row * self._row_bytes
         addresses = b"".join(_ADDRESS.pack(digest, count) for digest, count in self._connections.items())
         # A process that is killed in the middle of this leaves a row that counts for nobody.
@@ -142,6 +145,9 @@ class Occupancy:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         with self._lock:
+            if self._is_closed:  # a thread that ends late; the memory is there as long as this object
+                yield
+                return
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, 0)
             try:
                 yield

@@ -151,3 +151,13 @@ def test_a_row_of_as_many_addresses_as_connections_has_room(table: int) -> None:
 def test_a_row_beyond_the_table_is_refused(table: int) -> None:
     with pytest.raises(ValueError, match="row must be one of 3, but is 3"):
         Occupancy(table, row=PROCESSES, processes=PROCESSES, connections=CONNECTIONS)
+
+
+def test_a_thread_that_ends_after_the_table_was_closed_changes_nothing(table: int) -> None:
+    occupancy = of_row(table, 0)
+    assert occupancy.take(9)
+    occupancy.close()
+    occupancy.free()
+    occupancy.disconnect("192.0.2.1")
+    with others(table, 1) as (other,):
+        assert other.does("take(1)") == "True"
