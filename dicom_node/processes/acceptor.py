@@ -12,7 +12,7 @@ from dicom_node import logs
 from dicom_node.config_file import load_config
 from dicom_node.intake import Intake
 from dicom_node.network.acceptor import Acceptor
-from dicom_node.network.tls import TlsError
+from dicom_node.network.tls_context import TlsError
 from dicom_node.stores import open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from storage.errors import StorageError

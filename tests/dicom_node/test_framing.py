@@ -20,7 +20,7 @@ from dicom_node.network.framing import (
     PIECES_AT_ONCE,
     BadPdu,
     Piece,
-    StoreResponse,
+    Response,
     command_fragments,
     fragment_bytes,
     framed,
@@ -129,7 +129,7 @@ def response(status: int = 0, comment: str = "") -> bytes:
 
 
 def test_an_answer_of_pynetdicom_is_read() -> None:
-    assert store_response(response(0xA900, "Rows is odd")) == StoreResponse(7, 0xA900, "Rows is odd")
+    assert store_response(response(0xA900, "Rows is odd")) == Response(7, 0xA900, "Rows is odd")
 
 
 @given(st.lists(st.integers(1, 200), max_size=6), st.data())
