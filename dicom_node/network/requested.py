@@ -31,6 +31,9 @@ from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_N
 Context = tuple[str, str]  # SOP Class UID, Transfer Syntax UID
 MAX_CONTEXTS = 128  # PS3.8 section 9.3.2.2: context IDs are odd and below 256
 _ACCEPTED, _PERMANENT = 0, 1
+# What stands before the items of an acceptance, and what all of it may be: 128 contexts are answered in 5 kB, and a
+# megabyte of items would keep the processor busy for seconds.
+_LEAST_ANSWER_BYTES, _MOST_ANSWER_BYTES = 68, 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ def _request(peer: Peer, proposed: Sequence[Context]) -> bytes:
 
 def _accepted(wire: Wire, proposed: Sequence[Context], answer: bytes) -> Association:
     """Raises BadPdu."""
+    if not _LEAST_ANSWER_BYTES <= len(answer) <= _MOST_ANSWER_BYTES:
+        raise BadPdu(f"an association acceptance of {len(answer)} bytes")
     pdu = A_ASSOCIATE_AC()
     try:
         pdu.decode(bytes([ASSOCIATE_AC, 0]) + len(answer).to_bytes(4, "big") + answer)

@@ -164,4 +164,8 @@ def why_not_secured(error: OSError, host_name: str = "") -> NotSecured:
 
 
 def _left_s(deadline: float) -> float:
-    return max(0.001, deadline - time.monotonic())
+    """Raises TimeoutError where nothing is left: a peer that always has something to say would be waited for for ever."""
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("the time for the handshake is over")
+    return left_s

@@ -37,6 +37,8 @@ _MOST_UNREAD_BYTES = 2 * LARGEST_PDU_BYTES
 _ABORTED, LOST = "association aborted by the peer", "connection lost"
 # How often a write that waits is interrupted, to see whether the peer has aborted.
 _LOOK_UP_S = 0.5
+# How often is read what comes after the time is over. What was there by then counts, a peer that never ends does not.
+_OVERDUE_READS = _MOST_UNREAD_BYTES // _READ_BYTES
 # Who takes less is no slow line but a peer that holds the sender.
 _LEAST_BYTES_PER_S = 1024
 _TLS_ALERT = 0x15  # the first byte of what a peer that speaks TLS answers to one that does not
@@ -96,6 +98,7 @@ class Wire:
 
         Raises Broken, BadPdu, and Late, whose reason is `none_yet`.
         """
+        overdue = 0
         while True:
             if len(self._read) >= PDU_HEADER_BYTES:
                 kind, length = struct.unpack_from(">BxL", self._read)
@@ -111,7 +114,8 @@ class Wire:
                 raise self._end
             acknowledge_now(self._connection)
             left_s = max(0.0, deadline - time.monotonic())
-            if not self._poll.poll(ceil(left_s * 1000)):
+            overdue += left_s == 0
+            if overdue > _OVERDUE_READS or not self._poll.poll(ceil(left_s * 1000)):
                 raise Late(none_yet)
             with suppress(BlockingIOError):
                 self._fill()

@@ -117,7 +117,8 @@ class AnsweringScp:
             serving.join()
             server.server_close()
             for association in ae.active_associations:
-                association.abort()
+                if association.is_established:  # one that was released already ends by itself, and fails on an abort
+                    association.abort()
             for connection in self._connections:
                 connection.close()
 

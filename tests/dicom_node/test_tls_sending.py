@@ -20,7 +20,7 @@ from dicom_node.network.file_meta import read_file_meta
 from dicom_node.network.requestor import Outgoing, Peer, echo, send
 from dicom_node.network.tls_channel import ClientTls
 from dicom_node.network.tls_context import TlsError, context_for
-from dicom_node.network.wire import Broken, Wire
+from dicom_node.network.wire import Broken, Late, Wire
 from tests.dicom_node.certificates import Authority, Identity
 from tests.dicom_node.peers import (
     LONG,
@@ -296,6 +296,38 @@ def test_a_peer_that_drips_its_handshake_does_not_hold_the_sender(authority: Aut
         reason, _ = refused(replace(secured(port, authority), timeouts=hurried))
         stop.set()
     assert "the TLS handshake took too long" in reason
+
+
+def test_a_peer_that_says_nothing_within_tls_again_and_again_does_not_hold_the_sender(
+    authority: Authority, pacs: Identity
+) -> None:
+    """Records of TLS with nothing for DICOM in them: what comes is never empty, and never an answer."""
+    with wired(authority, pacs) as (wire, other):
+        other.setblocking(False)
+        wire._channel = Silent(wire._channel)  # type: ignore[assignment]
+        stop = threading.Event()
+
+        def flood() -> None:
+            while not stop.is_set():
+                with suppress(OSError):
+                    other.send(bytes(10_000))
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        with pytest.raises(Late, match="nothing yet"):
+            wire.pdu(time.monotonic() + 0.1, "nothing yet")
+        stop.set()
+        thread.join()
+
+
+class Silent:
+    """A channel through which nothing comes, whatever is read from the network."""
+
+    def __init__(self, channel: object) -> None:
+        self._channel = channel
+
+    def open(self, _chunk: bytes, _into: bytearray) -> None:
+        return
 
 
 def test_what_is_no_tls_is_named(authority: Authority) -> None:
