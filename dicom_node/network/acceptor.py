@@ -30,7 +30,8 @@ from dicom_node.network.service import Answer, Call
 from dicom_node.network.services import SERVICES
 from dicom_node.network.sockets import Listener, acknowledge_now
 from dicom_node.network.store_door import StoreDoor
-from dicom_node.network.tls import ServerTls, TlsError, certificate_of
+from dicom_node.network.tls import ServerTls, certificate_of
+from dicom_node.network.tls_context import TlsError
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.refusals import Refused
 from dicom_node.throttle import Throttle

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from storage.errors import StorageUnavailable, UnknownObject
-from storage.objects.pack import PackWriter, Record, Span, delete, is_sealed, read_object, records, seal
+from storage.objects.pack import PackWriter, Record, Span, delete, is_sealed, locked, read_object, records, seal
 from storage.objects.protocol import check_key
+from storage.objects.spares import Spares
 
 PACKS = "packs"
 _PACK = ".pack"
@@ -38,14 +39,15 @@ class FileStore:
         self._lock = threading.Lock()
         with _named_errors(root):
             self._make_durable(self._writing)
+        self._spares = Spares(self._writing, _FILE_MODE)
 
     def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> None:
         target = self._path(key)
         with _named_errors(target):
             self._make_durable(target.parent)
-            aside, descriptor = self._open_aside()
+            aside = self._writing / secrets.token_hex(16)
             try:
-                _write(descriptor, chunks)
+                _write(locked(aside, _FILE_MODE), chunks)
                 aside.rename(target)
             except BaseException:
                 with suppress(OSError):
@@ -55,20 +57,33 @@ class FileStore:
 
     def open_pack(self) -> PackWriter:
         """A new pack; what is committed to it is an object under `pack_key`."""
-        while True:
-            name = secrets.token_hex(16)
-            path = self._root / PACKS / name[:2] / f"{name}.pack"
-            with _named_errors(path):
-                self._make_durable(path.parent)
-                pack = PackWriter(path, _FILE_MODE)
-                try:
-                    if not pack.is_lost:
-                        _sync(path.parent)
-                        return pack
-                except BaseException:
-                    pack.close(sealed=False)
-                    raise
-                pack.close(sealed=False)
+        name = secrets.token_hex(16)
+        path = self._root / PACKS / name[:2] / f"{name}.pack"
+        with _named_errors(path):
+            self._make_durable(path.parent)
+            spare = self._spares.take()
+            descriptor = locked(path, _FILE_MODE) if spare is None else spare[1]
+            try:
+                if spare is not None:
+                    spare[0].rename(path)
+                _sync(path.parent)
+            except BaseException:
+                os.close(descriptor)
+                path.unlink(missing_ok=True)
+                if spare is not None:
+                    spare[0].unlink(missing_ok=True)
+                raise
+        return PackWriter(path, descriptor)
+
+    def prepare_pack(self, *, at_most: int, may_go_on: Callable[[], bool]) -> bool:
+        """Make one more pack ready that `open_pack` can take; as Spares.make. Raises StorageUnavailable."""
+        with _named_errors(self._writing):
+            return self._spares.make(at_most=at_most, may_go_on=may_go_on)
+
+    def close(self) -> None:
+        """Remove what was made ready and not needed."""
+        with _named_errors(self._writing):
+            self._spares.close()
 
     def left_packs(self) -> Iterator[tuple[list[tuple[str, Record]], Callable[[], None]]]:
         """The packs of writers that died: keys and records of each, and what to call once all of them are indexed.
@@ -163,16 +178,6 @@ class FileStore:
         if not (start.isdecimal() and length.isdecimal()):
             raise UnknownObject(f"no object is kept under the key {key}")
         return self._root / f"{pack}{_PACK}", Span(int(start), int(length))
-
-    def _open_aside(self) -> tuple[Path, int]:
-        """A new file that a `sweep` of whatever process leaves alone, as its lock says that its writer lives."""
-        while True:
-            path = self._writing / secrets.token_hex(16)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink:
-                return path, descriptor
-            os.close(descriptor)  # swept before it was locked
 
     def _make_durable(self, folder: Path) -> None:
         """Make a folder and its parents, and sync the entry of each in the one above it; the root's as well."""

@@ -59,7 +59,7 @@ def received(node: Node, *uids: str) -> Arrivals:
     arrivals = node.intake().arrivals(Association(f"of {uids[0]}", "acceptor-2", "CT1", "NODE", "192.0.2.1", 100.0))
     for uid in uids:
         arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, uid, EXPLICIT_LITTLE))
-        arrival.write(memoryview(ct_image(uid)))
+        arrival.write([memoryview(ct_image(uid))])
         arrival.finish()
     return arrivals
 
@@ -149,7 +149,7 @@ def test_a_new_pack_that_a_recovery_takes_for_a_dead_ones_is_not_written_to(
     arrivals = intake.arrivals(Association("one", "acceptor-1", "CT1", "NODE", "192.0.2.1", 100.0))
     monkeypatch.setattr("storage.objects.pack.fcntl.flock", late)
     arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.1", EXPLICIT_LITTLE))
-    arrival.write(memoryview(ct_image("1.2.1")))
+    arrival.write([memoryview(ct_image("1.2.1"))])
     arrival.finish()
     assert removed
     assert len(node.packs()) == 1
