@@ -16,7 +16,8 @@ from dicom_node.network.requestor import Outgoing, SendOutcome, send
 from dicom_node.send_folder import in_associations, sop_uids
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import echoes
-from tests.dicom_node.peers import peer_at, wait_until
+from tests.dicom_node.peers import peer_at
+from tests.waiting import wait_until
 
 PERSONAL = ["PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "OtherPatientIDs"]
 # Shorter values are found in any text, in the number of an element for one.
