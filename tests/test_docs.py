@@ -23,7 +23,9 @@ from dicom_node.network.archive import Archive
 from storage.objects import open_store
 from tests.acceptance.node import NodeUnderTest
 from tests.ports import free_port
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

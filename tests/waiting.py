@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-LIMIT_S = 120.0
+LIMIT_S = 240.0
+# Of a test in which several such waits may follow each other: pytest.mark.timeout(PATIENCE_S).
+PATIENCE_S = 1200
 _LOOK_EACH_S = 0.01
 
 

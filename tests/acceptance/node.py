@@ -20,7 +20,7 @@ from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import read_state
 from tests.ports import free_port
 from tests.processes import exit_status, terminated
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def configuration(**more: Any) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def dicom_node(*arguments: str, folder: Path | None = None) -> subprocess.Comple
     command = [sys.executable, "-m", "dicom_node", *arguments]
     environment = os.environ | {"COLUMNS": "300", "NO_COLOR": "1"}
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment, check=False, cwd=folder, timeout=300
+        command, capture_output=True, text=True, env=environment, check=False, cwd=folder, timeout=PATIENCE_S
     )
 
 

@@ -14,7 +14,9 @@ from tests.acceptance.node import NodeUnderTest, configuration, kill
 from tests.acceptance.pacs import destination, modalities, report_in, storescu
 from tests.acceptance.studies import Study, made_study
 from tests.orthanc import Orthanc
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 # /proc/PID/task/TID/syscall begins with the number of the call that the thread is in, and openat's arguments.
 _OPENAT = "257 0xffffff9c"
@@ -142,7 +144,7 @@ def test_a_job_that_takes_too_long_has_its_worker_restarted_and_ends_with_a_repo
     node = NodeUnderTest(
         tmp_path,
         configuration(
-            models=[{"name": "ct_lung_density", "timeout_s": 3}],
+            models=[{"name": "ct_lung_density", "timeout_s": 6}],
             destinations=[destination(orthanc)],
             completeness={"settle_s": 0.5, "quiet_s": 60},
             engine={"attempts": 2},
@@ -157,7 +159,7 @@ def test_a_job_that_takes_too_long_has_its_worker_restarted_and_ends_with_a_repo
         wait_until(obstacle.is_met)
         obstacle.remove()
         wait_until(lambda: node.settled(study.uid))
-        reason = "took longer than 3 s; its worker was restarted, 2 times"
+        reason = "took longer than 6 s; its worker was restarted, 2 times"
         account = node.account(study.uid)
         assert account
         assert (account.jobs[0].job.state, account.jobs[0].job.reason) == ("failed", reason)

@@ -19,7 +19,9 @@ from tests.conformance.validators import dciodvfy_errors
 from tests.dicom_node.peers import data_set_bytes
 from tests.orthanc import Orthanc
 from tests.ports import free_port
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 GE_CHEST = "ct_chest_ge_tcga-34-2605"
 

@@ -24,9 +24,9 @@ from tests.conformance.validators import dciodvfy_errors, dsrdump_errors, pixelm
 from tests.conftest import SHARED_DATA
 from tests.orthanc import Orthanc
 from tests.viewer.ohif import Viewer, pacs_of, showing
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.xdist_group("viewer")  # one browser serves them all
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 REAL_STUDY = SHARED_DATA / "ct_chest_ge_tcga-34-2605"
 PICTURE = Path(__file__).parents[2] / "docs" / "ohif.png"
@@ -64,7 +64,7 @@ def delivered(peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFacto
         with node.running():
             push = [programs["storescu"], "-aec", "DICOM-NODE", "127.0.0.1", str(node.port), *map(str, images)]
             subprocess.run(push, check=True, capture_output=True)
-            wait_until(lambda: node.settled(study), at_most_s=180)
+            wait_until(lambda: node.settled(study))
         results = {}
         for content in orthanc.held().values():
             modality = str(dcmread(BytesIO(content), stop_before_pixels=True).Modality)

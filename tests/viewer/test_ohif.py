@@ -31,8 +31,9 @@ from tests.conformance.reports import (
     not_analysed,
 )
 from tests.viewer.ohif import Viewer, pacs_of, showing
+from tests.waiting import PATIENCE_S
 
-pytestmark = pytest.mark.xdist_group("viewer")  # one browser serves them all
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 RED, BLUE = (230, 60, 60), (60, 100, 240)
 
