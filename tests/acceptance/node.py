@@ -55,14 +55,15 @@ class NodeUnderTest:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Started, and stopped in order; killed where the block fails, so that no process outlives its test."""
+        """Started, and stopped in order unless the block did; killed where it fails, so that nothing outlives its test."""
         try:
             self.start()
             yield
         except BaseException:
             self.kill_all()
             raise
-        self.stop()
+        if self.process:
+            self.stop()
 
     def start(self) -> None:
         for name in ("acceptor", "dispatcher"):

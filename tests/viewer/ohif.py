@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
 from tests.orthanc import Orthanc
 from tests.waiting import LIMIT_S
@@ -35,6 +35,7 @@ OHIF = Path(__file__).parents[2] / ".cache" / "ohif" / "3.13.2"
 
 PROXIED = "/dicom-web"
 _LOOK_EACH_MS = 200
+_PATIENCE_MS = (20_000, 40_000, 80_000)  # each longer, as it may be the loading that takes so long
 
 BROWSER_FLAGS = (
     "--no-sandbox",
@@ -96,11 +97,13 @@ class Viewer:
     page: Page
     root: str
     errors: list[str] = field(default_factory=list)
+    series_number: int | None = None
 
     def open(self, study_instance_uid: str) -> None:
         """Load the study afresh and wait for the first image."""
         self.page.goto("about:blank")  # what the last page says of the requests that it loses is no error of the next
         self.errors.clear()
+        self.series_number = None
         self.page.goto(f"{self.root}/viewer?StudyInstanceUIDs={study_instance_uid}", wait_until="load")
         self.page.wait_for_function(
             "() => window.cornerstone?.getRenderingEngines()?.[0]?.getViewports()?.[0]?.getImageIds?.()?.length > 1"
@@ -108,6 +111,7 @@ class Viewer:
 
     def show(self, series_number: int) -> None:
         """Double-click the series in the list at the left."""
+        self.series_number = series_number
         thumbnail = self.page.locator(f"text='S:{series_number}'").first
         thumbnail.wait_for()
         thumbnail.scroll_into_view_if_needed()
@@ -120,8 +124,7 @@ class Viewer:
             " [...document.querySelectorAll('svg text, svg tspan')].map(e => e.textContent).join(' ');"
             " return words.every(word => text.includes(word)) ? text : false }"
         )
-        found = self.page.wait_for_function(script, arg=list(words))
-        return str(found.json_value())
+        return str(self._shown(script, words))
 
     def wait_for_segments(self, *labels: str) -> list[str]:
         """Labels of the segments that OHIF has loaded, once those asked for are among them."""
@@ -130,8 +133,16 @@ class Viewer:
             ".flatMap(s => Object.values(s.segments || {})).filter(Boolean).map(s => s.label);"
             " return labels.every(label => found.includes(label)) ? found : false }"
         )
-        found = self.page.wait_for_function(script, arg=list(labels))
-        return [str(label) for label in found.json_value()]
+        return [str(label) for label in self._shown(script, labels)]
+
+    def _shown(self, script: str, words: Sequence[str]) -> Any:
+        """What the script gives once it gives something. A page that is slow to start may lose the click: it is made again."""
+        for patience_ms in _PATIENCE_MS:
+            with suppress(Error):  # its time is over, or the page is being loaded
+                return self.page.wait_for_function(script, arg=list(words), timeout=patience_ms).json_value()
+            if self.series_number is not None:
+                self.show(self.series_number)
+        return self.page.wait_for_function(script, arg=list(words)).json_value()
 
     def go_to_image(self, index: int) -> None:
         """Scroll the first viewport to an image, counted from 0."""
