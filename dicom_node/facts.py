@@ -265,7 +265,8 @@ def _text(raw: bytes, vr: str, terms: tuple[str, ...]) -> tuple[str, Notes]:
     decoder = Decoder(terms, notes.append)
     notes.clear()
     text = decoder.text(raw, vr)
-    return "".join(c for c in text if c.isprintable())[:MAX_TEXT_CHARACTERS], tuple(notes)
+    printable = text if text.isprintable() else "".join(c for c in text if c.isprintable())
+    return printable[:MAX_TEXT_CHARACTERS], tuple(notes)
 
 
 def _finite(value: str | float) -> float:
