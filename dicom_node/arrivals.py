@@ -54,7 +54,8 @@ class Shelf:
     """What arrivals need of the node: packs, room, and the index.
 
     give_back: a pack whose records are all indexed. index: rows of these instances; raises StorageUnavailable.
-    refused: to be told of each refusal, with the SOP Instance UID and the association.
+    refused: to be told of each refusal, with the SOP Instance UID and the association. sequence_depth: how deep the
+    sequences of what comes may nest.
     """
 
     take_pack: Callable[[], PackWriter]
@@ -62,6 +63,7 @@ class Shelf:
     check_room: Callable[[int], None]
     index: Callable[[list[NewInstance]], None]
     refused: Callable[[str, str, Refused], None]
+    sequence_depth: int
     clock: Callable[[], float]
 
 
@@ -183,9 +185,9 @@ class Arrivals:
         told, length = arrival.announced, pack.payload_bytes
         if not length:
             payload: bytes | memoryview = b""
-            return judged(_received(payload, told, self._association))
+            return judged(_received(payload, told, self._association), self._shelf.sequence_depth)
         with pack.map() as mapped, memoryview(mapped) as whole, whole[len(whole) - length :] as payload:
-            return judged(_received(payload, told, self._association))
+            return judged(_received(payload, told, self._association), self._shelf.sequence_depth)
 
     def _fail(self, arrival: Arrival, error: Exception) -> None:
         """Storage failed under an instance. What a file holds after that is not known: the pack is used no more."""
@@ -241,7 +243,10 @@ class Arrival:
 
 
 def instance_of_note(note: bytes, content: bytes, key: str, sha256: str) -> tuple[NewInstance, Association]:
-    """What the row of a record was to be made of. content: the object, whose last bytes are the data set."""
+    """What the row of a record was to be made of. content: the object, whose last bytes are the data set.
+
+    It was acknowledged: a smaller node.limits.sequence_depth than it came under does not take it away.
+    """
     told = json.loads(note)
     association, announced = Association(**told["association"]), Announced(**told["announced"])
     payload = memoryview(content)[len(_file_meta(announced)) :]

@@ -22,7 +22,7 @@ from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
 from dicom_node.character_sets import Decoder
 from dicom_node.conditions import FACT_KEYWORDS, ROUTING_KEYWORDS
-from dicom_node.structure import PIXEL_DATA, Element, Structure, scan
+from dicom_node.structure import MAX_NESTING, PIXEL_DATA, Element, Structure, scan
 
 _GEOMETRY = (
     "AcquisitionNumber",
@@ -123,9 +123,9 @@ class Header:
     pixel_data: Element | None
 
 
-def read_header(payload: bytes | memoryview, transfer_syntax_uid: str) -> Header:
+def read_header(payload: bytes | memoryview, transfer_syntax_uid: str, max_depth: int = MAX_NESTING) -> Header:
     """Read the header of an encoded data set; raises Unparsable where the data set does not hold together."""
-    found = scan(payload, transfer_syntax_uid, WANTED)
+    found = scan(payload, transfer_syntax_uid, WANTED, max_depth)
     reader = _Reader(payload, found)
     texts = {keyword: reader.text(found.elements, keyword) for keyword in _IDENTITY}
     facts = {keyword: value for keyword in FACTS if (value := reader.value(found.elements, keyword)) is not None}

@@ -15,7 +15,8 @@ from pydicom.datadict import dictionary_VR, keyword_dict
 
 from dicom_node.refusals import Unparsable
 
-# Readers recurse once a level, and Python ends at about 150 levels. Real objects use fewer than ten.
+# Readers recurse once a level, and Python ends at about 150 levels. Real objects use fewer than ten. This bound holds
+# whatever node.limits.sequence_depth says, which may only be less.
 MAX_NESTING = 64
 MAX_ELEMENTS = 4_000_000
 
@@ -56,14 +57,21 @@ class Structure:
     order: str
 
 
-def scan(payload: bytes | memoryview, transfer_syntax_uid: str, wanted: frozenset[int]) -> Structure:
+def scan(
+    payload: bytes | memoryview,
+    transfer_syntax_uid: str,
+    wanted: frozenset[int],
+    max_depth: int = MAX_NESTING,
+) -> Structure:
     """Walk a whole encoded data set and keep where the wanted tags stand, also those inside sequences that are wanted.
+
+    max_depth: how deep sequences may nest, MAX_NESTING at most.
 
     Raises Unparsable where a length does not close, bytes are missing, or a bound is passed.
     """
     order = ">" if transfer_syntax_uid == _EXPLICIT_BIG else "<"
     implicit = transfer_syntax_uid == _IMPLICIT_LITTLE
-    walk = _Walk(payload, order, wanted)
+    walk = _Walk(payload, order, wanted, min(max_depth, MAX_NESTING))
     if len(payload) < 8:
         raise Unparsable(f"a data set of {len(payload)} bytes holds no element")
     if not implicit and bytes(payload[4:6]) not in _VRS:
@@ -75,8 +83,9 @@ def scan(payload: bytes | memoryview, transfer_syntax_uid: str, wanted: frozense
 
 
 class _Walk:
-    def __init__(self, payload: bytes | memoryview, order: str, wanted: frozenset[int]) -> None:
+    def __init__(self, payload: bytes | memoryview, order: str, wanted: frozenset[int], max_depth: int) -> None:
         self._payload = payload
+        self._max_depth = max_depth
         self._wanted = wanted
         self._count = 0
         self._explicit = struct.Struct(order + "HH2sH").unpack_from
@@ -157,8 +166,8 @@ class _Walk:
     def _sequence(
         self, at: int, end: int, *, implicit: bool, delimited: bool, depth: int
     ) -> tuple[tuple[Mapping[int, Element], ...], int]:
-        if depth > MAX_NESTING:
-            raise Unparsable(f"sequences are nested more than {MAX_NESTING} deep")
+        if depth > self._max_depth:
+            raise Unparsable(f"sequences are nested more than {self._max_depth} deep (node.limits.sequence_depth)")
         items: list[Mapping[int, Element]] = []
         while at < end:
             tag, start, length = self._item_header(at, end)
