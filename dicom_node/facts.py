@@ -1,7 +1,7 @@
 """What the header of an instance says, read once when it comes in: identity for the index, facts for later decisions.
 
 Facts are JSON-safe: keyword of PS3.6 -> text, number, or a list of these; besides them
-    has_pixel_data   whether there is any
+    has_pixel_data   whether there is any, of whole numbers or of floating point ones
     frames           of an enhanced multi-frame object: {"orientations": [..6 numbers..] of the frames that differ,
                      "positions": [[x, y, z], ..] by frame}
     notes            attributes that were left out, and why
@@ -22,7 +22,15 @@ from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
 from dicom_node.character_sets import Decoder
 from dicom_node.conditions import FACT_KEYWORDS, ROUTING_KEYWORDS
-from dicom_node.structure import MAX_NESTING, PIXEL_DATA, Element, Structure, scan
+from dicom_node.structure import (
+    DOUBLE_FLOAT_PIXEL_DATA,
+    FLOAT_PIXEL_DATA,
+    MAX_NESTING,
+    PIXEL_DATA,
+    Element,
+    Structure,
+    scan,
+)
 
 _GEOMETRY = (
     "AcquisitionNumber",
@@ -103,7 +111,9 @@ _TAGS: Mapping[str, int] = MappingProxyType(
 )
 _VRS: Mapping[str, str] = MappingProxyType({keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()})
 _SINGLE = frozenset(keyword for keyword, tag in _TAGS.items() if dictionary_VM(tag) == "1")
-WANTED = frozenset((*_TAGS.values(), PIXEL_DATA))
+# At most one of them is in a data set (PS3.3 C.7.6.24).
+_PIXELS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
+WANTED = frozenset((*_TAGS.values(), *_PIXELS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,7 @@ def read_header(payload: bytes | memoryview, transfer_syntax_uid: str, max_depth
     reader = _Reader(payload, found)
     texts = {keyword: reader.text(found.elements, keyword) for keyword in _IDENTITY}
     facts = {keyword: value for keyword in FACTS if (value := reader.value(found.elements, keyword)) is not None}
-    pixel_data = found.elements.get(PIXEL_DATA)
+    pixel_data = next((found.elements[tag] for tag in _PIXELS if tag in found.elements), None)
     facts["has_pixel_data"] = pixel_data is not None
     facts |= _functional_groups(reader, found.elements, facts)
     if reader.notes:

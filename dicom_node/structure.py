@@ -20,7 +20,7 @@ from dicom_node.refusals import Unparsable
 MAX_NESTING = 64
 MAX_ELEMENTS = 4_000_000
 
-PIXEL_DATA = 0x7FE00010
+PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _LEAST_GROUP = 0x0008  # below are command elements, file meta and directory elements: never part of a data set

@@ -234,3 +234,15 @@ def test_a_smaller_depth_of_sequences_may_be_asked_for_but_no_larger_one(
         scan(_nested(4, encoding, delimited=delimited), transfer_syntax_uid, frozenset(), 3)
     with pytest.raises(Unparsable, match="nested"):
         scan(_nested(MAX_NESTING + 1, encoding, delimited=delimited), transfer_syntax_uid, frozenset(), 10**6)
+
+
+@pytest.mark.parametrize(("keyword", "bits"), [("FloatPixelData", 32), ("DoubleFloatPixelData", 64)])
+def test_pixel_data_of_floating_point_numbers_must_be_all_there_too(keyword: str, bits: int) -> None:
+    due = 4 * 6 * bits // 8
+
+    def image(count: int) -> Received:
+        return _received(ct_image(PixelData=None, BitsAllocated=bits, **{keyword: bytes(count)}))
+
+    assert judge(image(due)).facts["has_pixel_data"]
+    with pytest.raises(Unparsable, match=f"{due} bytes are due"):
+        judge(image(due - 2))

@@ -150,6 +150,23 @@ def test_aborts_are_counted_by_whose_they_are(served: Serving) -> None:
     assert eventually(lambda: any(kind == "association aborted" for kind, _, _ in counts(served)))
 
 
+def test_an_abort_by_which_the_node_ends_what_the_library_cannot_act_on_is_counted(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr("pynetdicom.dimse.DIMSEServiceProvider.receive_primitive", fails)
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        connection.sendall(_association_request())
+        assert connection.recv(4096)[0] == 2
+        connection.sendall(data_pdu(ECHO, bytes(20), is_command=True, is_last=True))
+        with suppress(ConnectionError):
+            while connection.recv(4096):
+                pass
+    assert eventually(lambda: any(key[:2] == ("association aborted", "2, 6") for key in counts(served)))
+
+
 def test_connections_that_are_refused_are_counted_each(served: Serving) -> None:
     kept = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(2)]
     for _ in range(5):
