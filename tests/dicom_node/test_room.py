@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from dicom_node.config import Config
+from dicom_node.history import account_of
 from dicom_node.refusals import OutOfResources
-from dicom_node.room import Level, Marks, Place, judge, size_in_words
+from dicom_node.room import Level, Marks, Place, Room, judge, size_in_words
 from dicom_node.room_gauge import Gauge
 from dicom_node.room_watch import RoomWatch, last_level
+from dicom_node.status import status_of
 from storage.errors import StorageUnavailable
-from storage.records import Event
+from storage.records import Answer, Event
 from tests.made_rows import NO_MARKS, House, open_house
 
 MARKS = Marks(warn_bytes=4000, pause_bytes=2000, min_bytes=1000)
@@ -267,3 +270,47 @@ def test_a_place_that_is_used_up_takes_nothing_though_no_mark_says_so(disks: Dis
     assert not _is_refused(gauge)
     gauge.took(100)
     assert _is_refused(gauge)
+
+
+# --- shown --------------------------------------------------------------------------------------------------------
+
+
+def test_a_routine_job_that_waits_for_room_says_so_and_no_other_does(tmp_path: Path) -> None:
+    house = open_house(tmp_path)
+    routine, stat = house.ready_job(priority="routine"), house.ready_job(priority="stat")
+    done = house.analysed_study()[0].result.study_instance_uid
+    little, enough = judge([Place("here", 1999)], MARKS), judge([Place("here", 3999)], MARKS)
+
+    def account(study_instance_uid: str, room: Room | None) -> tuple[str, str | None]:
+        (found,) = account_of(house, study_instance_uid, room)  # type: ignore[arg-type]
+        return found.standing, found.jobs[0].waits
+
+    standing, waits = account(routine.study_instance_uid, little)
+    assert standing == "waiting for room on the disk"
+    assert waits
+    assert "storage.pause_free_bytes" in waits
+    assert account(stat.study_instance_uid, little) == ("waiting for a model", None)
+    assert account(done, little)[1] is None
+    for room in (enough, None):
+        assert account(routine.study_instance_uid, room) == ("waiting for a model", None)
+    house.database.close()
+
+
+def test_status_counts_refused_instances_and_shows_room_as_it_was_told_last(disks: Disks) -> None:
+    refused = Answer("C-STORE", 0xA700, "CT1", 3, "2026-11-21", 3, 1.0)
+    others = (
+        replace(refused, status=0xC000, count=4),
+        replace(refused, status=0xB000, count=10),
+        replace(refused, kind="C-ECHO", status=0x0110, count=100),
+    )
+    disks.house.answers.add((refused, *others))
+    disks.house.events.record(Event("disk_full", "there is no room", "alarm"))
+    free = disks.house.database.free_bytes()
+    assert free is not None
+    # Room above the mark, but not an eighth of it: full as it was told, and as the dispatcher holds it.
+    config = Config.model_validate({"storage": {"min_free_bytes": int(free / 1.06)}})
+    node = status_of(config, disks.house)  # type: ignore[arg-type]
+    assert node.work["instances refused"] == 7
+    assert node.room.level == "full"
+    assert "at the database" in node.room.in_words()
+    assert set(node.answers) == {refused, *others}
