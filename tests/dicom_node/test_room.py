@@ -107,10 +107,10 @@ class Disks:
             raise StorageUnavailable("object store: Input/output error")
         return self.objects
 
-    def gauge(self, quota_bytes: int | None = None, begin_at: Level = "ok") -> Gauge:
+    def gauge(self, quota_bytes: int | None = None, begin_at: Level = "ok", marks: Marks = MARKS) -> Gauge:
         database = SimpleNamespace(free_bytes=lambda: self.database)
         return Gauge(
-            MARKS,
+            marks,
             self,  # type: ignore[arg-type]
             database,  # type: ignore[arg-type]
             self.house.usage,
@@ -135,8 +135,9 @@ def _is_refused(gauge: Gauge, more_bytes: int = 0) -> bool:
     return False
 
 
-def test_a_full_object_store_refuses_at_once_and_takes_in_again_once_there_is_room(disks: Disks) -> None:
-    gauge = disks.gauge()
+@pytest.mark.parametrize("marks", [MARKS, Marks(1000, 1000, 1000)])
+def test_a_full_object_store_refuses_at_once_and_takes_in_again_once_there_is_room(disks: Disks, marks: Marks) -> None:
+    gauge = disks.gauge(marks=marks)
     assert not _is_refused(gauge)
     disks.objects = 999
     assert _is_refused(gauge)
