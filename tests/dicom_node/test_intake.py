@@ -369,3 +369,26 @@ def test_what_was_acknowledged_is_recovered_though_sequences_may_no_longer_nest_
     (series,) = node.house.studies.arriving()
     assert series.instance_count == 1
     restarted.close()
+
+
+@pytest.mark.parametrize("way_in", ["as it comes", "whole"])
+def test_what_came_in_counts_against_the_quota_before_that_is_read_again(
+    node: Node, tmp_path: Path, way_in: str
+) -> None:
+    house, payload = node.house, ct_image()
+    gauge = house.gauge(node.objects, quota_bytes=len(payload), clock=lambda: 1.0)  # no second goes by
+    intake = Intake(
+        node.objects, house.instances, house.studies, house.events, gauge=gauge, lock_file=tmp_path / "run" / "lock"
+    )
+    arrivals = intake.arrivals(ASSOCIATION)
+    if way_in == "whole":
+        intake.receive(Received(payload, CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE, "association-1"))
+    else:
+        arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE))
+        arrival.write(memoryview(payload))
+        arrival.finish()
+        arrivals.flush()
+    with pytest.raises(OutOfResources, match="no room"):
+        arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.6", EXPLICIT_LITTLE)).finish()
+    arrivals.close()
+    intake.close()
