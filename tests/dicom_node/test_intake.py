@@ -371,24 +371,23 @@ def test_what_was_acknowledged_is_recovered_though_sequences_may_no_longer_nest_
     restarted.close()
 
 
-@pytest.mark.parametrize("way_in", ["as it comes", "whole"])
-def test_what_came_in_counts_against_the_quota_before_that_is_read_again(
-    node: Node, tmp_path: Path, way_in: str
-) -> None:
+def test_what_came_in_counts_against_the_quota_before_that_is_read_again(node: Node, tmp_path: Path) -> None:
     house, payload = node.house, ct_image()
-    gauge = house.gauge(node.objects, quota_bytes=len(payload), clock=lambda: 1.0)  # no second goes by
+    gauge = house.gauge(node.objects, quota_bytes=2 * len(payload) + 1, clock=lambda: 1.0)  # no second goes by
     intake = Intake(
         node.objects, house.instances, house.studies, house.events, gauge=gauge, lock_file=tmp_path / "run" / "lock"
     )
-    arrivals = intake.arrivals(ASSOCIATION)
-    if way_in == "whole":
-        intake.receive(Received(payload, CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE, "association-1"))
-    else:
-        arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE))
-        arrival.write(memoryview(payload))
-        arrival.finish()
-        arrivals.flush()
+    intake.receive(Received(payload, CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE, "association-1"))
+    gauge.check(len(payload))
     with pytest.raises(OutOfResources, match="no room"):
-        arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.6", EXPLICIT_LITTLE)).finish()
+        gauge.check(len(payload) + 1)
+    arrivals = intake.arrivals(ASSOCIATION)
+    arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.6", EXPLICIT_LITTLE))
+    arrival.write(memoryview(ct_image("1.2.3.4.6")))
+    arrival.finish()
+    arrivals.flush()
+    gauge.check(0)
+    with pytest.raises(OutOfResources, match="no room"):
+        gauge.check(1)
     arrivals.close()
     intake.close()
