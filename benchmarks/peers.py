@@ -53,7 +53,7 @@ Started = Callable[[Path, Wire], AbstractContextManager[Acceptor]]
 @contextmanager
 def node(folder: Path, _wire: Wire) -> Iterator[Acceptor]:
     """`dicom-node serve`, as configured by default; there are no models, as it is receiving that is measured."""
-    under_test = NodeUnderTest(folder, configuration(models=[], routes=[], destinations=[]))
+    under_test = NodeUnderTest(folder, configuration(models=[], routes=[], destinations=[], storage={}))
     with under_test.running():
         yield Acceptor(OURS, under_test.port, under_test.port, None)
 

@@ -10,23 +10,28 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 
 from dicom_node import logs
-from dicom_node.content import Received, judged
+from dicom_node.content import Received, check_command, check_header, judged
 from dicom_node.facts import Header
+from dicom_node.likeness import Likeness
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
 from storage.errors import StorageUnavailable
 from storage.objects.file import pack_key
-from storage.objects.pack import PackWriter
+from storage.objects.pack import PackWriter, digest
+from storage.objects.spares import PACK_BYTES
 from storage.records import Association, NewInstance
 
 _BATCH = 256
 _BATCH_S = 0.2  # how long a row may wait for others
 _IDLE_S = 0.02  # silence of the peer after which rows wait no longer
 _ROOM_EACH_BYTES = 16 * 1024 * 1024  # after so many bytes of one instance it is asked again whether there is room
+_HEAD_BYTES = 64 * 1024  # of a data set that are kept at hand: nearly all that comes before its pixel data
 
 log = logs.get("arrivals")
 
@@ -55,7 +60,8 @@ class Shelf:
 
     give_back: a pack whose records are all indexed. index: rows of these instances; raises StorageUnavailable.
     refused: to be told of each refusal, with the SOP Instance UID and the association. sequence_depth: how deep the
-    sequences of what comes may nest.
+    sequences of what comes may nest. later: has a hash computed while the next instance comes. begun: to be told of
+    each instance.
     """
 
     take_pack: Callable[[], PackWriter]
@@ -64,7 +70,20 @@ class Shelf:
     index: Callable[[list[NewInstance]], None]
     refused: Callable[[str, str, Refused], None]
     sequence_depth: int
+    later: Callable[[Callable[[], str]], Future[str]]
+    begun: Callable[[], None]
     clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An instance that is kept, and whose row is not committed yet. stored: but for the hash."""
+
+    header: Header
+    stored: Stored
+    transfer_syntax_uid: str
+    received_at: float
+    digest: Callable[[], str]
 
 
 class Arrivals:
@@ -76,7 +95,8 @@ class Arrivals:
         self._told = json.dumps(asdict(association))
         self._lock = threading.Lock()
         self._pack: PackWriter | None = None
-        self._waiting: list[NewInstance] = []
+        self._likeness = Likeness(shelf.sequence_depth)
+        self._waiting: list[_Waiting] = []
         self._waiting_since = math.inf
         self._is_behind = False
         self._is_closed = False
@@ -84,6 +104,7 @@ class Arrivals:
     def begin(self, announced: Announced) -> Arrival:
         """The next instance; what goes wrong with it is said when it is finished."""
         with self._lock:
+            self._shelf.begun()
             if len(self._waiting) >= _BATCH or time.monotonic() - self._waiting_since > _BATCH_S:
                 self._index()
             arrival = Arrival(self, announced, self._shelf.clock())
@@ -112,12 +133,13 @@ class Arrivals:
             if pack is not None:
                 self._shelf.give_back(pack)
 
-    def write(self, arrival: Arrival, fragment: memoryview) -> None:
+    def write(self, arrival: Arrival, fragments: Sequence[memoryview]) -> None:
         with self._lock:
             if arrival.failure is not None or self._pack is None:
                 return
             try:
-                self._pack.write(fragment)
+                arrival.keep_head(fragments)
+                self._pack.write(fragments)
                 if self._pack.payload_bytes >= arrival.room_until:
                     arrival.room_until += _ROOM_EACH_BYTES
                     self._shelf.check_room(_ROOM_EACH_BYTES)
@@ -144,21 +166,24 @@ class Arrivals:
                 self._abandon()
                 raise
             try:
-                size_bytes, sha256 = self._pack.payload_bytes, self._pack.sha256
-                stored = Stored(pack_key(self._pack.path, self._pack.commit()), size_bytes, sha256)
+                stored, digested = self._commit(arrival, self._pack)
             except OSError as error:
                 self._fail(arrival, error)
                 raise arrival.failure or OutOfResources("storage is not available") from error
             if not self._waiting:
                 self._waiting_since = time.monotonic()
-            row = row_of(
-                header,
-                stored,
-                transfer_syntax_uid=arrival.announced.transfer_syntax_uid,
-                association_id=self._association.association_id,
-                received_at=arrival.received_at,
-            )
-            self._waiting.append(row)
+            syntax = arrival.announced.transfer_syntax_uid
+            self._waiting.append(_Waiting(header, stored, syntax, arrival.received_at, digested))
+
+    def _commit(self, arrival: Arrival, pack: PackWriter) -> tuple[Stored, Callable[[], str]]:
+        """The answer waits for the disk, not for the hash, which only the row needs."""
+        size_bytes = pack.payload_bytes
+        span = pack.commit()
+        stored = Stored(pack_key(pack.path, span), size_bytes, "")
+        if size_bytes <= len(arrival.head):
+            digested = sha256(arrival.head).hexdigest()
+            return stored, lambda: digested
+        return stored, _again(self._shelf.later, lambda: digest(pack.path, span, size_bytes))
 
     def abandon(self, arrival: Arrival) -> None:
         with self._lock:
@@ -173,6 +198,8 @@ class Arrivals:
             if self._is_behind:
                 raise StorageUnavailable("rows of received instances cannot be committed")
         self._shelf.check_room(0)
+        if self._pack is not None and self._pack.size_bytes >= PACK_BYTES:
+            self._hand_over(self._pack)
         if self._pack is None:
             self._pack = self._shelf.take_pack()
         self._pack.begin(self._note(arrival), _file_meta(arrival.announced))
@@ -181,13 +208,27 @@ class Arrivals:
         told = {"announced": asdict(arrival.announced), "received_at": arrival.received_at}
         return f'{json.dumps(told)[:-1]}, "association": {self._told}}}'.encode()
 
+    def _hand_over(self, pack: PackWriter) -> None:
+        """The pack is full, and given back once its records are indexed."""
+        self._index()
+        if not self._is_behind:
+            self._pack = None
+            self._shelf.give_back(pack)
+
     def _judge(self, arrival: Arrival, pack: PackWriter) -> Header:
         told, length = arrival.announced, pack.payload_bytes
+        like = self._likeness.read(arrival.head, length, told.transfer_syntax_uid)
+        if like is not None:
+            check_command(told)
+            check_header(like, told)
+            return like
         if not length:
             payload: bytes | memoryview = b""
             return judged(_received(payload, told, self._association), self._shelf.sequence_depth)
         with pack.map() as mapped, memoryview(mapped) as whole, whole[len(whole) - length :] as payload:
-            return judged(_received(payload, told, self._association), self._shelf.sequence_depth)
+            header = judged(_received(payload, told, self._association), self._shelf.sequence_depth)
+            self._likeness.learn(payload, told.transfer_syntax_uid, header)
+            return header
 
     def _fail(self, arrival: Arrival, error: Exception) -> None:
         """Storage failed under an instance. What a file holds after that is not known: the pack is used no more."""
@@ -213,12 +254,21 @@ class Arrivals:
         if not self._waiting:
             return
         try:
-            self._shelf.index(self._waiting)
-        except StorageUnavailable as error:
+            self._shelf.index([self._row(waiting) for waiting in self._waiting])
+        except (StorageUnavailable, OSError) as error:
             log.error("rows of received instances wait", error=error, instances=len(self._waiting))
             self._is_behind = True
             return
         self._waiting, self._waiting_since, self._is_behind = [], math.inf, False
+
+    def _row(self, waiting: _Waiting) -> NewInstance:
+        return row_of(
+            waiting.header,
+            replace(waiting.stored, sha256=waiting.digest()),
+            transfer_syntax_uid=waiting.transfer_syntax_uid,
+            association_id=self._association.association_id,
+            received_at=waiting.received_at,
+        )
 
 
 class Arrival:
@@ -230,9 +280,14 @@ class Arrival:
         self.received_at = received_at
         self.failure: Exception | None = None
         self.room_until = _ROOM_EACH_BYTES
+        self.head = b""
 
-    def write(self, fragment: memoryview) -> None:
-        self._arrivals.write(self, fragment)
+    def write(self, fragments: Sequence[memoryview]) -> None:
+        self._arrivals.write(self, fragments)
+
+    def keep_head(self, fragments: Sequence[memoryview]) -> None:
+        if (missing := _HEAD_BYTES - len(self.head)) > 0:
+            self.head = b"".join((self.head, *(fragment[:missing] for fragment in fragments)))[:_HEAD_BYTES]
 
     def finish(self) -> None:
         """Durable when this returns. Raises a subclass of Refused."""
@@ -242,7 +297,13 @@ class Arrival:
         self._arrivals.abandon(self)
 
 
-def instance_of_note(note: bytes, content: bytes, key: str, sha256: str) -> tuple[NewInstance, Association]:
+def _again(later: Callable[[Callable[[], str]], Future[str]], compute: Callable[[], str]) -> Callable[[], str]:
+    """What is computed elsewhere meanwhile, or now where that failed."""
+    elsewhere = later(compute)
+    return lambda: compute() if elsewhere.exception() else elsewhere.result()
+
+
+def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance, Association]:
     """What the row of a record was to be made of. content: the object, whose last bytes are the data set.
 
     It was acknowledged: a smaller node.limits.sequence_depth than it came under does not take it away.
@@ -251,7 +312,7 @@ def instance_of_note(note: bytes, content: bytes, key: str, sha256: str) -> tupl
     association, announced = Association(**told["association"]), Announced(**told["announced"])
     payload = memoryview(content)[len(_file_meta(announced)) :]
     header = judged(_received(payload, announced, association))
-    stored = Stored(key, len(payload), sha256)
+    stored = Stored(key, len(payload), sha256(payload).hexdigest())
     row = row_of(
         header,
         stored,

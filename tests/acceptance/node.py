@@ -29,7 +29,7 @@ def configuration(**more: Any) -> dict[str, Any]:
             {"name": "ct", "when": {"Modality": "CT"}, "models": ["ct_lung_density"], "destinations": ["results"]}
         ],
         "destinations": [{"name": "results", "type": "folder", "path": "results"}],
-        "storage": {"min_free_bytes": "50 MB"},
+        "storage": {"min_free_bytes": "50 MB", "prepared_packs": 0},
     }
     return base | more
 

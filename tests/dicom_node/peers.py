@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import ssl
 import subprocess
 import threading
 import time
@@ -54,11 +55,15 @@ class AnsweringScp:
     times: dict[str, int] = field(default_factory=dict)
     contexts: list[list[tuple[str, list[str]]]] = field(default_factory=list)
     calling: list[str] = field(default_factory=list)
+    tls_versions: list[str | None] = field(default_factory=list)
 
     _connections: list[socket.socket] = field(default_factory=list)
 
     def _connected(self, event: evt.Event) -> None:
-        self._connections.append(event.assoc.dul.socket.socket)
+        connection = event.assoc.dul.socket.socket
+        self._connections.append(connection)
+        if isinstance(connection, ssl.SSLSocket):
+            self.tls_versions.append(connection.version())
 
     def _opened(self, event: evt.Event) -> None:
         requested = event.assoc.requestor.requested_contexts
@@ -87,6 +92,7 @@ class AnsweringScp:
         abstract_syntaxes: Sequence[str] | None = None,
         transfer_syntaxes: Sequence[str] = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"),
         called: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> Iterator[None]:
         ae = AE(ae_title="PACS1")
         ae.require_called_aet = called is not None
@@ -100,7 +106,7 @@ class AnsweringScp:
             (evt.EVT_REQUESTED, self._opened),
             (evt.EVT_C_STORE, self._store),
         ]
-        server = ae.make_server(("127.0.0.1", self.port), evt_handlers=handlers)
+        server = ae.make_server(("127.0.0.1", self.port), evt_handlers=handlers, ssl_context=tls)
         # A short poll: the one of start_server keeps each test waiting for half a second at its end.
         serving = threading.Thread(target=server.serve_forever, args=[0.02])
         serving.start()
@@ -111,7 +117,8 @@ class AnsweringScp:
             serving.join()
             server.server_close()
             for association in ae.active_associations:
-                association.abort()
+                if association.is_established:  # one that was released already ends by itself, and fails on an abort
+                    association.abort()
             for connection in self._connections:
                 connection.close()
 
@@ -148,6 +155,7 @@ class Orthanc:
     folder: Path
     dicom_port: int
     http_port: int
+    more: dict[str, object] = field(default_factory=dict)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -164,6 +172,7 @@ class Orthanc:
                     "AuthenticationEnabled": False,
                     "OverwriteInstances": False,
                     "Plugins": [],
+                    **self.more,
                 }
             )
         )

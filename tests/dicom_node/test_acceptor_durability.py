@@ -20,7 +20,7 @@ from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
 
 ROOT = Path(__file__).resolve().parents[2]
 CT = (CT_IMAGE_STORAGE, EXPLICIT_LITTLE)
-_CALLS = "fsync,fdatasync,sendto,pwrite64"
+_CALLS = "fsync,fdatasync,sendto,pwrite64,pwritev2"
 
 
 @dataclass
@@ -54,8 +54,8 @@ def _steps(trace: str) -> list[str]:
     pack = r"\d+<[^>]*/packs/[0-9a-f]{2}/[0-9a-f]{32}\.pack>"
     patterns = {
         "sync folder": r"fsync\(\d+<[^>]*/packs/[0-9a-f]{2}>",
-        "write head": rf'pwrite64\({pack}, "DNPACK1\+',
-        "write object": rf"pwrite64\({pack}",
+        "write head": rf'pwrite64\({pack}, "DNPACK2\+',
+        "write object": rf"pwritev2\({pack}",
         "sync object": rf"f(?:data)?sync\({pack}",
         "answer": r"sendto\(\d+<[^>]*>, \"\\4",  # a P-DATA-TF PDU
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.network.file_meta import read_file_meta
 from storage.errors import StorageUnavailable
 from storage.records import Delivery as Row
+from tests.dicom_node.certificates import Authority
 from tests.dicom_node.peers import AnsweringScp, Orthanc, black_hole, data_sets_in, free_port, storescp, wait_until
 from tests.made_rows import House, open_house
 
@@ -395,6 +397,35 @@ def test_orthanc_that_was_down_and_is_stopped_in_between_holds_every_result_bit_
     rows += house.analysed_study()
     with orthanc.running():
         wait_until(lambda: house.states() == {"delivered": 6})
+        assert orthanc.instances() == stored(house, rows)
+
+
+def test_orthanc_gets_results_over_tls_once_the_certificates_fit_and_the_history_says_what_was_wrong(
+    house: House, sending: Callable[..., Delivery], peer: FindPeer, tmp_path: Path
+) -> None:
+    authority, other = Authority(tmp_path / "pki"), Authority(tmp_path / "other", "Other CA")
+    pacs, node = authority.signs("pacs"), authority.signs("node")
+    tls: dict[str, object] = {
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(pacs.certificate),
+        "DicomTlsPrivateKey": str(pacs.key),
+        "DicomTlsTrustedCertificates": str(authority.certificate),
+        "DicomTlsRemoteCertificateRequired": True,
+    }
+    ca = tmp_path / "ca.pem"
+    shutil.copy(other.certificate, ca)
+    orthanc = Orthanc(peer("Orthanc"), tmp_path, free_port(), free_port(), more=tls)
+    rows = house.analysed_study()
+    wrong = "its certificate is signed by no CA of tls.ca"
+    with orthanc.running():
+        own = {"certificate": str(node.certificate), "key": str(node.key)}
+        sending(to_port(orthanc.dicom_port, tls={"ca": str(ca), **own}))
+        wait_until(lambda: house.events_of_kind("delivery_postponed"))
+        (told,) = house.events_of_kind("delivery_postponed")
+        assert (told.severity, wrong in told.text) == ("alarm", True)
+        assert all(wrong in (row.last_error or "") for row in rows_of(house, rows))
+        shutil.copy(authority.certificate, ca)  # and nothing is restarted
+        wait_until(lambda: house.states() == {"delivered": 3})
         assert orthanc.instances() == stored(house, rows)
 
 

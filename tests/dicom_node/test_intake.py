@@ -340,7 +340,7 @@ def test_sequences_may_nest_as_deep_as_is_configured_on_both_ways_in(node: Node,
     arrivals = intake.arrivals(ASSOCIATION)
     for depth in (3, 4):
         arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE))
-        arrival.write(memoryview(_nested(depth)))
+        arrival.write([memoryview(_nested(depth))])
         received = Received(_nested(depth), CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE, "association-1")
         if depth == 3:
             arrival.finish()
@@ -359,7 +359,7 @@ def test_what_was_acknowledged_is_recovered_though_sequences_may_no_longer_nest_
 ) -> None:
     arrivals = node.intake.arrivals(ASSOCIATION)
     arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE))
-    arrival.write(memoryview(_nested(5)))
+    arrival.write([memoryview(_nested(5))])
     arrival.finish()
     assert arrivals._pack
     arrivals._pack.close(sealed=False)  # as a crash does, before the row is committed
@@ -383,7 +383,7 @@ def test_what_came_in_counts_against_the_quota_before_that_is_read_again(node: N
         gauge.check(len(payload) + 1)
     arrivals = intake.arrivals(ASSOCIATION)
     arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.6", EXPLICIT_LITTLE))
-    arrival.write(memoryview(ct_image("1.2.3.4.6")))
+    arrival.write([memoryview(ct_image("1.2.3.4.6"))])
     arrival.finish()
     arrivals.flush()
     gauge.check(0)

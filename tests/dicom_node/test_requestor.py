@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 from pynetdicom.dsutils import decode
 
-from dicom_node.network import requested
+from dicom_node.network.connecting import Peer, connected
 from dicom_node.network.file_meta import NotPart10, read_file_meta
 from dicom_node.network.requestor import MAX_CONTEXTS, Outgoing, echo, send
 from dicom_node.network.store_status import meaning_of, rejection_in_words
@@ -167,7 +167,7 @@ def test_nobody_listening_is_a_failure_that_names_the_address() -> None:
 
 
 def test_an_unknown_host_is_a_failure() -> None:
-    (outcome,) = send(requested.Peer("PACS1", "no.such.host.invalid", 104, "DICOM-NODE"), [made()])
+    (outcome,) = send(Peer("PACS1", "no.such.host.invalid", 104, "DICOM-NODE"), [made()])
     assert outcome.verdict == "failed"
     assert "no connection to no.such.host.invalid:104" in outcome.reason
 
@@ -177,7 +177,7 @@ def test_a_peer_that_never_answers_ends_in_a_failure() -> None:
         (outcome,) = send(peer_at(port, timeouts=SHORT), [made()])
         answer = echo(peer_at(port, timeouts=SHORT))
     assert outcome.verdict == "failed"
-    assert "answered no association within 1 s" in outcome.reason
+    assert "no answer to the association request within 1 s" in outcome.reason
     assert not answer.ok
 
 
@@ -252,22 +252,9 @@ def test_more_presentation_contexts_than_an_association_holds_are_refused_before
         list(send(peer_at(1), items))
 
 
-def test_the_socket_sends_without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    prepare = requested._prepare_socket
-
-    def watched(association: requested.Association, network_s: float) -> None:
-        prepare(association, network_s)
-        connection = requested.socket_of(association)
-        assert connection is not None
-        seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-
-    monkeypatch.setattr(requested, "_prepare_socket", watched)
-    scp = AnsweringScp(free_port())
-    with scp.running():
-        assert echo(peer_at(scp.port)).ok
-    assert seen
-    assert all(seen)
+def test_the_socket_sends_without_delay() -> None:
+    with black_hole() as port, connected(peer_at(port)) as wire:
+        assert wire._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_echo_tells_whether_the_peer_answers_and_knows_us() -> None:

@@ -7,10 +7,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from dicom_node.network import wire as wire_module
 from dicom_node.network.framing import BadPdu
 from dicom_node.network.requestor import Outgoing, SendOutcome, send
 from dicom_node.network.wire import Broken, Late, Wire
@@ -149,6 +150,80 @@ def test_what_no_peer_may_say_is_refused_before_it_takes_memory(said: bytes) -> 
         peer.sendall(said)
         with pytest.raises(BadPdu):
             wire.command(soon(), "")
+
+
+def endless(peer: socket.socket, said: bytes) -> threading.Thread:
+    """Says it again and again, until nobody listens."""
+
+    def flood() -> None:
+        with suppress(OSError):
+            while True:
+                peer.sendall(said)
+
+    thread = threading.Thread(target=flood, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    "said", [p_data(b"", 1), p_data(bytes(1000), 0), p_data(bytes(1000), 2), struct.pack(">BxL", 4, 0)]
+)
+def test_an_answer_that_never_ends_is_refused(said: bytes) -> None:
+    """Fragments of commands that are empty, and of data sets that no answer has: neither makes a command longer."""
+    with wired() as (wire, peer):
+        thread = endless(peer, said * 100)
+        with pytest.raises(BadPdu, match="an answer of more than 1048576 bytes"):
+            wire.command(time.monotonic() + 600, "")
+        wire.abort()
+        peer.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_peer_that_floods_instead_of_answering_a_release_is_left() -> None:
+    with wired() as (wire, peer):
+        thread = endless(peer, p_data(bytes(1000), 0))
+        wire.release(0.1)
+        peer.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_what_comes_when_the_time_is_over_does_not_hold_the_sender() -> None:
+    """A PDU of 1 MiB, without its end, and more of the like behind it."""
+    with wired() as (wire, peer):
+        thread = endless(peer, struct.pack(">BxL", 4, 1 << 20) + bytes((1 << 20) - 1))
+        with pytest.raises((Late, BadPdu)):
+            wire.command(time.monotonic() - 1, "late")
+        peer.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_what_a_peer_says_while_it_reads_nothing_takes_no_more_than_a_bound_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire_module, "_MOST_UNREAD_BYTES", 100_000)
+    with wired(network_s=30) as (wire, peer):
+        thread = endless(peer, p_data(bytes(1000), 0))
+        with pytest.raises(BadPdu, match="that nothing asked for"):
+            wire.write(LONG)
+        wire.abort()
+        peer.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+class Trickling(socket.socket):
+    """Takes a byte of what is written, now and then."""
+
+    def sendmsg(self, *_: object) -> int:  # type: ignore[override]
+        time.sleep(0.01)
+        return 1
+
+
+def test_a_peer_that_takes_a_byte_now_and_then_is_late() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs, Trickling(fileno=ours.detach()) as trickling:
+        wire = Wire(trickling, network_s=0.2)
+        with pytest.raises(Late, match=r"read next to nothing for 0\.2 s"):
+            wire.write(LONG)
 
 
 def test_a_release_is_answered_and_both_may_ask_at_once() -> None:
