@@ -14,10 +14,11 @@ from dicom_node import logs
 from dicom_node.acceptors import acceptor_names
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
+from dicom_node.door import open_intake
 from dicom_node.errors import NodeError
 from dicom_node.models import routable_models
 from dicom_node.network.listening import CannotListen, Listening
-from dicom_node.stores import Stores, open_intake, open_stores
+from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import Supervisor
 from storage.errors import StorageError
 from storage.records import Event

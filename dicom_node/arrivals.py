@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from dicom_node import logs
 from dicom_node.content import Received, check_command, check_header, judged
@@ -36,8 +37,7 @@ _HEAD_BYTES = 64 * 1024  # of a data set that are kept at hand: nearly all that 
 log = logs.get("arrivals")
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(NamedTuple):
     """What the C-STORE command and its presentation context say of the data set that follows."""
 
     sop_class_uid: str
@@ -59,8 +59,9 @@ class Shelf:
     """What arrivals need of the node: packs, room, and the index.
 
     give_back: a pack whose records are all indexed. index: rows of these instances; raises StorageUnavailable.
-    refused: to be told of each refusal, with the SOP Instance UID and the association. later: has a hash computed while
-    the next instance comes. begun: to be told of each instance.
+    refused: to be told of each refusal, with the SOP Instance UID and the association. sequence_depth: how deep the
+    sequences of what comes may nest. later: has a hash computed while the next instance comes. begun: to be told of
+    each instance.
     """
 
     take_pack: Callable[[], PackWriter]
@@ -68,6 +69,7 @@ class Shelf:
     check_room: Callable[[int], None]
     index: Callable[[list[NewInstance]], None]
     refused: Callable[[str, str, Refused], None]
+    sequence_depth: int
     later: Callable[[Callable[[], str]], Future[str]]
     begun: Callable[[], None]
     clock: Callable[[], float]
@@ -75,10 +77,11 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """An instance that is kept, and whose row is not committed yet. stored: but for the hash."""
+    """An instance that is kept, and whose row is not committed yet."""
 
     header: Header
-    stored: Stored
+    key: str
+    size_bytes: int
     transfer_syntax_uid: str
     received_at: float
     digest: Callable[[], str]
@@ -93,7 +96,7 @@ class Arrivals:
         self._told = json.dumps(asdict(association))
         self._lock = threading.Lock()
         self._pack: PackWriter | None = None
-        self._likeness = Likeness()
+        self._likeness = Likeness(shelf.sequence_depth)
         self._waiting: list[_Waiting] = []
         self._waiting_since = math.inf
         self._is_behind = False
@@ -173,24 +176,25 @@ class Arrivals:
                 self._abandon()
                 raise
             try:
-                stored, digested = self._commit(arrival, self._pack)
+                waiting = self._commit(arrival, self._pack, header)
             except OSError as error:
                 self._fail(arrival, error)
                 raise arrival.failure or OutOfResources("storage is not available") from error
             if not self._waiting:
                 self._waiting_since = time.monotonic()
-            syntax = arrival.announced.transfer_syntax_uid
-            self._waiting.append(_Waiting(header, stored, syntax, arrival.received_at, digested))
+            self._waiting.append(waiting)
 
-    def _commit(self, arrival: Arrival, pack: PackWriter) -> tuple[Stored, Callable[[], str]]:
+    def _commit(self, arrival: Arrival, pack: PackWriter, header: Header) -> _Waiting:
         """The answer waits for the disk, not for the hash, which only the row needs."""
         size_bytes = pack.payload_bytes
         span = pack.commit()
-        stored = Stored(pack_key(pack.path, span), size_bytes, "")
         if size_bytes <= len(arrival.head):
             digested = sha256(arrival.head).hexdigest()
-            return stored, lambda: digested
-        return stored, _again(self._shelf.later, lambda: digest(pack.path, span, size_bytes))
+            compute = lambda: digested  # noqa: E731
+        else:
+            compute = _again(self._shelf.later, lambda: digest(pack.path, span, size_bytes))
+        key, syntax = pack_key(pack.path, span), arrival.announced.transfer_syntax_uid
+        return _Waiting(header, key, size_bytes, syntax, arrival.received_at, compute)
 
     def abandon(self, arrival: Arrival) -> None:
         with self._lock:
@@ -212,8 +216,8 @@ class Arrivals:
         self._pack.begin(self._note(arrival), _file_meta(arrival.announced))
 
     def _note(self, arrival: Arrival) -> bytes:
-        told = {"announced": asdict(arrival.announced), "received_at": arrival.received_at}
-        return f'{json.dumps(told)[:-1]}, "association": {self._told}}}'.encode()
+        told = json.dumps((*arrival.announced, arrival.received_at))
+        return f'{{"announced": {told}, "association": {self._told}}}'.encode()
 
     def _hand_over(self, pack: PackWriter) -> None:
         """The pack is full, and given back once its records are indexed."""
@@ -231,9 +235,9 @@ class Arrivals:
             return like
         if not length:
             payload: bytes | memoryview = b""
-            return judged(_received(payload, told, self._association))
+            return judged(_received(payload, told, self._association), self._shelf.sequence_depth)
         with pack.map() as mapped, memoryview(mapped) as whole, whole[len(whole) - length :] as payload:
-            header = judged(_received(payload, told, self._association))
+            header = judged(_received(payload, told, self._association), self._shelf.sequence_depth)
             self._likeness.learn(payload, told.transfer_syntax_uid, header)
             return header
 
@@ -271,7 +275,7 @@ class Arrivals:
     def _row(self, waiting: _Waiting) -> NewInstance:
         return row_of(
             waiting.header,
-            replace(waiting.stored, sha256=waiting.digest()),
+            Stored(waiting.key, waiting.size_bytes, waiting.digest()),
             transfer_syntax_uid=waiting.transfer_syntax_uid,
             association_id=self._association.association_id,
             received_at=waiting.received_at,
@@ -311,9 +315,13 @@ def _again(later: Callable[[Callable[[], str]], Future[str]], compute: Callable[
 
 
 def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance, Association]:
-    """What the row of a record was to be made of. content: the object, whose last bytes are the data set."""
+    """What the row of a record was to be made of. content: the object, whose last bytes are the data set.
+
+    It was acknowledged: a smaller node.limits.sequence_depth than it came under does not take it away.
+    """
     told = json.loads(note)
-    association, announced = Association(**told["association"]), Announced(**told["announced"])
+    association, (*announced_uids, received_at) = Association(**told["association"]), told["announced"]
+    announced = Announced(*announced_uids)
     payload = memoryview(content)[len(_file_meta(announced)) :]
     header = judged(_received(payload, announced, association))
     stored = Stored(key, len(payload), sha256(payload).hexdigest())
@@ -322,7 +330,7 @@ def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance
         stored,
         transfer_syntax_uid=announced.transfer_syntax_uid,
         association_id=association.association_id,
-        received_at=told["received_at"],
+        received_at=received_at,
     )
     return row, association
 

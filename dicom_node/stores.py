@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.config import Config
-from dicom_node.intake import Intake
+from storage.answers import Answers
 from storage.database import Database
 from storage.events import Events
 from storage.instances import Instances
@@ -15,6 +15,7 @@ from storage.objects import open_store
 from storage.objects.protocol import PackStore
 from storage.outbox import Outbox
 from storage.studies import Studies
+from storage.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Stores:
     jobs: Jobs
     outbox: Outbox
     events: Events
+    usage: Usage
+    answers: Answers
     run_folder: Path
 
 
@@ -40,17 +43,7 @@ def open_stores(config: Config) -> Stores:
         jobs=Jobs(database),
         outbox=Outbox(database),
         events=Events(database),
+        usage=Usage(database),
+        answers=Answers(database),
         run_folder=config.node.data_folder / "run",
-    )
-
-
-def open_intake(config: Config, stores: Stores) -> Intake:
-    """The door in, for a process that takes instances in or looks after what others left."""
-    return Intake(
-        stores.objects,
-        stores.instances,
-        stores.studies,
-        stores.events,
-        min_free_bytes=config.storage.min_free_bytes,
-        lock_file=stores.run_folder / "intake.lock",
     )

@@ -13,6 +13,7 @@ from storage.events import record
 from storage.records import Added, Association, Event, Instance, NewInstance
 from storage.schema import association, association_series, instance, series, study
 from storage.studies import write_associations
+from storage.usage import grow
 
 # Statements of each batch, made once: to put one together takes longer than the database takes to run it.
 _KNOWN_CONTENTS = select(
@@ -192,6 +193,7 @@ class _Batch:
     def write(self) -> None:
         if self._rows:
             self._connection.execute(_ADD, self._rows)
+            grow(self._connection, "instances", sum(row["size_bytes"] for row in self._rows))
         if self._stored:
             grown = [
                 {"of_series": series_id, "more": count, "at": self._last_received_at[series_id]}

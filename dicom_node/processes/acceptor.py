@@ -9,11 +9,12 @@ from typing import Literal
 
 from dicom_node import logs
 from dicom_node.config_file import load_config
+from dicom_node.door import open_intake
 from dicom_node.network.acceptor import Acceptor
 from dicom_node.network.listening import Listening
 from dicom_node.network.tls_context import TlsError
 from dicom_node.preparation import Preparation
-from dicom_node.stores import open_intake, open_stores
+from dicom_node.stores import open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from storage.errors import StorageError
 
@@ -33,6 +34,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"], row: 
         intake=intake,
         studies=stores.studies,
         events=stores.events,
+        answers=stores.answers,
         name=name,
         listening=Listening.inherited(listening),
         row=int(row),

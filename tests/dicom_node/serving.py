@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,11 @@ from dicom_node.config import Access, Node
 from dicom_node.intake import Intake
 from dicom_node.network.acceptor import Acceptor
 from dicom_node.network.file_meta import read_file_meta
+from dicom_node.room import Marks
 from storage.objects.file import FileStore
 from storage.records import Association, Event
-from tests.made_rows import House, open_house
+from tests.made_rows import NO_MARKS, House, open_house
+from tests.waiting import eventually
 
 
 @dataclass
@@ -51,7 +52,13 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, node: Node | None = None, access: Access | None = None) -> Iterator[Serving]:
+def serving(
+    folder: Path,
+    node: Node | None = None,
+    access: Access | None = None,
+    marks: Marks = NO_MARKS,
+    quota_bytes: int | None = None,
+) -> Iterator[Serving]:
     house = open_house(folder)
     objects = FileStore(folder / "objects")
     intake = Intake(
@@ -59,8 +66,9 @@ def serving(folder: Path, node: Node | None = None, access: Access | None = None
         house.instances,
         house.studies,
         house.events,
-        min_free_bytes=0,
+        gauge=house.gauge(objects, marks, quota_bytes=quota_bytes),
         lock_file=folder / "run" / "intake.lock",
+        sequence_depth=(node or Node()).limits.sequence_depth,
     )
     intake.recover()
     acceptor = Acceptor(
@@ -69,21 +77,12 @@ def serving(folder: Path, node: Node | None = None, access: Access | None = None
         intake=intake,
         studies=house.studies,
         events=house.events,
+        answers=house.answers,
     )
-    acceptor.start()
     try:
+        acceptor.start()
         yield Serving(house, objects, acceptor)
     finally:
         acceptor.stop(grace_s=2)
         intake.close()
         house.database.close()
-
-
-def eventually(condition: Callable[[], object], limit_s: float = 10.0) -> bool:
-    """Whether the condition holds within the limit: for what the acceptor does after it has answered."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return bool(condition())

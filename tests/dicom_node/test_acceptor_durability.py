@@ -17,6 +17,8 @@ from tests.dicom_node.acceptor_process import SABOTAGE
 from tests.dicom_node.raw_scu import associated
 from tests.dicom_node.serving import serving
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
+from tests.processes import exit_status
+from tests.waiting import LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 CT = (CT_IMAGE_STORAGE, EXPLICIT_LITTLE)
@@ -41,12 +43,10 @@ def _acceptor_process(folder: Path, *sabotage: str, trace: Sequence[str] = ()) -
         env=os.environ | {"PYTHONPATH": "."},
     ) as process:
         assert process.stdout
-        assert process.stdin
         try:
             yield Running(process, int(process.stdout.readline()))
         finally:
-            process.stdin.close()
-            process.wait(30)
+            exit_status(process)
 
 
 def _steps(trace: str) -> list[str]:
@@ -146,6 +146,6 @@ def test_the_acceptor_cannot_reach_torch(tmp_path: Path) -> None:
         "bad = {'torch', 'highdicom', 'dask', 'distributed'} & set(sys.modules); sys.exit(', '.join(bad) or 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], check=False, cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], check=False, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S
     )
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from dicom_node.network.associations import Associations, Ended
 from storage.errors import StorageUnavailable
-from tests.dicom_node.serving import eventually
+from tests.waiting import eventually
 
 
 class Places:

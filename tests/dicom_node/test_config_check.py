@@ -16,6 +16,7 @@ from rich.console import Console
 
 from dicom_node.config import DicomDestination, Model
 from dicom_node.config_check import CheckReport, check_config, echo_destination, render
+from tests.ports import free_port
 
 VALID = """
 node: {port: 0}
@@ -165,7 +166,20 @@ def test_a_folder_that_may_not_be_written_is_an_error(
 def test_a_disk_without_room_is_warned_of(check: Check) -> None:
     report = check(VALID.replace("min_free_bytes: 0", "min_free_bytes: 1000000 TiB"))
     assert keys(report) == ["node.data_folder", "destinations[0].path"]
-    assert "images are refused until there is room" in report.remarks[0].text
+    assert "less than storage.min_free_bytes" in report.remarks[0].text
+    assert "instances are refused and routine jobs wait" in report.remarks[0].text
+
+
+def test_each_mark_of_each_folder_of_the_node_is_warned_of(check: Check, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for marks, words in (
+        ("pause_free_bytes: 1000000 TiB", "less than storage.pause_free_bytes (1000000 TiB): routine jobs wait"),
+        ("warn_free_bytes: 1000000 TiB", "less than storage.warn_free_bytes (1000000 TiB): make room"),
+    ):
+        stores = f"objects_url: file://{elsewhere}/objects, database_url: 'sqlite:///{elsewhere}/node.sqlite3'"
+        report = check(VALID.replace("min_free_bytes: 0", f"min_free_bytes: 0, {marks}, {stores}"))
+        assert keys(report) == ["node.data_folder", "storage.objects_url", "storage.database_url"]
+        assert all(words in remark.text for remark in report.remarks)
 
 
 def test_what_no_route_names_is_warned_of(check: Check) -> None:
@@ -202,12 +216,8 @@ def test_a_folder_without_a_model_package_is_an_error(check: Check) -> None:
     assert keys(report) == ["models[0]"]
 
 
-# pynetdicom 3.0.4 leaves the socket of a refused connection to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_destination_where_nothing_listens_fails_the_check(check: Check) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    place = f"address: 127.0.0.1, port: {port}"
+    place = f"address: 127.0.0.1, port: {free_port()}"
     text = VALID.replace("address: pacs.example.org, port: 104", place).replace("address: 10.0.0.2, port: 104", place)
     report = check(text, connect=True, echo=echo_destination)
     assert not report.ok

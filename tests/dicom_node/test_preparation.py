@@ -10,7 +10,7 @@ from dicom_node.preparation import Preparation
 from storage.errors import StorageUnavailable
 from storage.objects import spares
 from storage.objects.file import FileStore
-from tests.dicom_node.peers import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -31,7 +31,9 @@ class Node:
         """As another process has it."""
         objects = FileStore(self.folder / "objects")
         stores = self.house.instances, self.house.studies, self.house.events
-        self.intakes.append(Intake(objects, *stores, min_free_bytes=0, lock_file=self.folder / "run" / "intake.lock"))
+        self.intakes.append(
+            Intake(objects, *stores, gauge=self.house.gauge(objects), lock_file=self.folder / "run" / "intake.lock")
+        )
         return self.intakes[-1]
 
     def known(self) -> set[str]:
@@ -96,10 +98,10 @@ def test_two_that_recover_at_once_index_everything_once(node: Node) -> None:
     assert [(part.stored, part.repeated, part.association.ending) for part in parts] == [(5, 0, "lost")] * 12
 
 
-def _judge_strictly(given: Received) -> Header:
+def _judge_strictly(given: Received, *more: int) -> Header:
     if given.sop_instance_uid == "1.2.2":
         raise Unparsable("a rule that came with a later version")
-    return judge(given)
+    return judge(given, *more)
 
 
 def test_what_a_later_version_would_refuse_is_kept_with_an_alarm_and_the_rest_is_indexed(

@@ -22,17 +22,9 @@ from dicom_node.network.tls_channel import ClientTls
 from dicom_node.network.tls_context import TlsError, context_for
 from dicom_node.network.wire import Broken, Late, Wire
 from tests.dicom_node.certificates import Authority, Identity
-from tests.dicom_node.peers import (
-    LONG,
-    SHORT,
-    AnsweringScp,
-    data_sets_in,
-    free_port,
-    peer_at,
-    served,
-    storescp,
-)
+from tests.dicom_node.peers import LONG, SHORT, AnsweringScp, data_sets_in, peer_at, served, storescp
 from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, secondary_capture
+from tests.ports import free_port
 
 FindPeer = Callable[[str], str]
 Serve = Callable[[socket.socket], None]

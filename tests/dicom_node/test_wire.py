@@ -15,8 +15,10 @@ from dicom_node.network import wire as wire_module
 from dicom_node.network.framing import BadPdu
 from dicom_node.network.requestor import Outgoing, SendOutcome, send
 from dicom_node.network.wire import Broken, Late, Wire
-from tests.dicom_node.peers import SHORT, AnsweringScp, free_port, peer_at, served
+from tests.dicom_node.peers import AnsweringScp, peer_at, served
 from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, secondary_capture
+from tests.ports import free_port
+from tests.waiting import LIMIT_S
 
 ABORT = bytes([7, 0, 0, 0, 0, 4, 0, 0, 2, 0])
 RELEASE_RQ, RELEASE_RP = bytes([5, 0, 0, 0, 0, 4, 0, 0, 0, 0]), bytes([6, 0, 0, 0, 0, 4, 0, 0, 0, 0])
@@ -36,7 +38,7 @@ def wired(network_s: float = 5.0) -> Iterator[tuple[Wire, socket.socket]]:
 
 
 def soon() -> float:
-    return time.monotonic() + 5
+    return time.monotonic() + LIMIT_S
 
 
 def test_an_answer_in_single_bytes_is_read_whole() -> None:
@@ -99,14 +101,19 @@ def test_a_peer_that_reads_slowly_is_not_late() -> None:
         nonlocal received
         while chunk := peer.recv(1 << 20):
             received += len(chunk)
-            time.sleep(0.01)
+            time.sleep(len(chunk) / (12 << 20))
 
-    with wired(network_s=0.2) as (wire, peer):
+    with wired(network_s=2) as (wire, peer):
         reading = threading.Thread(target=read)
         reading.start()
-        wire.write(LONG)
-        wire.abort()
-        reading.join()
+        began = time.monotonic()
+        try:
+            wire.write(LONG)
+            # It took longer than the peer may read nothing, or this would show nothing.
+            assert time.monotonic() - began > 2
+        finally:
+            wire.abort()
+            reading.join()
     assert received == 32 * (1 << 20) + len(ABORT)
 
 
@@ -261,12 +268,12 @@ def made() -> Outgoing:
 
 
 def test_no_thread_is_left_when_a_sender_stops_in_the_middle() -> None:
-    scp, before = AnsweringScp(free_port()), threading.active_count()
+    scp, before = AnsweringScp(free_port()), {*threading.enumerate()}
     with scp.running():
         outcomes: Iterator[SendOutcome] = send(peer_at(scp.port), [made(), made(), made()])
         assert next(outcomes).verdict == "delivered"
         # The acceptor has its own three: the listener, and two for the association.
-        assert threading.active_count() <= before + 3
+        assert len({*threading.enumerate()} - before) <= 3
         outcomes.close()  # type: ignore[attr-defined]
     assert len(scp.received) == 1
 
@@ -299,7 +306,7 @@ def test_an_answer_to_another_request_is_no_answer() -> None:
         return chunk.replace(answered_id + b"\1\0", answered_id + b"\x09\0")
 
     with scp.running(), served(relay(scp.port, changed)) as port:
-        outcomes = list(send(peer_at(port, timeouts=SHORT), [made()]))
+        outcomes = list(send(peer_at(port), [made()]))
     assert [(one.verdict, one.reason) for one in outcomes] == [
         ("failed", "an answer that does not belong to the C-STORE")
     ]

@@ -17,11 +17,10 @@ from dicom_node.status import status_of
 from tests.acceptance.node import kill
 from tests.dicom_node.acceptors import AcceptorsUnderTest
 from tests.dicom_node.certificates import Authority
-from tests.dicom_node.peers import wait_until
 from tests.dicom_node.raw_scu import RawScu, associated
-from tests.dicom_node.serving import eventually
 from tests.encoded import ct_image
 from tests.faults.checks import CT, SUCCESS, assert_nothing_lost_or_torn
+from tests.waiting import eventually, wait_until
 
 REJECTED_AS_TOO_MANY = (2, 3, 2)
 IMAGES_EACH = 3
