@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.wire import Wire
+from storage.objects.spares import PACK_BYTES
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.conftest import find_peer
 from tests.orthanc import Orthanc
@@ -42,6 +43,7 @@ class Acceptor:
     port: int
     port_for_many: int
     received: Path | None  # what may be removed between rounds
+    rests: Callable[[], bool] = lambda: True  # whether it has done what it does while nothing comes
 
     def tidy(self) -> None:
         if self.received:
@@ -56,8 +58,15 @@ Started = Callable[[Path, Wire], AbstractContextManager[Acceptor]]
 def node(folder: Path, _wire: Wire) -> Iterator[Acceptor]:
     """`dicom-node serve`, as configured by default; there are no models, as it is receiving that is measured."""
     under_test = NodeUnderTest(folder, configuration(models=[], routes=[], destinations=[], storage={}))
+    ready = under_test.config.storage.prepared_packs * under_test.config.node.acceptors
+    waiting = under_test.config.node.data_folder / "objects" / ".writing"
+
+    def rests() -> bool:
+        """It writes packs to have them ready: no other acceptor is to be measured beside that."""
+        return sum(path.stat().st_size == PACK_BYTES for path in waiting.iterdir()) == ready
+
     with under_test.running():
-        yield Acceptor(OURS, under_test.port, under_test.port, None)
+        yield Acceptor(OURS, under_test.port, under_test.port, None, rests)
 
 
 @contextmanager

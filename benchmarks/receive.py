@@ -25,16 +25,19 @@ from benchmarks.peers import NAMES, ORTHANC, OURS, PYNETDICOM, RAW, STORESCP, Ac
 from benchmarks.rounds import Bar, Case, Rounds, file_system, machine
 from benchmarks.wire import Wire, compiled
 from tests.conftest import find_peer
+from tests.waiting import wait_until
 
 TMPFS, DISK = "tmpfs", "disk"
 APPEND = "append + fdatasync"
 CT, SMALL = "CT 0.5 MB", "small 9 kB"
+LONG = "CT, far more than was made ready for"
 EACH, STOCK = "small, an association each", "CT, stock storescu"
 CONNECTIONS = (1, 2, 4)
 _WARM_UP_INSTANCES = 5
 # An association for each instance takes time enough for it to be asked of fewer.
 _EACH_OF = 20
 _EACH_OF_THEM = (OURS, STORESCP, PYNETDICOM)
+_LONG_TO = (OURS, ORTHANC, STORESCP)
 _STOCK_TO = (OURS, ORTHANC, STORESCP)
 
 
@@ -43,6 +46,7 @@ class Scale:
     rounds: int
     ct: int
     small: int
+    long: int  # CT images in a row, in one association
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def main() -> None:
     arguments.add_argument("--disk", type=Path, default=Path(".cache"), help="a folder on the disk to measure")
     arguments.add_argument("--json", type=Path, help="a file for the figures of every round")
     given = arguments.parse_args()
-    scale = Scale(3, 40, 200) if given.quick else Scale(given.rounds, 200, 1000)
+    scale = Scale(3, 40, 200, 0) if given.quick else Scale(given.rounds, 200, 1000, 1200)
     console = Console(width=130)
     disk = given.disk.resolve()
     disk.mkdir(exist_ok=True)
@@ -131,6 +135,8 @@ def prepared(folder: Path, scale: Scale) -> Material:
         EACH: small[: max(2, scale.small // _EACH_OF)],
         "warm up": small[:_WARM_UP_INSTANCES],
     }
+    if scale.long:
+        replays[LONG] = made("ct", scale.long)
     for number, instances in enumerate(replays.values()):
         write_replay(folder / f"{number}.replay", instances)
     paths = {name: folder / f"{number}.replay" for number, name in enumerate(replays)}
@@ -163,12 +169,18 @@ def _one_round(measured: Rounds, medium: str, acceptors: Sequence[Acceptor], mat
         for acceptor in acceptors:
             if kind == EACH and acceptor.name not in _EACH_OF_THEM:
                 continue
-            _settle(medium)
+            _settle(medium, acceptors)
             sent = _replay(material, acceptor, kind, connections)
             measured.add(case(kind, connections, acceptor.name, medium), *sent)
             acceptor.tidy()
+    for acceptor in acceptors if medium == DISK and LONG in material.replays else ():
+        if acceptor.name in _LONG_TO:
+            _settle(medium, acceptors)
+            measured.add(case(LONG, 1, acceptor.name, medium), *_replay(material, acceptor, LONG, 1))
+            acceptor.tidy()
     for acceptor in acceptors if medium == TMPFS else ():
         if acceptor.name in _STOCK_TO:
+            _settle(medium, acceptors)
             count = len(list(material.files.iterdir()))
             measured.add(case(STOCK, 1, acceptor.name, medium), count, stock_storescu(acceptor.port, material.files))
             acceptor.tidy()
@@ -217,8 +229,9 @@ def append_and_sync(path: Path, count: int, size: int) -> float:
         path.unlink()
 
 
-def _settle(medium: str) -> None:
-    """What one acceptor left unwritten is not the next one's to wait for."""
+def _settle(medium: str, acceptors: Sequence[Acceptor] = ()) -> None:
+    """What one acceptor left unwritten, or does when nothing comes, is not the next one's to wait for."""
+    wait_until(lambda: all(acceptor.rests() for acceptor in acceptors))
     if medium == DISK:
         os.sync()
 
