@@ -106,6 +106,7 @@ class Arrivals:
             self._index()
             if self._is_behind:
                 raise StorageUnavailable("rows of received instances are not committed yet")
+            self._abandon()  # of an instance whose rest will not come, whoever learns of that first
             pack, self._pack = self._pack, None
             if pack is not None:
                 self._shelf.give_back(pack)

@@ -124,8 +124,9 @@ class PackWriter:
 
     def abandon(self) -> None:
         """Take back what was written since the last whole record."""
-        self._at = self._start
-        os.ftruncate(self._descriptor, self._start)
+        if self._at != self._start:
+            self._at = self._start
+            os.ftruncate(self._descriptor, self._start)
 
     def close(self, *, sealed: bool) -> None:
         """sealed: whoever reads packs after a crash need not look into this one. A pack without a record is removed."""
@@ -133,8 +134,7 @@ class PackWriter:
             if self._start == 0:
                 self.path.unlink(missing_ok=True)
             elif sealed:
-                os.ftruncate(self._descriptor, self._start)
-                os.pwrite(self._descriptor, _SEALED, self._start)
+                seal(self._descriptor, self._start)
         finally:
             os.close(self._descriptor)
 
@@ -196,8 +196,9 @@ def is_sealed(descriptor: int) -> bool:
 
 
 def seal(descriptor: int, end: int) -> None:
-    """Say of a dead writer's pack that all its records are indexed; what stands behind the last one is cut off."""
+    """Say of a pack that all its records are indexed; what stands behind the last one is cut off."""
     os.ftruncate(descriptor, end)
+    os.fdatasync(descriptor)  # what was deleted: after a power cut nobody would look for it in a pack that is sealed
     os.pwrite(descriptor, _SEALED, end)
 
 

@@ -22,13 +22,18 @@ SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 
 
 @contextmanager
-def acceptor_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def acceptor_process(
+    folder: Path,
+    *arguments: str,
+    module: str = "tests.dicom_node.acceptor_process",
+    log_folder: Path | None = None,
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The process and its port; it ends with the block, if it was not killed before."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        (folder / "stderr").open("a") as stderr,
+        ((log_folder or folder) / "stderr").open("a") as stderr,
         subprocess.Popen(
-            [sys.executable, "-m", "tests.dicom_node.acceptor_process", str(folder)],
+            [sys.executable, "-m", module, str(folder), *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -117,15 +122,16 @@ def assert_nothing_lost_or_torn(
             for uid, payloads in stored.items()
             if (uid in sent or not others_allowed) and payloads != [sent.get(uid)]
         ]
-        assert (lost, torn) == ([], [])
-        assert house.instances.known_objects(keys) == set(keys)
+        assert not lost, f"lost: {lost}"
+        assert not torn, f"torn, twice there or never sent: {[(uid, len(stored[uid])) for uid in torn]}"
+        assert house.instances.known_objects(keys) == set(keys), "an object is without its row"
         rows = {
             kept.object_key
             for series in house.studies.arriving()
             for kept in house.instances.of_series(series.series_id, up_to_revision=10**6)
         }
         # Another content under a known UID is kept beside it, and is no part of the series.
-        assert rows <= set(keys) if others_allowed else rows == set(keys)
+        assert rows <= set(keys) if others_allowed else rows == set(keys), "a row is without its object"
         assert not any((folder / "objects" / ".writing").iterdir())
     finally:
         intake.close()
