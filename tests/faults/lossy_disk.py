@@ -143,18 +143,7 @@ class LossyDisk:
                     continue
                 for parent, name, target in changes:
                     _put(synced[parent], name, target)
-
-            def copy(number: int, other_number: int) -> None:
-                for name, child in synced[number].items():
-                    node = self.nodes[child]
-                    if isinstance(node, File):
-                        content = node.after_cut(chance, share)
-                        left.make(other_number, name, File(node.mode, bytearray(content), bytearray(content)))
-                    else:
-                        copy(child, left.make(other_number, name, Folder(node.mode)))
-                left.sync_folder(other_number)
-
-            copy(ROOT, ROOT)
+            _copy_left(self, ROOT, left, ROOT, _Cut(chance, share, synced))
             return left
 
     def write_to(self, target: Path, number: int = ROOT) -> None:
@@ -166,6 +155,26 @@ class LossyDisk:
                 (target / name).write_bytes(node.data)
             else:
                 self.write_to(target / name, child)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """share: how likely what was not synced survives. folders: the entries that are left, by number."""
+
+    chance: random.Random
+    share: float
+    folders: dict[int, dict[str, int]]
+
+
+def _copy_left(disk: LossyDisk, number: int, left: LossyDisk, other: int, cut: _Cut) -> None:
+    for name, child in cut.folders[number].items():
+        node = disk.nodes[child]
+        if isinstance(node, File):
+            content = node.after_cut(cut.chance, cut.share)
+            left.make(other, name, File(node.mode, bytearray(content), bytearray(content)))
+        else:
+            _copy_left(disk, child, left, left.make(other, name, Folder(node.mode)), cut)
+    left.sync_folder(other)
 
 
 def _put(entries: dict[str, int], name: str, number: int | None) -> None:

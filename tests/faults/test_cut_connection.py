@@ -6,7 +6,7 @@ import os
 import random
 import struct
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from storage.objects.file import FileStore
 from storage.objects.pack import _SEALED, records
 from tests.dicom_node.limited_acceptor import AcceptorProcess
 from tests.dicom_node.serving import eventually
-from tests.faults.checks import CT, acceptor_process, assert_nothing_lost_or_torn, image
+from tests.faults.checks import CT, acceptor_process, assert_nothing_lost_or_torn, fill_pools, image
 from tests.faults.cutting_proxy import CuttingProxy
 
 INSTANCES = 2
@@ -107,6 +107,7 @@ def _cut_at(folder: Path, storescu: str, choose: Callable[[bytes], Sequence[int]
             with proxy.session() as whole:
                 sender.send()
         assert len(sender.acknowledged) == 3 * INSTANCES
+        others = fill_pools(acceptor, 10_000_000)
         assert eventually(lambda: acceptor.threads() < 10)
         threads, descriptors = acceptor.threads(), acceptor.descriptors()
         for number, offset in enumerate(choose(whole.stream)):
@@ -115,19 +116,19 @@ def _cut_at(folder: Path, storescu: str, choose: Callable[[bytes], Sequence[int]
             assert len(passed.stream) == offset
             assert eventually(lambda: acceptor.threads() <= threads and acceptor.descriptors() <= descriptors), offset
             assert eventually(lambda: not any(_tails(folder / "node"))), (offset, _tails(folder / "node"))
-            _assert_only_whole(folder / "node", sender, offset)
+            _assert_only_whole(folder / "node", sender, others, offset)
         proxy.close()
         assert process.poll() is None
     assert len(sender.acknowledged) > len(sender.sent) // 4
-    assert_nothing_lost_or_torn(folder / "node", sender.acknowledged, sender.sent)
+    assert_nothing_lost_or_torn(folder / "node", sender.acknowledged | others, sender.sent | others)
     assert "Traceback" not in (folder / "node" / "stderr").read_text()
 
 
-def _assert_only_whole(node: Path, sender: Storescu, offset: int) -> None:
+def _assert_only_whole(node: Path, sender: Storescu, others: Mapping[str, bytes], offset: int) -> None:
     """While the acceptor runs: what can be seen was sent whole."""
-    objects, whole = FileStore(node / "objects"), set(sender.sent.values())
+    objects, whole = FileStore(node / "objects"), {*sender.sent.values(), *others.values()}
     seen = [objects.get(key) for key in objects.keys()]  # noqa: SIM118 - no dict
-    assert len(seen) >= len(sender.acknowledged), offset
+    assert len(seen) >= len(sender.acknowledged) + len(others), offset
     assert all(file[read_file_meta(file).data_set_at :] in whole for file in seen), offset
 
 
