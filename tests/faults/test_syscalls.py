@@ -147,7 +147,7 @@ def _kill_at(folder: Path, strace: str, call: str, when: int, *, wait_s: float =
             sender.send(port, IMAGES)
             if not eventually(lambda: process.poll() is not None, limit_s=0.3):
                 sender.send(port, IMAGES)
-        was_killed = eventually(lambda: process.poll() is not None, limit_s=wait_s)
+            was_killed = eventually(lambda: process.poll() is not None, limit_s=wait_s)
         process.kill()
     assert_nothing_lost_or_torn(folder / "node", sender.acknowledged, sender.sent)
     return was_killed
