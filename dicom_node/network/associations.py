@@ -15,6 +15,7 @@ from typing import Literal
 
 from dicom_node import logs
 from dicom_node.arrivals import Arrivals
+from dicom_node.refusals import OutOfResources
 from storage.errors import StorageUnavailable
 from storage.records import Association
 from storage.studies import Studies
@@ -67,12 +68,11 @@ class Associations:
             return True
 
     def association_id(self, thread: Thread) -> str:
-        """The id of a live association; from now on it has a row. Raises KeyError where it has ended."""
-        with self._lock:
-            live = self._live[thread]
+        """The id of a live association; from now on it has a row. Raises OutOfResources where it has ended."""
+        live = self._of(thread)
         with live.lock:
             if live.ended:
-                raise KeyError("the association has ended")
+                raise _ended()
             if not live.written:
                 self._studies.open_association(live.record)
                 live.written = True
@@ -81,14 +81,20 @@ class Associations:
     def arrivals(self, thread: Thread) -> Arrivals:
         """Where what a live association brings goes in. As `association_id`, and raises StorageUnavailable."""
         self.association_id(thread)
-        with self._lock:
-            live = self._live[thread]
+        live = self._of(thread)
         with live.lock:
             if live.ended:
-                raise KeyError("the association has ended")
+                raise _ended()
             if live.arrivals is None:
                 live.arrivals = self._open_arrivals(live.record)
             return live.arrivals
+
+    def _of(self, thread: Thread) -> _Live:
+        with self._lock:
+            live = self._live.get(thread)
+        if live is None:
+            raise _ended()
+        return live
 
     def end(self, thread: Thread, ending: Ending) -> None:
         """Close an association's row, if it has one. Only the first ending counts."""
@@ -128,3 +134,8 @@ class Associations:
                 return
             with self._lock:
                 self._unclosed.pop(association_id, None)
+
+
+def _ended() -> OutOfResources:
+    """What a peer sent last and what ended its association may be taken up in either order: nobody need be told."""
+    return OutOfResources("the association has ended")

@@ -26,6 +26,7 @@ def _without_commit_sync(served: Serving) -> None:
 
 def main() -> None:
     folder, *sabotage = sys.argv[1:]
+    assert intake._FULL_PACK_BYTES > FULL_PACK_BYTES
     intake._FULL_PACK_BYTES = FULL_PACK_BYTES
     with serving(Path(folder)) as served:
         for name in sabotage:

@@ -21,6 +21,7 @@ IMAGES = 3
 # that folders and packs are made, sealed and removed as well.
 CALLS = {
     "pwrite64": 24,
+    "pwritev": 6,
     "fdatasync": 8,
     "fsync": 3,
     "ftruncate": 2,

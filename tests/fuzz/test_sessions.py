@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from dicom_node.network.file_meta import read_file_meta
 from storage.objects.file import FileStore
@@ -26,6 +27,7 @@ from tests.faults.checks import ROOT, SUCCESS, Sender, assert_nothing_lost_or_to
 from tests.fuzz.mutations import mutated
 from tests.fuzz.recorded import record_sessions
 from tests.fuzz.stores import Told, digest, play
+from tests.made_rows import open_house
 
 SESSIONS = int(os.environ.get("FUZZ_SESSIONS", "3000"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
@@ -65,6 +67,16 @@ def _play_all(port: int, sessions: list[bytes], count: int, name: str, told: Tol
     for thread in threads:
         thread.start()
     return threads
+
+
+def _alarms(node: Path) -> list[str]:
+    """What the node itself says went wrong in it."""
+    query = text("SELECT text FROM event WHERE kind = 'request_failed' LIMIT 10")
+    database = open_house(node).database
+    with database.read() as connection:
+        found = [str(one) for one in connection.execute(query).scalars()]
+    database.close()
+    return found
 
 
 def _stored_digests(objects: FileStore) -> dict[str, set[str]]:
@@ -124,6 +136,7 @@ def test_hostile_sessions_hurt_neither_the_acceptor_nor_who_sends_beside_them(
     assert (tmp_path / "uncaught").read_text() == ""
     assert "Traceback" not in (tmp_path / "stderr").read_text()
     assert told.wrong == []
+    assert _alarms(tmp_path / "node") == []
     assert {0x0000, 0xA900, 0xC000} <= set(told.answers)
     stored = _stored_digests(FileStore(tmp_path / "node" / "objects"))
     assert [uid for uid, one in told.acknowledged.items() if one not in stored.get(uid, ())] == []
