@@ -54,7 +54,11 @@ def acceptor_process(
             yield process, int(process.stdout.readline())
         finally:
             process.stdin.close()
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 def image(number: int) -> tuple[str, bytes]:

@@ -37,6 +37,11 @@ def association_request() -> bytes:
         _item(0x20, struct.pack(">B3x", number) + _item(0x30, CT_IMAGE_STORAGE.encode()) + _item(0x40, uid.encode()))
         for uid, number in CONTEXTS.items()
     )
+    return request_of(contexts)
+
+
+def request_of(contexts: bytes) -> bytes:
+    """An A-ASSOCIATE-RQ with these presentation context items (PS3.8 9.3.2)."""
     user = _item(0x50, _item(0x51, struct.pack(">I", _PDU_BYTES)) + _item(0x52, b"1.2.3.4"))
     names = b"DICOM-NODE".ljust(16) + b"GRAMMAR".ljust(16) + bytes(32)
     body = struct.pack(">HH", 1, 0) + names + _item(0x10, b"1.2.840.10008.3.1.1.1") + contexts + user

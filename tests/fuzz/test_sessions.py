@@ -12,8 +12,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,15 @@ def _play_all(port: int, sessions: list[bytes], count: int, name: str, told: Tol
     for thread in threads:
         thread.start()
     return threads
+
+
+@contextmanager
+def _killed_if_it_hangs(process: subprocess.Popen[str]) -> Iterator[None]:
+    try:
+        yield
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 def _alarms(node: Path) -> list[str]:
@@ -131,7 +140,8 @@ def test_hostile_sessions_hurt_neither_the_acceptor_nor_who_sends_beside_them(
             assert grown < MOST_GROWTH_BYTES
         finally:
             process.stdin.close()
-            code = process.wait(60)
+            with _killed_if_it_hangs(process):
+                code = process.wait(60)
     assert code == 0
     assert (tmp_path / "uncaught").read_text() == ""
     assert "Traceback" not in (tmp_path / "stderr").read_text()
