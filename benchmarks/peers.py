@@ -5,7 +5,6 @@ Those of others run at their best: the largest PDUs that they take, and Orthanc 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -18,7 +17,10 @@ from pathlib import Path
 from benchmarks.wire import Wire
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.conftest import find_peer
-from tests.dicom_node.peers import free_port, wait_until
+from tests.orthanc import Orthanc
+from tests.ports import free_port, listens
+from tests.processes import terminated
+from tests.waiting import wait_until
 
 OURS, ORTHANC, STORESCP, STORESCP_B, PYNETDICOM, RAW = (
     "dicom-node",
@@ -53,30 +55,16 @@ Started = Callable[[Path, Wire], AbstractContextManager[Acceptor]]
 @contextmanager
 def node(folder: Path, _wire: Wire) -> Iterator[Acceptor]:
     """`dicom-node serve`, as configured by default; there are no models, as it is receiving that is measured."""
-    under_test = NodeUnderTest(folder, configuration(models=[], routes=[], destinations=[]))
+    under_test = NodeUnderTest(folder, configuration(models=[], routes=[], destinations=[], storage={}))
     with under_test.running():
         yield Acceptor(OURS, under_test.port, under_test.port, None)
 
 
 @contextmanager
 def orthanc(folder: Path, _wire: Wire) -> Iterator[Acceptor]:
-    port, http_port = free_port(), free_port()
-    settings = {
-        "StorageDirectory": str(folder / "db"),
-        "IndexDirectory": str(folder / "db"),
-        "SyncStorageArea": True,
-        "DicomAet": "DICOM-NODE",
-        "DicomPort": port,
-        "HttpPort": http_port,
-        "MaximumPduLength": _DCMTK_PDU_BYTES,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "DicomAlwaysAllowStore": True,
-        "Plugins": [],
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with _running([find_peer("Orthanc"), str(folder / "orthanc.json")], http_port, port):
-        yield Acceptor(ORTHANC, port, port, None)
+    settings = {"SyncStorageArea": True, "MaximumPduLength": _DCMTK_PDU_BYTES}
+    with Orthanc(find_peer("Orthanc"), folder, "DICOM-NODE", more=settings).running() as pacs:
+        yield Acceptor(ORTHANC, pacs.dicom_port, pacs.dicom_port, None)
 
 
 @contextmanager
@@ -138,24 +126,7 @@ def one_of(name: str, parent: Path, wire: Wire) -> Iterator[Acceptor]:
 def _running(command: Sequence[str], *ports: int) -> Iterator[None]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: all(_listens(port) for port in ports), at_most_s=30)
+            wait_until(lambda: all(listens(port) for port in ports))
             yield
         finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _listens(port: int) -> bool:
-    """By the kernel's table: a connection that says nothing would hold an acceptor that serves one at a time."""
-    wanted = f":{port:04X}"
-    listening = "0A"
-    lines = [line.split() for table in ("tcp", "tcp6") for line in _table(table)]
-    return any(line[1].endswith(wanted) and line[3] == listening for line in lines)
-
-
-def _table(name: str) -> list[str]:
-    path = Path("/proc/net") / name
-    return path.read_text().splitlines()[1:] if path.exists() else []
+            terminated(process)

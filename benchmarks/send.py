@@ -26,7 +26,7 @@ from benchmarks.instances import made, write_files
 from benchmarks.rounds import Bar, Rounds, machine
 from benchmarks.wire import Wire, compiled
 from tests.conftest import find_peer
-from tests.dicom_node.peers import free_port
+from tests.ports import free_port
 
 PDU_BYTES = (16384, 65536, 131072)
 _WIDEST = "131072"

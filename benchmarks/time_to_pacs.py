@@ -24,7 +24,8 @@ from dicom_node.history import StudyAccount
 from dicom_node.phantom import chest_ct
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.conftest import find_peer
-from tests.dicom_node.peers import Orthanc, free_port, wait_until
+from tests.orthanc import Orthanc
+from tests.waiting import wait_until
 
 STAGES = ("settle", "start", "fetch", "volume", "predict", "encode", "put", "record", "deliver")
 MEANING = {
@@ -50,9 +51,7 @@ def main() -> None:
 
 
 def measure(folder: Path, study: Path | None, rounds: int) -> list[dict[str, float]]:
-    pacs_folder = folder / "orthanc"
-    pacs_folder.mkdir()
-    pacs = Orthanc(find_peer("Orthanc"), pacs_folder, dicom_port=free_port(), http_port=free_port())
+    pacs = Orthanc(find_peer("Orthanc"), folder / "orthanc")
     destination = {"name": "results", "type": "dicom", "ae_title": "PACS1", "address": "127.0.0.1"}
     node = NodeUnderTest(folder, configuration(destinations=[destination | {"port": pacs.dicom_port}]))
     # The first study meets a worker that has computed nothing yet; it is sent, and not counted.

@@ -10,29 +10,34 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import NamedTuple
 
 from dicom_node import logs
-from dicom_node.content import Received, judged
+from dicom_node.content import Received, check_command, check_header, judged
 from dicom_node.facts import Header
+from dicom_node.likeness import Likeness
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
 from storage.errors import StorageUnavailable
 from storage.objects.file import pack_key
-from storage.objects.pack import PackWriter
+from storage.objects.pack import PackWriter, digest
+from storage.objects.spares import PACK_BYTES
 from storage.records import Association, NewInstance
 
 _BATCH = 256
 _BATCH_S = 0.2  # how long a row may wait for others
 _IDLE_S = 0.02  # silence of the peer after which rows wait no longer
 _ROOM_EACH_BYTES = 16 * 1024 * 1024  # after so many bytes of one instance it is asked again whether there is room
+_HEAD_BYTES = 64 * 1024  # of a data set that are kept at hand: nearly all that comes before its pixel data
 
 log = logs.get("arrivals")
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(NamedTuple):
     """What the C-STORE command and its presentation context say of the data set that follows."""
 
     sop_class_uid: str
@@ -54,7 +59,8 @@ class Shelf:
     """What arrivals need of the node: packs, room, and the index.
 
     give_back: a pack whose records are all indexed. index: rows of these instances; raises StorageUnavailable.
-    refused: to be told of each refusal, with the SOP Instance UID and the association.
+    refused: to be told of each refusal, with the SOP Instance UID and the association. later: has a hash computed while
+    the next instance comes. begun: to be told of each instance.
     """
 
     take_pack: Callable[[], PackWriter]
@@ -62,7 +68,21 @@ class Shelf:
     check_room: Callable[[int], None]
     index: Callable[[list[NewInstance]], None]
     refused: Callable[[str, str, Refused], None]
+    later: Callable[[Callable[[], str]], Future[str]]
+    begun: Callable[[], None]
     clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An instance that is kept, and whose row is not committed yet."""
+
+    header: Header
+    key: str
+    size_bytes: int
+    transfer_syntax_uid: str
+    received_at: float
+    digest: Callable[[], str]
 
 
 class Arrivals:
@@ -74,7 +94,8 @@ class Arrivals:
         self._told = json.dumps(asdict(association))
         self._lock = threading.Lock()
         self._pack: PackWriter | None = None
-        self._waiting: list[NewInstance] = []
+        self._likeness = Likeness()
+        self._waiting: list[_Waiting] = []
         self._waiting_since = math.inf
         self._is_behind = False
         self._is_closed = False
@@ -82,6 +103,7 @@ class Arrivals:
     def begin(self, announced: Announced) -> Arrival:
         """The next instance; what goes wrong with it is said when it is finished."""
         with self._lock:
+            self._shelf.begun()
             if len(self._waiting) >= _BATCH or time.monotonic() - self._waiting_since > _BATCH_S:
                 self._index()
             arrival = Arrival(self, announced, self._shelf.clock())
@@ -111,12 +133,13 @@ class Arrivals:
             if pack is not None:
                 self._shelf.give_back(pack)
 
-    def write(self, arrival: Arrival, fragment: memoryview) -> None:
+    def write(self, arrival: Arrival, fragments: Sequence[memoryview]) -> None:
         with self._lock:
             if arrival.failure is not None or self._pack is None:
                 return
             try:
-                self._pack.write(fragment)
+                arrival.keep_head(fragments)
+                self._pack.write(fragments)
                 if self._pack.payload_bytes >= arrival.room_until:
                     arrival.room_until += _ROOM_EACH_BYTES
                     self._shelf.check_room(_ROOM_EACH_BYTES)
@@ -143,21 +166,25 @@ class Arrivals:
                 self._abandon()
                 raise
             try:
-                size_bytes, sha256 = self._pack.payload_bytes, self._pack.sha256
-                stored = Stored(pack_key(self._pack.path, self._pack.commit()), size_bytes, sha256)
+                waiting = self._commit(arrival, self._pack, header)
             except OSError as error:
                 self._fail(arrival, error)
                 raise arrival.failure or OutOfResources("storage is not available") from error
             if not self._waiting:
                 self._waiting_since = time.monotonic()
-            row = row_of(
-                header,
-                stored,
-                transfer_syntax_uid=arrival.announced.transfer_syntax_uid,
-                association_id=self._association.association_id,
-                received_at=arrival.received_at,
-            )
-            self._waiting.append(row)
+            self._waiting.append(waiting)
+
+    def _commit(self, arrival: Arrival, pack: PackWriter, header: Header) -> _Waiting:
+        """The answer waits for the disk, not for the hash, which only the row needs."""
+        size_bytes = pack.payload_bytes
+        span = pack.commit()
+        if size_bytes <= len(arrival.head):
+            digested = sha256(arrival.head).hexdigest()
+            compute = lambda: digested  # noqa: E731
+        else:
+            compute = _again(self._shelf.later, lambda: digest(pack.path, span, size_bytes))
+        key, syntax = pack_key(pack.path, span), arrival.announced.transfer_syntax_uid
+        return _Waiting(header, key, size_bytes, syntax, arrival.received_at, compute)
 
     def abandon(self, arrival: Arrival) -> None:
         with self._lock:
@@ -172,21 +199,37 @@ class Arrivals:
             if self._is_behind:
                 raise StorageUnavailable("rows of received instances cannot be committed")
         self._shelf.check_room(0)
+        if self._pack is not None and self._pack.size_bytes >= PACK_BYTES:
+            self._hand_over(self._pack)
         if self._pack is None:
             self._pack = self._shelf.take_pack()
         self._pack.begin(self._note(arrival), _file_meta(arrival.announced))
 
     def _note(self, arrival: Arrival) -> bytes:
-        told = {"announced": asdict(arrival.announced), "received_at": arrival.received_at}
-        return f'{json.dumps(told)[:-1]}, "association": {self._told}}}'.encode()
+        told = json.dumps((*arrival.announced, arrival.received_at))
+        return f'{{"announced": {told}, "association": {self._told}}}'.encode()
+
+    def _hand_over(self, pack: PackWriter) -> None:
+        """The pack is full, and given back once its records are indexed."""
+        self._index()
+        if not self._is_behind:
+            self._pack = None
+            self._shelf.give_back(pack)
 
     def _judge(self, arrival: Arrival, pack: PackWriter) -> Header:
         told, length = arrival.announced, pack.payload_bytes
+        like = self._likeness.read(arrival.head, length, told.transfer_syntax_uid)
+        if like is not None:
+            check_command(told)
+            check_header(like, told)
+            return like
         if not length:
             payload: bytes | memoryview = b""
             return judged(_received(payload, told, self._association))
         with pack.map() as mapped, memoryview(mapped) as whole, whole[len(whole) - length :] as payload:
-            return judged(_received(payload, told, self._association))
+            header = judged(_received(payload, told, self._association))
+            self._likeness.learn(payload, told.transfer_syntax_uid, header)
+            return header
 
     def _fail(self, arrival: Arrival, error: Exception) -> None:
         """Storage failed under an instance. What a file holds after that is not known: the pack is used no more."""
@@ -212,12 +255,21 @@ class Arrivals:
         if not self._waiting:
             return
         try:
-            self._shelf.index(self._waiting)
-        except StorageUnavailable as error:
+            self._shelf.index([self._row(waiting) for waiting in self._waiting])
+        except (StorageUnavailable, OSError) as error:
             log.error("rows of received instances wait", error=error, instances=len(self._waiting))
             self._is_behind = True
             return
         self._waiting, self._waiting_since, self._is_behind = [], math.inf, False
+
+    def _row(self, waiting: _Waiting) -> NewInstance:
+        return row_of(
+            waiting.header,
+            Stored(waiting.key, waiting.size_bytes, waiting.digest()),
+            transfer_syntax_uid=waiting.transfer_syntax_uid,
+            association_id=self._association.association_id,
+            received_at=waiting.received_at,
+        )
 
 
 class Arrival:
@@ -229,9 +281,14 @@ class Arrival:
         self.received_at = received_at
         self.failure: Exception | None = None
         self.room_until = _ROOM_EACH_BYTES
+        self.head = b""
 
-    def write(self, fragment: memoryview) -> None:
-        self._arrivals.write(self, fragment)
+    def write(self, fragments: Sequence[memoryview]) -> None:
+        self._arrivals.write(self, fragments)
+
+    def keep_head(self, fragments: Sequence[memoryview]) -> None:
+        if (missing := _HEAD_BYTES - len(self.head)) > 0:
+            self.head = b"".join((self.head, *(fragment[:missing] for fragment in fragments)))[:_HEAD_BYTES]
 
     def finish(self) -> None:
         """Durable when this returns. Raises a subclass of Refused."""
@@ -241,19 +298,26 @@ class Arrival:
         self._arrivals.abandon(self)
 
 
-def instance_of_note(note: bytes, content: bytes, key: str, sha256: str) -> tuple[NewInstance, Association]:
+def _again(later: Callable[[Callable[[], str]], Future[str]], compute: Callable[[], str]) -> Callable[[], str]:
+    """What is computed elsewhere meanwhile, or now where that failed."""
+    elsewhere = later(compute)
+    return lambda: compute() if elsewhere.exception() else elsewhere.result()
+
+
+def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance, Association]:
     """What the row of a record was to be made of. content: the object, whose last bytes are the data set."""
     told = json.loads(note)
-    association, announced = Association(**told["association"]), Announced(**told["announced"])
+    association, (*announced_uids, received_at) = Association(**told["association"]), told["announced"]
+    announced = Announced(*announced_uids)
     payload = memoryview(content)[len(_file_meta(announced)) :]
     header = judged(_received(payload, announced, association))
-    stored = Stored(key, len(payload), sha256)
+    stored = Stored(key, len(payload), sha256(payload).hexdigest())
     row = row_of(
         header,
         stored,
         transfer_syntax_uid=announced.transfer_syntax_uid,
         association_id=association.association_id,
-        received_at=told["received_at"],
+        received_at=received_at,
     )
     return row, association
 

@@ -95,7 +95,10 @@ class Tls(Section):
     )
     only: bool = Field(default=False, description="true: `node.port` is not opened, so nobody comes in without TLS.")
     certificate: FilePath = Field(description="Certificate of the node, and behind it those between it and its CA.")
-    key: FilePath = Field(description="Private key of the certificate, without a password. For this user's eyes alone.")
+    key: FilePath = Field(description="Private key of the certificate. For this user's eyes alone.")
+    key_password: SecretStr | None = Field(
+        default=None, description="Password of the key, best as `${NAME}`. Without it: the key has none."
+    )
     ca: FilePath | None = Field(
         default=None,
         description="Certificates of the CAs whose clients are trusted. Without it: none is asked for one.",
@@ -285,6 +288,43 @@ class _Destination(Section):
         return value
 
 
+class DestinationTls(Section):
+    """DICOM over TLS to a destination (PS3.15 B.12): TLS 1.3 where it can, 1.2 else; nothing older, and never plain.
+
+    The files are PEM. When they change, the next association uses the new ones; no restart is needed.
+    """
+
+    ca: FilePath = Field(description="Certificates of the CAs that may have signed the destination's, or this itself.")
+    certificate: FilePath | None = Field(
+        default=None,
+        description="Certificate that the node shows as client, and behind it those between it and its CA. Without it: "
+        "none is shown.",
+    )
+    key: FilePath | None = Field(
+        default=None, description="Private key of the certificate. For this user's eyes alone."
+    )
+    key_password: SecretStr | None = Field(
+        default=None, description="Password of the key, best as `${NAME}`. Without it: the key has none."
+    )
+    check_host_name: bool = Field(
+        default=True,
+        description="true: the certificate must be for the destination's `address`, or `host_name`. false: any that a "
+        "CA of `ca` has signed will do.",
+    )
+    host_name: Host | None = Field(
+        default=None,
+        description="Host name or IP address that the certificate is for. Without it: `address` of the destination.",
+    )
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("must name certificate and key together, or neither")
+        if self.key_password is not None and self.key is None:
+            raise ValueError("must name the key that key_password is for")
+        return self
+
+
 class DicomDestination(_Destination):
     """A PACS or other storage SCP; results go by C-STORE, those of a study on one association."""
 
@@ -292,15 +332,22 @@ class DicomDestination(_Destination):
     ae_title: AETitle = Field(description="Called AE title.")
     address: Host = Field(description="Host name or IP address.")
     port: Port = Field(description="TCP port.")
+    tls: DestinationTls | None = Field(default=None, description="DICOM over TLS. Without it: plain DICOM.")
     calling_ae_title: AETitle | None = Field(default=None, description="Calling AE title. Without it: `node.ae_title`.")
     max_pdu_bytes: Bytes = Field(
         default=ByteSize(128 * 1024), ge=4096, le=MIB, description="Largest PDU to accept from it."
     )
-    connect_timeout_s: Seconds = Field(default=10, gt=0, le=600, description="How long the TCP connection may take.")
+    connect_timeout_s: Seconds = Field(
+        default=10, gt=0, le=600, description="How long the TCP connection may take, with its TLS handshake."
+    )
     acse_timeout_s: Seconds = Field(default=30, gt=0, le=600, description="How long it may take to accept or release.")
     dimse_timeout_s: Seconds = Field(default=60, gt=0, le=3600, description="How long it may take to answer a C-STORE.")
     network_timeout_s: Seconds = Field(
-        default=60, gt=0, le=3600, description="Silence after which the association is aborted."
+        default=60,
+        gt=0,
+        le=3600,
+        description="Silence after which the association is aborted, and so is one on which it reads less "
+        "than 1 KiB/s.",
     )
 
 
@@ -349,6 +396,13 @@ class Storage(Section):
         default=ByteSize(GIB),
         ge=0,
         description="Free space below which C-STORE is answered 0xA700, out of resources.",
+    )
+    prepared_packs: int = Field(
+        default=4,
+        ge=0,
+        le=64,
+        description="Files of 64 MiB that each acceptor process writes zeros to while nothing comes in, so that the next "
+        "images are synced twice as fast. 0 for none; none are made on a disk with less than 4 GiB free.",
     )
 
     @field_validator("database_url")

@@ -22,7 +22,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dicom_node.config import Config, DicomDestination, FolderDestination, Model
+from dicom_node.config import Config, DestinationTls, DicomDestination, FolderDestination, Model, Tls
 from dicom_node.config_file import load_config
 from dicom_node.destinations.dicom import peer_of
 from dicom_node.errors import ConfigError, Problem
@@ -175,9 +175,14 @@ def _port(address: str, key: str, port: int) -> Iterator[Remark]:
 
 
 def _certificates(config: Config) -> Iterator[Remark]:
-    if config.node.tls is not None:
-        for found in findings(config.node.tls, datetime.now(UTC)):
-            yield Remark(found.severity, f"node.tls.{found.key}", found.text)
+    """Those that the node shows and trusts, as acceptor and to each destination."""
+    sections: list[tuple[str, Tls | DestinationTls | None]] = [("node.tls", config.node.tls)]
+    for index, destination in enumerate(config.destinations):
+        if isinstance(destination, DicomDestination):
+            sections.append((f"destinations[{index}].tls", destination.tls))
+    for section, settings in sections:
+        for found in findings(settings, datetime.now(UTC)) if settings is not None else ():
+            yield Remark(found.severity, f"{section}.{found.key}", found.text)
 
 
 def _folders(config: Config) -> Iterator[Remark]:

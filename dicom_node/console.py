@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dicom_node.history import StudyAccount
+from dicom_node.history import JobAccount, StudyAccount
 from dicom_node.status import NodeStatus
-from storage.records import Event
+from storage.records import Delivery, Event, Series
+
+_DAY_CHARACTERS = len("2026-01-31")
+_INDENT = 4
 
 _STYLES = {
     "alarm": "bold red",
@@ -39,9 +45,10 @@ def moment(at: float | None) -> str:
 def account(item: StudyAccount) -> RenderableType:
     """One study, from its first association to its last delivery."""
     study = item.study
-    title = f"accession {study.accession_number or '(none)'}  ·  patient {study.patient_id or '(none)'}"
+    title = f"accession {study.accession_number or '(none)'}"
     head = Text.assemble(
         (f"{item.standing}\n", "bold"),
+        f"patient {study.patient_id or '(none)'}\n",
         f"study {study.study_instance_uid}\n",
         f"{study.study_date} {study.study_description}".strip(),
     )
@@ -66,55 +73,78 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def timeline(events: Iterable[Event], *, since: float) -> Table:
+    """Each day stands above its events."""
     table = _table("timeline", "time", "after", "what happened")
     table.columns[1].justify = "right"
+    day = ""
     for event in events:
+        if day != (day := moment(event.at)[:_DAY_CHARACTERS]):
+            table.add_row(day, "", "", style="dim")
         after = f"{event.at - since:+.1f} s"
-        table.add_row(moment(event.at), after, Text(event.text), style=_STYLES[event.severity])
+        table.add_row(moment(event.at)[_DAY_CHARACTERS + 1 :], after, Text(event.text), style=_STYLES[event.severity])
     return table
 
 
-def _series(item: StudyAccount) -> Table:
-    table = _table("series", "Series Instance UID", "state", "instances", "revision", "evidence")
-    table.columns[0].overflow = "fold"
-    for series in item.series:
-        table.add_row(
-            series.series_instance_uid,
-            Text(series.state, _STYLES[series.state]),
-            str(series.instance_count),
-            str(series.revision),
-            Text(series.evidence or ""),
-        )
-    return table
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Short words that stand in columns, and below them what is long: a UID, a reason, evidence."""
+
+    words: Sequence[Text]
+    below: Sequence[Text]
 
 
-def _jobs(item: StudyAccount) -> Table:
-    table = _table("jobs", "job", "model", "state", "priority", "attempts", "reason")
-    for entry in item.jobs:
-        job = entry.job
-        state = Text(job.state, _STYLES[job.state])
-        table.add_row(str(job.job_id), job.model, state, job.priority, str(job.attempt), Text(job.reason or ""))
-        for attempt in entry.attempts:
-            if attempt.outcome not in ("done", "running"):
-                words = f"attempt {attempt.number} {attempt.outcome}: {attempt.reason or ''}"
-                table.add_row("", "", "", "", "", Text(words, "dim"))
-    return table
+def _list(title: str, entries: Sequence[_Entry]) -> RenderableType:
+    """Entries one below the other. They fit a terminal of 80 columns, which a table with a UID in it does not."""
+    widths = [max(map(cell_len, map(str, column))) for column in zip(*(entry.words for entry in entries), strict=True)]
+    lines: list[RenderableType] = [Text(title, "bold")]
+    for entry in entries:
+        padded = [_padded(word, width) for word, width in zip(entry.words, widths, strict=True)]
+        lines.append(Text("  ").join(padded))
+        lines += [Padding(text, (0, 0, 0, _INDENT)) for text in entry.below if text]
+    return Group(*lines)
 
 
-def _deliveries(item: StudyAccount) -> Table:
-    table = _table("results", "result", "destination", "state", "attempts", "when", "SOP Instance UID and last error")
-    table.columns[5].overflow = "fold"
-    for delivery in item.deliveries:
-        when = f"next {moment(delivery.next_at)}" if delivery.state == "waiting" else moment(delivery.delivered_at)
-        table.add_row(
-            delivery.result.kind.upper(),
-            delivery.destination,
-            Text(delivery.state, _STYLES[delivery.state]),
-            str(delivery.attempts),
-            when,
-            Text("\n".join(filter(None, (delivery.result.sop_instance_uid, delivery.last_error)))),
-        )
-    return table
+def _padded(word: Text, width: int) -> Text:
+    return Text.assemble(word, " " * (width - word.cell_len))
+
+
+def _count(number: int, noun: str) -> Text:
+    return Text(f"{number} {noun}{'s' * (number != 1)}")
+
+
+def _series(item: StudyAccount) -> RenderableType:
+    return _list("series", [_series_entry(series) for series in item.series])
+
+
+def _series_entry(series: Series) -> _Entry:
+    state = Text(series.state, _STYLES[series.state])
+    words = (state, _count(series.instance_count, "instance"), Text(f"revision {series.revision}"))
+    return _Entry(words, (Text(series.series_instance_uid), Text(series.evidence or "")))
+
+
+def _jobs(item: StudyAccount) -> RenderableType:
+    return _list("jobs", [_job_entry(entry) for entry in item.jobs])
+
+
+def _job_entry(entry: JobAccount) -> _Entry:
+    job = entry.job
+    state = Text(job.state, _STYLES[job.state])
+    words = (Text(f"job {job.job_id}"), Text(job.model), state, Text(job.priority), _count(job.attempt, "attempt"))
+    unfinished = [attempt for attempt in entry.attempts if attempt.outcome not in ("done", "running")]
+    attempts = [f"attempt {attempt.number} {attempt.outcome}: {attempt.reason or ''}" for attempt in unfinished]
+    return _Entry(words, (Text(job.reason or ""), *(Text(words, "dim") for words in attempts)))
+
+
+def _deliveries(item: StudyAccount) -> RenderableType:
+    return _list("results", [_delivery_entry(delivery) for delivery in item.deliveries])
+
+
+def _delivery_entry(delivery: Delivery) -> _Entry:
+    when = f"next {moment(delivery.next_at)}" if delivery.state == "waiting" else moment(delivery.delivered_at)
+    state = Text(delivery.state, _STYLES[delivery.state])
+    kind, destination = Text(delivery.result.kind.upper()), Text(delivery.destination)
+    words = (kind, destination, state, _count(delivery.attempts, "attempt"), Text(when))
+    return _Entry(words, (Text(delivery.result.sop_instance_uid), Text(delivery.last_error or "")))
 
 
 def status(node: NodeStatus) -> RenderableType:

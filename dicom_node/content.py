@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from dicom_node.facts import Header, read_header
 from dicom_node.refusals import NotAsCommanded, NotIdentified, OutOfResources, Unparsable
@@ -37,14 +37,36 @@ def is_uid(text: str) -> bool:
     return len(text) <= MAX_UID_CHARACTERS and _UID.fullmatch(text) is not None
 
 
+class Commanded(Protocol):
+    """What a C-STORE command and its presentation context say of the data set that follows."""
+
+    @property
+    def sop_class_uid(self) -> str: ...
+
+    @property
+    def sop_instance_uid(self) -> str: ...
+
+    @property
+    def transfer_syntax_uid(self) -> str: ...
+
+
 def judge(received: Received) -> Header:
     """The header of an acceptable data set; raises Unparsable, NotAsCommanded or NotIdentified with the reason."""
-    if not is_uid(received.sop_class_uid) or not is_uid(received.sop_instance_uid):
-        raise NotIdentified("a SOP UID of the command breaks the rules for UIDs (PS3.5 9.1)")
+    check_command(received)
     header = read_header(received.payload, received.transfer_syntax_uid)
-    if header.sop_class_uid != received.sop_class_uid:
+    check_header(header, received)
+    return header
+
+
+def check_command(commanded: Commanded) -> None:
+    if not is_uid(commanded.sop_class_uid) or not is_uid(commanded.sop_instance_uid):
+        raise NotIdentified("a SOP UID of the command breaks the rules for UIDs (PS3.5 9.1)")
+
+
+def check_header(header: Header, commanded: Commanded) -> None:
+    if header.sop_class_uid != commanded.sop_class_uid:
         raise NotAsCommanded("SOP Class UID of the data set is not that of the command")
-    if header.sop_instance_uid != received.sop_instance_uid:
+    if header.sop_instance_uid != commanded.sop_instance_uid:
         raise NotAsCommanded("SOP Instance UID of the data set is not that of the command")
     for name, uid in (("Study", header.study_instance_uid), ("Series", header.series_instance_uid)):
         if not uid:
@@ -52,8 +74,7 @@ def judge(received: Received) -> Header:
         if not is_uid(uid):
             raise NotIdentified(f"{name} Instance UID breaks the rules for UIDs (PS3.5 9.1)")
     if header.pixel_data is not None:
-        _judge_pixel_data(header.pixel_data, header.facts, received.transfer_syntax_uid)
-    return header
+        _judge_pixel_data(header.pixel_data, header.facts, commanded.transfer_syntax_uid)
 
 
 def judged(received: Received) -> Header:

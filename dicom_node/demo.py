@@ -37,7 +37,7 @@ from dicom_node.supervisor import read_state
 from inference.errors import NotAVolume
 from inference.series import read_series
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 300.0
 RESULT_TIMEOUT_S = 300.0
 MARKER = ".made-by-dicom-node-demo"
 CONFIG = """# The configuration of the demo: the embedded default, a free port, and a PACS on loopback.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -67,16 +67,19 @@ _GEOMETRY = (
 _PATIENT = ("PatientAge", "PatientSex")
 FACTS = tuple(sorted({*_GEOMETRY, *_PATIENT, *ROUTING_KEYWORDS} - set(FACT_KEYWORDS)))
 
-_IDENTITY = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "PatientID",
-    "PatientName",
-    "AccessionNumber",
-    "StudyDate",
-    "StudyDescription",
+# Keyword -> field of Header, and how many characters of it are kept.
+_IDENTITY: Mapping[str, tuple[str, int | None]] = MappingProxyType(
+    {
+        "SOPClassUID": ("sop_class_uid", None),
+        "SOPInstanceUID": ("sop_instance_uid", None),
+        "StudyInstanceUID": ("study_instance_uid", None),
+        "SeriesInstanceUID": ("series_instance_uid", None),
+        "PatientID": ("patient_id", None),
+        "PatientName": ("patient_name", None),
+        "AccessionNumber": ("accession_number", None),
+        "StudyDate": ("study_date", 16),
+        "StudyDescription": ("study_description", None),
+    }
 )
 # Where an enhanced multi-frame object keeps geometry (PS3.3 C.7.6.16).
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
@@ -104,6 +107,9 @@ _TAGS: Mapping[str, int] = MappingProxyType(
 _VRS: Mapping[str, str] = MappingProxyType({keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()})
 _SINGLE = frozenset(keyword for keyword, tag in _TAGS.items() if dictionary_VM(tag) == "1")
 WANTED = frozenset((*_TAGS.values(), PIXEL_DATA))
+NESTED = frozenset(_TAGS[keyword] for keyword in _GROUPS)
+IDENTITY: Mapping[int, str] = MappingProxyType({_TAGS[keyword]: keyword for keyword in _IDENTITY})
+_FACT_BY_TAG: Mapping[int, str] = MappingProxyType({_TAGS[keyword]: keyword for keyword in FACTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,38 +132,56 @@ class Header:
 def read_header(payload: bytes | memoryview, transfer_syntax_uid: str) -> Header:
     """Read the header of an encoded data set; raises Unparsable where the data set does not hold together."""
     found = scan(payload, transfer_syntax_uid, WANTED)
-    reader = _Reader(payload, found)
-    texts = {keyword: reader.text(found.elements, keyword) for keyword in _IDENTITY}
+    reader = Reader(payload, found)
+    identity = dict(reader.identity(found.elements, keyword) for keyword in _IDENTITY)
     facts = {keyword: value for keyword in FACTS if (value := reader.value(found.elements, keyword)) is not None}
     pixel_data = found.elements.get(PIXEL_DATA)
     facts["has_pixel_data"] = pixel_data is not None
     facts |= _functional_groups(reader, found.elements, facts)
     if reader.notes:
         facts["notes"] = reader.notes
-    return Header(
-        sop_class_uid=texts["SOPClassUID"],
-        sop_instance_uid=texts["SOPInstanceUID"],
-        study_instance_uid=texts["StudyInstanceUID"],
-        series_instance_uid=texts["SeriesInstanceUID"],
-        patient_id=texts["PatientID"],
-        patient_name=texts["PatientName"],
-        accession_number=texts["AccessionNumber"],
-        study_date=texts["StudyDate"][:16],
-        study_description=texts["StudyDescription"],
-        facts=facts,
-        pixel_data=pixel_data,
-    )
+    return Header(**identity, facts=facts, pixel_data=pixel_data)
 
 
-class _Reader:
+def header_like(
+    other: Header, payload: bytes, elements: Mapping[int, Element], pixel_data: Element, terms: tuple[str, ...]
+) -> Header | None:
+    """The header of an instance that differs from another only in these elements; None where one breaks its VR.
+
+    Little endian. terms: of the Specific Character Set of both.
+    """
+    reader = Reader(payload, Structure(elements, "<"), terms)
+    facts = dict(other.facts)
+    identity: dict[str, str] = {}
+    for tag in elements:
+        if keyword := IDENTITY.get(tag):
+            field, text = reader.identity(elements, keyword)
+            identity[field] = text
+        if fact := _FACT_BY_TAG.get(tag):
+            value = reader.value(elements, fact)
+            if value is None:
+                facts.pop(fact, None)
+            else:
+                facts[fact] = value
+    return None if reader.notes else replace(other, **identity, facts=facts, pixel_data=pixel_data)
+
+
+class Reader:
     """Decodes values where the scan found them; what breaks its VR becomes a note."""
 
-    def __init__(self, payload: bytes | memoryview, found: Structure) -> None:
+    def __init__(self, payload: bytes | memoryview, found: Structure, terms: tuple[str, ...] | None = None) -> None:
+        """terms: of the Specific Character Set, where they are known and without fault."""
         self._payload = payload
         self._order = found.order
-        self._terms = self._read_terms(found.elements)
         self.notes: list[str] = []
-        Decoder(self._terms, self.notes.append)  # what is wrong with the terms themselves is noted once
+        self.terms = self._read_terms(found.elements) if terms is None else terms
+        if terms is None:
+            Decoder(self.terms, self.notes.append)  # what is wrong with the terms themselves is noted once
+
+    def identity(self, elements: Mapping[int, Element], keyword: str) -> tuple[str, str]:
+        """Field of Header, and its text."""
+        field, most = _IDENTITY[keyword]
+        return field, self.text(elements, keyword)[:most]
 
     def text(self, elements: Mapping[int, Element], keyword: str) -> str:
         """The value as one text; empty where absent."""
@@ -166,7 +190,7 @@ class _Reader:
             return ""
         raw = self._raw(element)[: 4 * MAX_TEXT_CHARACTERS]
         decode = _text if len(raw) <= _CACHED_BYTES else _text.__wrapped__
-        text, notes = decode(raw, _VRS[keyword], self._terms)
+        text, notes = decode(raw, _VRS[keyword], self.terms)
         self.notes += notes
         return text.strip()
 
@@ -177,7 +201,7 @@ class _Reader:
             return None
         # From one instance of a series to the next, most values are the same.
         decode = _value if element.end - element.start <= _CACHED_BYTES else _value.__wrapped__
-        value, notes = decode(keyword, self._raw(element), self._order, self._terms)
+        value, notes = decode(keyword, self._raw(element), self._order, self.terms)
         self.notes += notes
         return value
 
@@ -241,7 +265,8 @@ def _text(raw: bytes, vr: str, terms: tuple[str, ...]) -> tuple[str, Notes]:
     decoder = Decoder(terms, notes.append)
     notes.clear()
     text = decoder.text(raw, vr)
-    return "".join(c for c in text if c.isprintable())[:MAX_TEXT_CHARACTERS], tuple(notes)
+    printable = text if text.isprintable() else "".join(c for c in text if c.isprintable())
+    return printable[:MAX_TEXT_CHARACTERS], tuple(notes)
 
 
 def _finite(value: str | float) -> float:
@@ -258,7 +283,7 @@ def _integer(value: str) -> int:
     return int(number)
 
 
-def _functional_groups(reader: _Reader, elements: Mapping[int, Element], facts: Mapping[str, Any]) -> Mapping[str, Any]:
+def _functional_groups(reader: Reader, elements: Mapping[int, Element], facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """Geometry of an enhanced multi-frame object; the first frame's also under the keywords of a single-frame one."""
     shared, per_frame = (elements.get(_TAGS[keyword]) for keyword in (_SHARED, _PER_FRAME))
     if per_frame is None or not 0 < len(per_frame.items) <= MAX_FRAMES:
@@ -278,7 +303,7 @@ def _functional_groups(reader: _Reader, elements: Mapping[int, Element], facts: 
 
 
 class _FrameReader:
-    def __init__(self, reader: _Reader, common: Mapping[int, Element]) -> None:
+    def __init__(self, reader: Reader, common: Mapping[int, Element]) -> None:
         self._value: Callable[[Mapping[int, Element], str], Any] = reader.value
         self._common = common
 

@@ -11,6 +11,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -28,12 +29,12 @@ from storage.events import Events
 from storage.instances import Instances
 from storage.objects.pack import PackWriter
 from storage.objects.protocol import PackStore
+from storage.objects.spares import PACK_BYTES
 from storage.records import Added, Association, Event, NewInstance
 from storage.studies import Studies
 
 KEY_PREFIX = "instances/"
 _SWEPT_AT_ONCE = 500
-_FULL_PACK_BYTES = 64 * 1024 * 1024
 _PACKS_KEPT = 16
 _NO_ROOM_EVENT_S = 60.0
 
@@ -69,12 +70,16 @@ class Intake:
         self._no_room = Throttle(_NO_ROOM_EVENT_S, clock)
         self._packs: list[PackWriter] = []
         self._packs_lock = threading.Lock()
+        self._digests = ThreadPoolExecutor(1, "digest")
+        self._active_at = 0.0
         self._shelf = Shelf(
             take_pack=self._take_pack,
             give_back=self._give_back,
             check_room=self._check_room,
             index=self._index,
             refused=self._record,
+            later=self._digests.submit,
+            begun=self._begun,
             clock=clock,
         )
 
@@ -99,9 +104,7 @@ class Intake:
         for left, seal in self._objects.left_packs():
             known = self._known([key for key, _ in left])
             missing = [
-                instance_of_note(record.note, self._objects.get(key), key, record.sha256)
-                for key, record in left
-                if key not in known
+                instance_of_note(record.note, self._objects.get(key), key) for key, record in left if key not in known
             ]
             for association in {association.association_id: association for _, association in missing}.values():
                 self._studies.find_lost(association, self._clock())
@@ -138,7 +141,15 @@ class Intake:
             packs, self._packs = self._packs, []
         for pack in packs:
             _close(pack)
+        self._digests.shutdown()
         self._lock.close()
+
+    def quiet_s(self) -> float:
+        """How long nothing has begun to come over the fast path."""
+        return time.monotonic() - self._active_at
+
+    def _begun(self) -> None:
+        self._active_at = time.monotonic()
 
     def _take_pack(self) -> PackWriter:
         with self._packs_lock:
@@ -147,7 +158,7 @@ class Intake:
     def _give_back(self, pack: PackWriter) -> None:
         """Another association may go on with it: one that brings a single image needs no file of its own."""
         with self._packs_lock:
-            keep = pack.size_bytes < _FULL_PACK_BYTES and len(self._packs) < _PACKS_KEPT
+            keep = pack.size_bytes < PACK_BYTES and len(self._packs) < _PACKS_KEPT
             if keep:
                 self._packs.append(pack)
         if not keep:

@@ -10,7 +10,8 @@ and has no field; UIDs are allowed. An exception is shown by its type and place:
     log.info("instance stored", association="a17", sop_instance_uid=uid, bytes=524288)
     log.error("instance refused", error=exception, status=0xC000)
 
-Libraries write what they like, so of their records only the place and the constant part of the message are kept.
+Libraries write what they like, so of their records only the place and the constant part of the message are kept. Of
+pynetdicom only errors that it did not foresee are: what a peer or the network did, the node tells in words of its own.
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ def configure(
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_TextFormatter(process) if format == "text" else _JsonFormatter(process))
+    handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     for name, least in _LIBRARIES.items():
@@ -143,6 +145,17 @@ def configure(
     # When standard error breaks, the node works on; the default prints the record, arguments and all.
     logging.raiseExceptions = False
     _catch_uncaught()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for what pynetdicom says of a connection or an association that failed: the node tells it, with the reason.
+
+    The library's two or three lines each would leave its place alone. An error that it did not foresee is news.
+    """
+    if record.name.split(".")[0] != "pynetdicom":
+        return True
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    return error is not None and not isinstance(error, OSError)
 
 
 def _catch_uncaught() -> None:

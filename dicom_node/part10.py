@@ -6,6 +6,7 @@ The header says nothing of the sender, so that the same data set gives the same 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 # 2.25 with a UUID as integer (PS3.5 B.2): the root that needs no registration.
 IMPLEMENTATION_CLASS_UID = "2.25.5154259089951753363463076133513943793"
@@ -17,18 +18,19 @@ _PREFIX = b"DICM"
 
 def file_meta(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Everything of a DICOM file that stands before the data set; Explicit VR Little Endian, as PS3.10 asks."""
-    elements = b"".join(
-        (
-            _other_byte(0x0001, b"\x00\x01"),
-            _uid(0x0002, sop_class_uid),
-            _uid(0x0003, sop_instance_uid),
-            _uid(0x0010, transfer_syntax_uid),
-            _uid(0x0012, IMPLEMENTATION_CLASS_UID),
-            _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii"), b" "),
-        )
-    )
-    group_length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(elements))
-    return _PREAMBLE + _PREFIX + group_length + elements
+    elements = _before_instance(sop_class_uid) + _uid(0x0003, sop_instance_uid) + _behind_instance(transfer_syntax_uid)
+    return _PREAMBLE + _PREFIX + struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(elements)) + elements
+
+
+@lru_cache(maxsize=256)
+def _before_instance(sop_class_uid: str) -> bytes:
+    return _other_byte(0x0001, b"\x00\x01") + _uid(0x0002, sop_class_uid)
+
+
+@lru_cache(maxsize=256)
+def _behind_instance(transfer_syntax_uid: str) -> bytes:
+    version = _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii"), b" ")
+    return _uid(0x0010, transfer_syntax_uid) + _uid(0x0012, IMPLEMENTATION_CLASS_UID) + version
 
 
 def _uid(element: int, uid: str) -> bytes:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR, keyword_dict
 
@@ -21,6 +22,7 @@ MAX_ELEMENTS = 4_000_000
 
 PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
+_FAR = 1 << 62
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _LEAST_GROUP = 0x0008  # below are command elements, file meta and directory elements: never part of a data set
 
@@ -32,8 +34,8 @@ _SHORT_HEADER_BYTES = 8
 _SHORT_VRS = MappingProxyType({code: code.decode("ascii") for code in _VRS - _LONG_VRS})
 _SEQUENCES = frozenset(tag for tag in keyword_dict.values() if dictionary_VR(tag) == "SQ")
 
-_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-_EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ def scan(payload: bytes | memoryview, transfer_syntax_uid: str, wanted: frozense
 
     Raises Unparsable where a length does not close, bytes are missing, or a bound is passed.
     """
-    order = ">" if transfer_syntax_uid == _EXPLICIT_BIG else "<"
-    implicit = transfer_syntax_uid == _IMPLICIT_LITTLE
+    order = ">" if transfer_syntax_uid == EXPLICIT_BIG else "<"
+    implicit = transfer_syntax_uid == IMPLICIT_LITTLE
     walk = _Walk(payload, order, wanted)
     if len(payload) < 8:
         raise Unparsable(f"a data set of {len(payload)} bytes holds no element")
@@ -72,6 +74,49 @@ def scan(payload: bytes | memoryview, transfer_syntax_uid: str, wanted: frozense
         raise Unparsable("the data set begins with an element of a group below 0008, which no data set may hold")
     elements, _ = walk.data_set(0, len(payload), implicit=implicit, delimited=False, depth=0)
     return Structure(elements, order)
+
+
+class Outline(NamedTuple):
+    """An element of the data set itself, not of an item in it: where it begins, its value, and its end."""
+
+    tag: int
+    vr: str | None
+    at: int
+    start: int
+    end: int
+
+
+def outline(payload: bytes | memoryview, transfer_syntax_uid: str) -> list[Outline]:
+    """The elements before the pixel data of a data set that `scan` found no fault with; little endian."""
+    implicit = transfer_syntax_uid == IMPLICIT_LITTLE
+    found: list[Outline] = []
+    at = 0
+    while at < len(payload):
+        one = element_at(payload, at, implicit=implicit)
+        if one.tag == PIXEL_DATA:
+            break
+        found.append(one)
+        at = one.end
+    return found
+
+
+_SHORT_ELEMENT = struct.Struct("<HH2sH").unpack_from
+
+
+def element_at(payload: bytes | memoryview, at: int, *, implicit: bool) -> Outline:
+    """The element that begins there, little endian; its end may lie beyond what is there.
+
+    Raises Unparsable; struct.error where what must be read is not there.
+    """
+    if not implicit:
+        group, number, code, length = _SHORT_ELEMENT(payload, at)
+        if code in _SHORT_VRS and group != 0xFFFE:
+            start = at + _SHORT_HEADER_BYTES
+            return Outline(group << 16 | number, _SHORT_VRS[code], at, start, start + length)
+    walk = _Walk(payload, "<", frozenset())
+    tag, vr, start, length = walk._header(at, _FAR, implicit)
+    element, end = walk._element(tag, vr, start, length, _FAR, implicit=implicit, depth=0)
+    return Outline(tag, element.vr, at, element.start, end)
 
 
 class _Walk:

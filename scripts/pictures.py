@@ -21,7 +21,7 @@ from dicom_node.history import StudyAccount
 from dicom_node.network.archive import Archive
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-COLUMNS = 118
+COLUMNS = 80
 CONFIG = """
 node: {{ae_title: DICOM-NODE, port: 0}}
 models:

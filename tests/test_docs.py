@@ -22,7 +22,10 @@ from dicom_node.config_file import load_config
 from dicom_node.network.archive import Archive
 from storage.objects import open_store
 from tests.acceptance.node import NodeUnderTest
-from tests.dicom_node.peers import free_port, wait_until
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -110,10 +113,10 @@ def node(tmp_path: Path) -> Iterator[NodeUnderTest]:
     made = NodeUnderTest(tmp_path, tree)
     try:
         yield made
-    finally:
         if made.process:
             made.stop()
-        made.stores.database.close()
+    finally:
+        made.kill_all()
         pacs.stop()
 
 
@@ -137,7 +140,7 @@ def serve(line: str, node: NodeUnderTest) -> None:
         node.process = subprocess.Popen(
             [BIN / "dicom-node", *shlex.split(line)[1:]], cwd=node.folder, stdout=log, stderr=log
         )
-    wait_until(lambda: node.pid("acceptor") and node.pid("dispatcher"), at_most_s=90)
+    wait_until(lambda: node.pid("acceptor") and node.pid("dispatcher"))
 
 
 def test_each_other_command_of_the_readme_does_what_it_says(node: NodeUnderTest) -> None:
@@ -150,7 +153,7 @@ def test_each_other_command_of_the_readme_does_what_it_says(node: NodeUnderTest)
             continue
         printed[line] = run(line, node)
         if line.startswith("dicom-node send"):
-            wait_until(lambda: node.settled(accession()), at_most_s=90)
+            wait_until(lambda: node.settled(accession()))
     explained = printed[f"dicom-node explain {accession()}"]
     assert "results delivered" in explained
     assert "route thin-chest-ct: " in explained

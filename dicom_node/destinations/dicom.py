@@ -11,6 +11,7 @@ from dicom_node.config import DicomDestination as Settings
 from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.errors import NodeError
 from dicom_node.network.requestor import Outgoing, Peer, SendOutcome, Timeouts, send
+from dicom_node.network.tls_channel import ClientTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def peer_of(settings: Settings, node_ae_title: str) -> Peer:
             dimse_s=settings.dimse_timeout_s,
             network_s=settings.network_timeout_s,
         ),
+        tls=ClientTls(settings.tls) if settings.tls is not None else None,
     )
 
 

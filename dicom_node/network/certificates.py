@@ -1,4 +1,4 @@
-"""Are the certificates of `node.tls` usable, and for how long? For `dicom-node check`; the acceptor does not need it."""
+"""Are the certificates of `node.tls` and `destinations[].tls` usable, and for how long? For `dicom-node check` alone."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from typing import Literal
 
 from cryptography import x509
 
-from dicom_node.config import Tls
-from dicom_node.network.tls import TlsError, server_context
+from dicom_node.config import DestinationTls, Tls
+from dicom_node.network.tls_context import TlsError, context_for
 
 SOON = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """key: of `node.tls`."""
+    """key: of the section that was looked at."""
 
     severity: Literal["error", "warning"]
     key: str
     text: str
 
 
-def findings(settings: Tls, now: datetime) -> Iterator[Finding]:
+def findings(settings: Tls | DestinationTls, now: datetime) -> Iterator[Finding]:
     """What is wrong with the files, or will be within 30 days. now: with its time zone."""
     try:
-        server_context(settings)
+        context_for(settings)
     except TlsError as error:
         yield Finding("error", error.key, error.why)
         return
-    yield from _validity("certificate", settings.certificate, now, "every peer will refuse the node")
+    is_for_clients = isinstance(settings, Tls)
+    if settings.certificate is not None:
+        consequence = "every peer will refuse the node" if is_for_clients else "this destination will refuse the node"
+        yield from _validity("certificate", settings.certificate, now, consequence)
     if settings.ca is not None:
-        yield from _validity("ca", settings.ca, now, "the clients that it has signed are refused")
-    if settings.key.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        consequence = "the clients that it has signed are refused" if is_for_clients else "who shows it is refused"
+        yield from _validity("ca", settings.ca, now, consequence)
+    if settings.key is not None and settings.key.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
         yield Finding("warning", "key", f"{settings.key} is open to every user of this machine: chmod o-rw")
 
 

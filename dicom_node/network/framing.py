@@ -1,7 +1,7 @@
-"""A C-STORE request as the pieces of memory that go on the network, and a response as it comes from there.
+"""C-STORE and C-ECHO requests as the pieces of memory that go on the network, and responses as they come from there.
 
-PS3.8 section 9.3.5 lays out P-DATA-TF PDUs, PS3.7 section 9.3.1 the two commands. The data set is never copied: each of
-its fragments is a view of the bytes that are stored, headed by twelve bytes.
+PS3.8 section 9.3.5 lays out P-DATA-TF PDUs, PS3.7 sections 9.3.1 and 9.3.5 the commands. The data set is never copied:
+each of its fragments is a view of the bytes that are stored, headed by twelve bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
+ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = 0x02, 0x03, 0x04, 0x05, 0x06, 0x07
+VERIFICATION = "1.2.840.10008.1.1"
 PDU_HEADER_BYTES = 6
 # What stands before the fragment in a PDU with one PDV: its length, the context ID and the message control header.
 PDV_HEADER_BYTES = 6
@@ -23,9 +24,10 @@ _SMALLEST_FRAGMENT_BYTES = 2
 _COMMAND, _LAST = 0x01, 0x02  # of the message control header (PS3.8 section E.2)
 _PDU = struct.Struct(">BxLLBB")
 _ELEMENT = struct.Struct("<HHL")
-_C_STORE_RQ, _C_STORE_RSP = 0x0001, 0x8001
+_C_STORE_RQ, _C_STORE_RSP, _C_ECHO_RQ, _C_ECHO_RSP = 0x0001, 0x8001, 0x0030, 0x8030
 _MEDIUM_PRIORITY = 0
-_WITH_DATA_SET = 0x0000
+_WITH_DATA_SET, _WITHOUT_DATA_SET = 0x0000, 0x0101
+_MOST_COMMENT_CHARACTERS = 64  # VR LO (PS3.7 table E.1-1)
 _FIELD, _MESSAGE_ID, _ANSWERED_ID, _PRIORITY, _DATA_SET_TYPE, _STATUS, _COMMENT = (
     0x0100,
     0x0110,
@@ -45,8 +47,8 @@ class BadPdu(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class StoreResponse:
-    """A C-STORE response (PS3.7 section 9.3.1.2); comment is the peer's own, as it sent it."""
+class Response:
+    """What answers a C-STORE or C-ECHO (PS3.7 sections 9.3.1.2, 9.3.5.2); comment: the peer's own, as far as it prints."""
 
     message_id: int  # of the request that it answers
     status: int
@@ -55,29 +57,38 @@ class StoreResponse:
 
 def store_command(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
     """The command set of a C-STORE request (PS3.7 section 9.3.1.1), always in Implicit VR Little Endian."""
-    elements = b"".join(
-        (
-            _element(_SOP_CLASS, _padded(sop_class_uid)),
-            _element(_FIELD, struct.pack("<H", _C_STORE_RQ)),
-            _element(_MESSAGE_ID, struct.pack("<H", message_id)),
-            _element(_PRIORITY, struct.pack("<H", _MEDIUM_PRIORITY)),
-            _element(_DATA_SET_TYPE, struct.pack("<H", _WITH_DATA_SET)),
-            _element(_SOP_INSTANCE, _padded(sop_instance_uid)),
-        )
+    return _command(
+        _element(_SOP_CLASS, _padded(sop_class_uid)),
+        _element(_FIELD, struct.pack("<H", _C_STORE_RQ)),
+        _element(_MESSAGE_ID, struct.pack("<H", message_id)),
+        _element(_PRIORITY, struct.pack("<H", _MEDIUM_PRIORITY)),
+        _element(_DATA_SET_TYPE, struct.pack("<H", _WITH_DATA_SET)),
+        _element(_SOP_INSTANCE, _padded(sop_instance_uid)),
     )
-    return _element(0x0000, struct.pack("<L", len(elements))) + elements
 
 
-def framed(context_id: int, command: bytes, data_set: memoryview, max_pdu_bytes: int) -> Iterator[list[Piece]]:
+def echo_command(message_id: int) -> bytes:
+    """The command set of a C-ECHO request (PS3.7 section 9.3.5.1)."""
+    return _command(
+        _element(_SOP_CLASS, _padded(VERIFICATION)),
+        _element(_FIELD, struct.pack("<H", _C_ECHO_RQ)),
+        _element(_MESSAGE_ID, struct.pack("<H", message_id)),
+        _element(_DATA_SET_TYPE, struct.pack("<H", _WITHOUT_DATA_SET)),
+    )
+
+
+def framed(context_id: int, command: bytes, data_set: memoryview | None, max_pdu_bytes: int) -> Iterator[list[Piece]]:
     """A message as P-DATA-TF PDUs with one PDV each, in lists for sendmsg of at most PIECES_AT_ONCE pieces.
 
     max_pdu_bytes: the peer's maximum length (PS3.8 annex D.1): of all that follows a PDU's own six bytes; 0 is no limit.
-    data_set: an even number of bytes, and not none. Fragments are even, as DCMTK wants them. Raises BadPdu where no
-    fragment fits.
+    data_set: an even number of bytes, and not none; None where the message has no data set. Fragments are even, as DCMTK
+    wants them. Raises BadPdu where no fragment fits.
     """
     most = fragment_bytes(max_pdu_bytes)
     pieces: list[Piece] = []
     for message, kind in ((memoryview(command), _COMMAND), (data_set, 0)):
+        if message is None:
+            continue
         full = _PDU.pack(P_DATA_TF, most + PDV_HEADER_BYTES, most + 2, context_id, kind)
         last_at = (len(message) - 1) // most * most
         for at in range(0, last_at, most):
@@ -117,14 +128,30 @@ def command_fragments(pdu: memoryview) -> Iterator[tuple[bytes, bool]]:
         at = end
 
 
-def store_response(command: bytes) -> StoreResponse | None:
+def store_response(command: bytes) -> Response | None:
     """A command set as the C-STORE response that it is; None where it is another one. Raises BadPdu."""
+    return _response(command, _C_STORE_RSP)
+
+
+def echo_response(command: bytes) -> Response | None:
+    """A command set as the C-ECHO response that it is; None where it is another one. Raises BadPdu."""
+    return _response(command, _C_ECHO_RSP)
+
+
+def _response(command: bytes, expected: int) -> Response | None:
     elements = _elements(command)
     field, message_id, status = (_number(elements, one) for one in (_FIELD, _ANSWERED_ID, _STATUS))
-    if field != _C_STORE_RSP or message_id is None or status is None:
+    if field != expected or message_id is None or status is None:
         return None
-    comment = elements.get(_COMMENT, b"").decode("latin-1").strip(" \0")
-    return StoreResponse(message_id, status, comment)
+    # It goes into the history, and from there to terminals: a peer's control characters must not.
+    comment = elements.get(_COMMENT, b"").decode("latin-1")
+    printed = "".join(one for one in comment if one.isprintable())
+    return Response(message_id, status, printed.strip()[:_MOST_COMMENT_CHARACTERS])
+
+
+def _command(*elements: bytes) -> bytes:
+    value = b"".join(elements)
+    return _element(0x0000, struct.pack("<L", len(value))) + value
 
 
 def _elements(command: bytes) -> Mapping[int, bytes]:

@@ -1,200 +1,124 @@
 """An association that the node asks for, and that ends whatever the peer does.
 
-pynetdicom negotiates; its timeouts count from the last byte that came, so what bounds the whole is here.
+pynetdicom puts the request into bytes and takes the acceptance apart; no thread and no timer of its own has a part in it,
+so that what bounds time and memory is the wire.
 """
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from pynetdicom import AE, evt
-from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AssociationSocket
+from pydicom.uid import UID
+from pynetdicom._globals import APPLICATION_CONTEXT_NAME
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import build_context
 
+from dicom_node.network.connecting import NoAssociation, Peer, connected
+from dicom_node.network.framing import ASSOCIATE_AC, ASSOCIATE_RJ, BadPdu
 from dicom_node.network.store_status import rejection_in_words
-from dicom_node.network.wire import Wire
+from dicom_node.network.wire import LOST, Broken, Late, Wire, end_by
+from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-_ABORT_S = 0.002
-_GRACE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """connect_s: TCP; acse_s: accept and release; dimse_s: answer to a whole message; network_s: a stalled socket."""
-
-    connect_s: float = 10.0
-    acse_s: float = 30.0
-    dimse_s: float = 60.0
-    network_s: float = 60.0
+Context = tuple[str, str]  # SOP Class UID, Transfer Syntax UID
+MAX_CONTEXTS = 128  # PS3.8 section 9.3.2.2: context IDs are odd and below 256
+_ACCEPTED, _PERMANENT = 0, 1
+# What stands before the items of an acceptance, and what all of it may be: 128 contexts are answered in 5 kB, and a
+# megabyte of items would keep the processor busy for seconds.
+_LEAST_ANSWER_BYTES, _MOST_ANSWER_BYTES = 68, 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """A storage SCP: `ae_title` is the called one; `max_pdu_bytes` is what we accept, theirs bounds what we send."""
+class Association:
+    """An established one. accepted: context IDs of what was accepted; max_pdu_bytes: the peer's, 0 where it names no limit."""
 
-    ae_title: str
-    address: str
-    port: int
-    calling_ae_title: str
-    max_pdu_bytes: int = 128 * 1024
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    wire: Wire
+    accepted: Mapping[Context, int]
+    max_pdu_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class NoAssociation:
-    """Why there is no association."""
+@contextmanager
+def associated(peer: Peer, proposed: Sequence[Context]) -> Iterator[Association]:
+    """An association, released at the end of the block, unless it was aborted there; aborted where the block is left early.
 
-    reason: str
-    needs_a_person: bool = False
-
-
-class _Entity(AE):
-    """An AE for one association, which keeps hold of its socket: pynetdicom forgets to close one that failed."""
-
-    connection: socket.socket | None = None
-
-    def _create_socket(self, assoc: Association, address: Any, tls_args: Any) -> AssociationSocket:
-        transport = super()._create_socket(assoc, address, tls_args)
-        self.connection = transport.socket
-        return transport
-
-
-def associate(peer: Peer, contexts: list[PresentationContext]) -> Association | NoAssociation:
-    """An association; established, unless every context was refused (its rejected_contexts then say which)."""
-    ae = _Entity(ae_title=peer.calling_ae_title)
-    ae.connection_timeout = peer.timeouts.connect_s
-    ae.acse_timeout = peer.timeouts.acse_s
-    ae.dimse_timeout = peer.timeouts.dimse_s
-    ae.network_timeout = peer.timeouts.network_s
-    where = f"{peer.address}:{peer.port}"
-    connected = False
-    with ExitStack() as negotiation:
-
-        def prepare(event: evt.Event) -> None:
-            nonlocal connected
-            connected = True
-            _prepare_socket(event.assoc, peer.timeouts.network_s)
-            negotiation.enter_context(_cut_after(event.assoc, peer.timeouts.acse_s))
-
+    Raises NoAssociation. One on which no context was accepted is an association none the less.
+    """
+    with connected(peer) as wire:
         try:
-            # Resolved here, where the error has a name; pynetdicom takes an address.
-            found = socket.getaddrinfo(peer.address, peer.port, type=socket.SOCK_STREAM)
-            association = ae.associate(
-                str(found[0][4][0]),
-                peer.port,
-                contexts=contexts,
-                ae_title=peer.ae_title,
-                max_pdu=peer.max_pdu_bytes,
-                evt_handlers=[(evt.EVT_CONN_OPEN, prepare)],
-            )
-        except OSError as error:
-            return NoAssociation(f"no connection to {where}: {error.strerror or error}")
-    if association.is_established:
-        return association
-    _close(association)
-    if association.rejected_contexts:
-        return association
-    answer = association.acceptor.primitive
-    if association.is_rejected and answer is not None:
-        words = rejection_in_words(answer.result, answer.result_source, answer.diagnostic)
-        return NoAssociation(f"{peer.ae_title} at {where}: {words}", needs_a_person=answer.result == 1)
-    if not connected:
-        return NoAssociation(f"no connection to {where}: refused, or not within {peer.timeouts.connect_s:g} s")
-    return NoAssociation(f"{where} took the connection, but answered no association within {peer.timeouts.acse_s:g} s")
+            yield _established(peer, wire, proposed)
+            wire.release(peer.timeouts.acse_s)
+        except BaseException:
+            wire.abort()
+            raise
 
 
-def _prepare_socket(association: Association, network_s: float) -> None:
-    """No Nagle delay before the last PDU of a message; and a write to a peer that stopped reading ends."""
-    connection = socket_of(association)
-    if connection is not None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(network_s)
-
-
-@contextmanager
-def ending(association: Association, acse_s: float) -> Iterator[None]:
-    """Release an association at the end of the block; abort it where the block is left early."""
+def _established(peer: Peer, wire: Wire, proposed: Sequence[Context]) -> Association:
+    deadline = time.monotonic() + peer.timeouts.acse_s
     try:
-        yield
-        if association.is_established:
-            with _cut_after(association, acse_s):
-                association.release()
-    except BaseException:
-        cut(association)
-        raise
-    finally:
-        _close(association)
+        wire.write([[_request(peer, proposed)]])
+        kind, answer = wire.pdu(deadline, f"no answer to the association request within {peer.timeouts.acse_s:g} s")
+        if kind == ASSOCIATE_AC:
+            return _accepted(wire, proposed, answer)
+        if kind == ASSOCIATE_RJ and len(answer) >= 4:
+            result, source, reason = answer[1:4]
+            words = f"{peer.ae_title} at {peer.where}: {rejection_in_words(result, source, reason)}"
+            raise NoAssociation(words, needs_a_person=result == _PERMANENT)
+        raise end_by(kind)
+    except (Broken, Late, BadPdu) as error:
+        needs_a_person = isinstance(error, Broken) and error.needs_a_person
+        hint = "; does that port want TLS?" if peer.tls is None and str(error) == LOST else ""
+        raise NoAssociation(
+            f"no association with {peer.where}: {error}{hint}", needs_a_person=needs_a_person
+        ) from error
 
 
-@contextmanager
-def taken_over(association: Association, timeouts: Timeouts) -> Iterator[Wire]:
-    """The connection of an established association, taken from the library, whose two threads end.
+def _request(peer: Peer, proposed: Sequence[Context]) -> bytes:
+    """An A-ASSOCIATE-RQ (PS3.8 section 9.3.2), each context proposed by itself."""
+    contexts = [build_context(*context) for context in proposed]
+    for position, context in enumerate(contexts):
+        context.context_id = 2 * position + 1
+    length, uid, name = (
+        MaximumLengthNotification(),
+        ImplementationClassUIDNotification(),
+        ImplementationVersionNameNotification(),
+    )
+    length.maximum_length_received = peer.max_pdu_bytes
+    uid.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    name.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    request = A_ASSOCIATE()
+    request.application_context_name = UID(APPLICATION_CONTEXT_NAME)
+    request.calling_ae_title, request.called_ae_title = peer.calling_ae_title, peer.ae_title
+    request.presentation_context_definition_list = contexts
+    request.user_information = [length, uid, name]
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(request)
+    return pdu.encode()
 
-    Released at the end of the block, unless it was aborted there; aborted where the block is left early.
-    """
-    with _cut_after(association, timeouts.acse_s):
-        association._kill = True
-        association._reactor_checkpoint.set()
-        association.dul.kill_dul()
-        association.join()
-        association.dul.join()
-    connection = socket_of(association)
-    if connection is None:
-        raise RuntimeError("an established association without a connection")
-    wire = Wire(connection, timeouts.network_s)
+
+def _accepted(wire: Wire, proposed: Sequence[Context], answer: bytes) -> Association:
+    """Raises BadPdu."""
+    if not _LEAST_ANSWER_BYTES <= len(answer) <= _MOST_ANSWER_BYTES:
+        raise BadPdu(f"an association acceptance of {len(answer)} bytes")
+    pdu = A_ASSOCIATE_AC()
     try:
-        yield wire
-        wire.release(timeouts.acse_s)
-    except BaseException:
-        wire.abort()
-        raise
-    finally:
-        _close(association)
-
-
-@contextmanager
-def _cut_after(association: Association, acse_s: float) -> Iterator[None]:
-    """Close the socket where the block takes clearly longer than its timeout.
-
-    pynetdicom's timeouts count from the last byte: one byte a second would hold it, and so the caller, for ever.
-    """
-    timer = threading.Timer(acse_s + _GRACE_S, _shut, [association])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def cut(association: Association) -> None:
-    """Abort without waiting for the peer to read or to end what it writes."""
-    association.abort(block=False)
-    time.sleep(_ABORT_S)
-    _shut(association)
-    association.kill()
-
-
-def _shut(association: Association) -> None:
-    connection = socket_of(association)
-    if connection is not None:
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-
-
-def _close(association: Association) -> None:
-    connection = socket_of(association)
-    if connection is not None:
-        connection.close()
-
-
-def socket_of(association: Association) -> socket.socket | None:
-    entity = association.ae
-    return entity.connection if isinstance(entity, _Entity) else None
+        pdu.decode(bytes([ASSOCIATE_AC, 0]) + len(answer).to_bytes(4, "big") + answer)
+        primitive = pdu.to_primitive()
+        results = {one.context_id: one for one in primitive.presentation_context_definition_results_list}
+        max_pdu_bytes = int(primitive.maximum_length_received or 0)
+    except Exception as error:
+        raise BadPdu("an association acceptance that cannot be read") from error
+    accepted = {}
+    for position, context in enumerate(proposed):
+        result = results.get(2 * position + 1)
+        # An acceptance in another syntax than the one that was proposed is none: nothing could be encoded by it.
+        if result is not None and result.result == _ACCEPTED and [*map(str, result.transfer_syntax)] == [context[1]]:
+            accepted[context] = 2 * position + 1
+    return Association(wire, accepted, max_pdu_bytes)

@@ -9,7 +9,7 @@ set is encoded anew.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,22 +17,25 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
-from pynetdicom.presentation import PresentationContext, build_context
 
+from dicom_node.network.connecting import NoAssociation, Peer, Timeouts
 from dicom_node.network.file_meta import NotPart10, read_file_meta
-from dicom_node.network.framing import BadPdu, StoreResponse, framed, store_command, store_response
+from dicom_node.network.framing import (
+    VERIFICATION,
+    BadPdu,
+    Response,
+    echo_command,
+    echo_response,
+    framed,
+    store_command,
+    store_response,
+)
 from dicom_node.network.read_ahead import ReadAhead
-from dicom_node.network.requested import NoAssociation, Peer, Timeouts, associate, ending, taken_over
+from dicom_node.network.requested import MAX_CONTEXTS, Association, Context, associated
 from dicom_node.network.store_status import Verdict, meaning_of
-from dicom_node.network.wire import Broken, Late, Wire
+from dicom_node.network.wire import Broken, Late
 
 __all__ = ["MAX_CONTEXTS", "Context", "EchoResult", "Outgoing", "Peer", "SendOutcome", "Timeouts", "echo", "send"]
-
-Context = tuple[str, str]  # SOP Class UID, Transfer Syntax UID
-MAX_CONTEXTS = 128  # PS3.8 section 9.3.2.2: context IDs are odd and below 256
-_VERIFICATION = "1.2.840.10008.1.1"
-
-_Accepted = Mapping[Context, PresentationContext]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,62 +104,55 @@ def echo(peer: Peer) -> EchoResult:
     def result(ok: bool, detail: str) -> EchoResult:
         return EchoResult(ok, detail, time.monotonic() - began)
 
-    association = associate(peer, [build_context(_VERIFICATION)])
-    if isinstance(association, NoAssociation):
-        return result(False, association.reason)
-    with ending(association, peer.timeouts.acse_s):
-        if not association.is_established:
-            return result(False, "Verification is not accepted")
-        status = association.send_c_echo().get("Status")
-        if status is None:
-            return result(False, "no answer to C-ECHO")
-        return result(status == 0, "C-ECHO answered" if status == 0 else f"C-ECHO answered 0x{status:04X}")
+    context = (VERIFICATION, str(ImplicitVRLittleEndian))
+    try:
+        with associated(peer, [context]) as association:
+            if context not in association.accepted:
+                return result(False, "Verification is not accepted")
+            association.wire.write(
+                framed(association.accepted[context], echo_command(1), None, association.max_pdu_bytes)
+            )
+            answer_by = time.monotonic() + peer.timeouts.dimse_s
+            answer = echo_response(association.wire.command(answer_by, "no answer to C-ECHO"))
+            if answer is None or answer.message_id != 1:
+                raise BadPdu("an answer that does not belong to the C-ECHO")
+    except (NoAssociation, Broken, Late, BadPdu) as error:
+        return result(False, str(error))
+    return result(answer.status == 0, "C-ECHO answered" + (f" 0x{answer.status:04X}" if answer.status else ""))
 
 
 def _send_on_one_association(peer: Peer, items: Sequence[Outgoing]) -> Iterator[SendOutcome]:
     """Ends early, after the outcome of the instance at fault, where the peer aborted: the rest is worth another try."""
     wanted = list(dict.fromkeys(context for item in items for context in item.contexts))
-    association = associate(peer, [build_context(*context) for context in wanted])
-    if isinstance(association, NoAssociation):
+    try:
+        with associated(peer, wanted) as association:
+            yield from _store_all(_Line(peer, association), items)
+    except NoAssociation as none:
         for item in items:
-            yield SendOutcome(
-                item.sop_instance_uid, "failed", association.reason, needs_a_person=association.needs_a_person
-            )
-        return
-    if not association.is_established:
-        yield from (_not_accepted(peer, item) for item in items)
-        return
-    accepted = {
-        (str(context.abstract_syntax), str(context.transfer_syntax[0])): context
-        for context in association.accepted_contexts
-    }
-    max_pdu_bytes = association.acceptor.maximum_length or 0
-    with taken_over(association, peer.timeouts) as wire:
-        yield from _store_all(_Line(peer, wire, accepted, max_pdu_bytes), items)
+            yield SendOutcome(item.sop_instance_uid, "failed", str(none), needs_a_person=none.needs_a_person)
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """An association that takes C-STORE requests. max_pdu_bytes: the peer's, 0 where it names no limit."""
+    """An association that takes C-STORE requests, and whose it is."""
 
     peer: Peer
-    wire: Wire
-    accepted: _Accepted
-    max_pdu_bytes: int
+    association: Association
 
 
 def _store_all(line: _Line, items: Sequence[Outgoing]) -> Iterator[SendOutcome]:
     """An outcome for each instance in turn, as far as the association lasts; for all of them where the peer is gone."""
     files = ReadAhead([item.part10 if isinstance(item.part10, Path) else None for item in items])
+    wire = line.association.wire
     for position, item in enumerate(items):
         try:
             outcome = _store(line, item, files, position)
         except (Broken, BadPdu) as error:
-            line.wire.abort()
+            wire.abort()
             yield SendOutcome(item.sop_instance_uid, "failed", str(error))
             return
         except Late as error:
-            line.wire.abort()
+            wire.abort()
             for late in items[position:]:
                 yield SendOutcome(late.sop_instance_uid, "failed", str(error))
             return
@@ -170,7 +166,8 @@ def _not_accepted(peer: Peer, item: Outgoing) -> SendOutcome:
 
 def _store(line: _Line, item: Outgoing, files: ReadAhead, position: int) -> SendOutcome:
     """One C-STORE (PS3.7 section 9.1.1) of a data set as it is stored. Raises Broken, BadPdu and Late."""
-    context = next((line.accepted[one] for one in item.contexts if one in line.accepted), None)
+    accepted, wire = line.association.accepted, line.association.wire
+    context = next((one for one in item.contexts if one in accepted), None)
     if context is None:
         return _not_accepted(line.peer, item)
     try:
@@ -181,7 +178,7 @@ def _store(line: _Line, item: Outgoing, files: ReadAhead, position: int) -> Send
         return SendOutcome(item.sop_instance_uid, "refused", f"no DICOM file: {error}")
     message_id = position % 0xFFFF + 1
     command = store_command(message_id, item.sop_class_uid, item.sop_instance_uid)
-    line.wire.write(framed(context.context_id or 0, command, data_set, line.max_pdu_bytes))
+    wire.write(framed(accepted[context], command, data_set, line.association.max_pdu_bytes))
     # The time to answer counts from the last byte: on a slow line a large data set takes longer than that to send.
     answer_by = time.monotonic() + line.peer.timeouts.dimse_s
     files.read(position + 1)
@@ -194,8 +191,8 @@ def _part10_of(item: Outgoing, files: ReadAhead, position: int) -> bytes | memor
     return item.part10 if isinstance(item.part10, bytes) else item.part10()
 
 
-def _encoded_for(context: PresentationContext, item: Outgoing, part10: bytes | memoryview) -> memoryview:
-    if context.transfer_syntax[0] == item.transfer_syntax_uid:
+def _encoded_for(context: Context, item: Outgoing, part10: bytes | memoryview) -> memoryview:
+    if context[1] == item.transfer_syntax_uid:
         data_set = memoryview(part10)[read_file_meta(part10).data_set_at :]
         if not data_set:
             raise NotPart10("nothing follows its file meta header")
@@ -207,15 +204,15 @@ def _encoded_for(context: PresentationContext, item: Outgoing, part10: bytes | m
     return memoryview(encoded)
 
 
-def _answer(line: _Line, message_id: int, answer_by: float) -> StoreResponse:
+def _answer(line: _Line, message_id: int, answer_by: float) -> Response:
     none_yet = f"no answer to C-STORE within {line.peer.timeouts.dimse_s:g} s"
-    response = store_response(line.wire.command(answer_by, none_yet))
+    response = store_response(line.association.wire.command(answer_by, none_yet))
     if response is None or response.message_id != message_id:
         raise BadPdu("an answer that does not belong to the C-STORE")
     return response
 
 
-def _outcome(item: Outgoing, response: StoreResponse) -> SendOutcome:
+def _outcome(item: Outgoing, response: Response) -> SendOutcome:
     meaning, status = meaning_of(response.status), response.status
     words = meaning.words if status == 0 else f"{meaning.words} (0x{status:04X})"
     return SendOutcome(item.sop_instance_uid, meaning.verdict, words, status=status, comment=response.comment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dicom_node.arrivals import Announced, Arrival, Arrivals
 from dicom_node.network.store_message import StoreRequest
@@ -57,7 +57,7 @@ class _TurnedAway:
     def __init__(self, status: int, comment: str) -> None:
         self._answer = status, comment
 
-    def write(self, _fragment: memoryview) -> None:
+    def write(self, _fragments: Sequence[memoryview]) -> None:
         return
 
     def abandon(self) -> None:

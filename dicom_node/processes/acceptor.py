@@ -12,7 +12,8 @@ from dicom_node import logs
 from dicom_node.config_file import load_config
 from dicom_node.intake import Intake
 from dicom_node.network.acceptor import Acceptor
-from dicom_node.network.tls import TlsError
+from dicom_node.network.tls_context import TlsError
+from dicom_node.preparation import Preparation
 from dicom_node.stores import open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from storage.errors import StorageError
@@ -36,6 +37,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     acceptor = Acceptor(
         config.node, config.access, intake=intake, studies=stores.studies, events=stores.events, name=name
     )
+    preparation = Preparation(stores.objects, intake.quiet_s, config.storage.prepared_packs)
     gc.freeze()  # what is loaded stays: the library collects all garbage at every sixtieth connection, in 45 ms
     try:
         stores.database.assert_durable()
@@ -52,10 +54,13 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     except StorageError as error:
         log.error("storage fails, the acceptor starts again", error=error)
         return 1
+    preparation.start()
     write_state(stores.run_folder, name, port=acceptor.port)
     stopping.wait()
     acceptor.stop()
+    preparation.stop()
     intake.close()
+    stores.objects.close()
     stores.database.close()
     return 0
 

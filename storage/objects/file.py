@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from storage.errors import StorageUnavailable, UnknownObject
-from storage.objects.pack import PackWriter, Record, Span, delete, is_sealed, read_object, records, seal
+from storage.objects.pack import PackWriter, Record, Span, delete, is_sealed, locked, read_object, records, seal
 from storage.objects.protocol import check_key
+from storage.objects.spares import Spares
 
 PACKS = "packs"
 _PACK = ".pack"
@@ -38,6 +39,7 @@ class FileStore:
         self._lock = threading.Lock()
         with _named_errors(root):
             self._make_durable(self._writing)
+        self._spares = Spares(self._writing, _FILE_MODE)
 
     def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> None:
         target = self._path(key)
@@ -59,13 +61,29 @@ class FileStore:
         path = self._root / PACKS / name[:2] / f"{name}.pack"
         with _named_errors(path):
             self._make_durable(path.parent)
-            pack = PackWriter(path, _FILE_MODE)
+            spare = self._spares.take()
+            descriptor = locked(path, _FILE_MODE) if spare is None else spare[1]
             try:
+                if spare is not None:
+                    spare[0].rename(path)
                 _sync(path.parent)
             except BaseException:
-                pack.close(sealed=False)
+                os.close(descriptor)
+                path.unlink(missing_ok=True)
+                if spare is not None:
+                    spare[0].unlink(missing_ok=True)
                 raise
-        return pack
+        return PackWriter(path, descriptor)
+
+    def prepare_pack(self, *, at_most: int, may_go_on: Callable[[], bool]) -> bool:
+        """Make one more pack ready that `open_pack` can take; as Spares.make. Raises StorageUnavailable."""
+        with _named_errors(self._writing):
+            return self._spares.make(at_most=at_most, may_go_on=may_go_on)
+
+    def close(self) -> None:
+        """Remove what was made ready and not needed."""
+        with _named_errors(self._writing):
+            self._spares.close()
 
     def left_packs(self) -> Iterator[tuple[list[tuple[str, Record]], Callable[[], None]]]:
         """The packs of writers that died: keys and records of each, and what to call once all of them are indexed.

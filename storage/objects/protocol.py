@@ -47,6 +47,17 @@ class PackStore(ObjectStore, Protocol):
         """A new pack; what is committed to it is an object under `pack_key`."""
         ...
 
+    def prepare_pack(self, *, at_most: int, may_go_on: Callable[[], bool]) -> bool:
+        """Make one more pack ready for `open_pack`, while there are fewer; True where one was made.
+
+        may_go_on: asked before each piece of work; where it is false, or there is little room, nothing stays.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what was made ready."""
+        ...
+
     def left_packs(self) -> Iterator[tuple[list[tuple[str, Record]], Callable[[], None]]]:
         """The packs of writers that died: keys and records of each, and what to call once all of them are indexed.
 

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.dicom_node.peers import Orthanc, free_port
+from tests.orthanc import Orthanc
 
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory: pytest.TempPathFactory, peer: Callable[[str], str]) -> Iterator[Orthanc]:
-    folder = tmp_path_factory.mktemp("orthanc")
-    pacs = Orthanc(peer("Orthanc"), folder, dicom_port=free_port(), http_port=free_port())
-    with pacs.running():
+    with Orthanc(peer("Orthanc"), tmp_path_factory.mktemp("orthanc")).running() as pacs:
         yield pacs

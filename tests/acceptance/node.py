@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,9 @@ from dicom_node.config_file import load_config
 from dicom_node.history import StudyAccount, account_of
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import read_state
-from tests.dicom_node.peers import free_port, wait_until
+from tests.ports import free_port
+from tests.processes import exit_status, terminated
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def configuration(**more: Any) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def configuration(**more: Any) -> dict[str, Any]:
             {"name": "ct", "when": {"Modality": "CT"}, "models": ["ct_lung_density"], "destinations": ["results"]}
         ],
         "destinations": [{"name": "results", "type": "folder", "path": "results"}],
-        "storage": {"min_free_bytes": "50 MB"},
+        "storage": {"min_free_bytes": "50 MB", "prepared_packs": 0},
     }
     return base | more
 
@@ -43,6 +46,8 @@ class NodeUnderTest:
         self.log_path = folder / "node.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.stores: Stores = open_stores(self.config)
+        # Tests look into the stores after the node has stopped, so no block's end is the end of their use.
+        weakref.finalize(self, self.stores.database.close)
 
     @property
     def port(self) -> int:
@@ -50,10 +55,14 @@ class NodeUnderTest:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        self.start()
+        """Started, and stopped in order unless the block did; killed where it fails, so that nothing outlives its test."""
         try:
+            self.start()
             yield
-        finally:
+        except BaseException:
+            self.kill_all()
+            raise
+        if self.process:
             self.stop()
 
     def start(self) -> None:
@@ -62,21 +71,25 @@ class NodeUnderTest:
         command = [sys.executable, "-m", "dicom_node", "serve", "--config", str(self.config_path)]
         with self.log_path.open("a") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(self._is_ready, at_most_s=90)
+        wait_until(self._is_ready)
 
     def stop(self) -> None:
         assert self.process
-        self.process.terminate()
-        assert self.process.wait(60) == 0
+        try:
+            assert terminated(self.process) == 0, self.log()
+        except BaseException:
+            self.kill_all()
+            raise
         self.process = None
 
     def kill_all(self) -> None:
         """As when the power fails: every process of the node at once."""
-        assert self.process
+        if self.process is None:
+            return
         doomed = [self.process.pid, *(pid for name in ("acceptor", "dispatcher") if (pid := self.pid(name)))]
         for pid in [*doomed, *self.worker_pids()]:
             kill(pid)
-        self.process.wait(30)
+        exit_status(self.process)
         self.process = None
 
     def pid(self, name: str) -> int | None:
@@ -132,7 +145,7 @@ def dicom_node(*arguments: str, folder: Path | None = None) -> subprocess.Comple
     command = [sys.executable, "-m", "dicom_node", *arguments]
     environment = os.environ | {"COLUMNS": "300", "NO_COLOR": "1"}
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment, check=False, cwd=folder, timeout=300
+        command, capture_output=True, text=True, env=environment, check=False, cwd=folder, timeout=PATIENCE_S
     )
 
 

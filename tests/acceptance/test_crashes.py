@@ -11,9 +11,12 @@ import pytest
 
 from dicom_node.results.reading import comments_of
 from tests.acceptance.node import NodeUnderTest, configuration, kill
-from tests.acceptance.pacs import destination, held, modalities, report_in, storescu
+from tests.acceptance.pacs import destination, modalities, report_in, storescu
 from tests.acceptance.studies import Study, made_study
-from tests.dicom_node.peers import Orthanc, wait_until
+from tests.orthanc import Orthanc
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 # /proc/PID/task/TID/syscall begins with the number of the call that the thread is in, and openat's arguments.
 _OPENAT = "257 0xffffff9c"
@@ -71,24 +74,26 @@ def test_after_a_power_failure_or_a_stop_amid_a_job_the_results_are_those_of_an_
             node.kill_all()
         assert node.job_states(study.uid) == ["running"]
         node.start()
-        wait_until(lambda: outcomes(node, study) == ["interrupted", "running"])
+        with node.paused_worker():
+            wait_until(lambda: outcomes(node, study) == ["interrupted", "running"])
+            node.stop()
     assert "did not stop in time" not in node.log()
     assert node.job_states(study.uid) == ["ready"]
 
     with node.running():
-        wait_until(lambda: node.settled(study.uid), at_most_s=60)
+        wait_until(lambda: node.settled(study.uid))
     account = node.account(study.uid)
     assert account
     assert [item.outcome for item in account.jobs[0].attempts] == ["interrupted", "interrupted", "done"]
     assert account.jobs[0].attempts[0].reason == "the node was stopped"
-    disturbed = held(orthanc, study.uid)
+    disturbed = orthanc.held(study.uid)
     assert modalities(disturbed) == ["OT", "SEG", "SR"]
     assert "Traceback" not in node.log()
 
     undisturbed = NodeUnderTest(made(tmp_path / "undisturbed"), configuration(completeness={"settle_s": 0.5}))
     with undisturbed.running():
         push(peer, undisturbed, study)
-        wait_until(lambda: undisturbed.settled(study.uid), at_most_s=60)
+        wait_until(lambda: undisturbed.settled(study.uid))
     assert {path.stem.partition("-")[2] for path in undisturbed.folder.glob("results/*/*.dcm")} == set(disturbed)
 
 
@@ -102,14 +107,14 @@ def test_a_study_that_kills_its_worker_three_times_is_failed_and_reported_and_th
             obstacle = Obstacle(node, deadly)
             push(peer, node, harmless)
         for kills in range(1, 4):
-            wait_until(obstacle.is_met, at_most_s=60)
+            wait_until(obstacle.is_met)
             if kills == 3:
                 obstacle.remove()
             for pid in node.worker_pids():
                 kill(pid)
             wait_until(lambda kills=kills: outcomes(node, deadly).count("killed") == kills)  # type: ignore[misc]
         for study in (deadly, harmless):
-            wait_until(lambda study=study: node.settled(study.uid), at_most_s=60)  # type: ignore[misc]
+            wait_until(lambda study=study: node.settled(study.uid))  # type: ignore[misc]
         reason = "the worker process ended while it ran the job (killed, or out of memory), 3 times"
         account = node.account(deadly.uid)
         assert account
@@ -118,18 +123,18 @@ def test_a_study_that_kills_its_worker_three_times_is_failed_and_reported_and_th
         assert outcomes(node, deadly) == ["killed", "killed", "killed", "done"]
         assert account.standing == "failed"
         assert node.job_states(harmless.uid) == ["done"]
-        report = held(orthanc, deadly.uid)
+        report = orthanc.held(deadly.uid)
         assert modalities(report) == ["SR"]
         assert any("not analysed" in text.lower() and reason in text for text in comments_of(report_in(report)))
-        assert modalities(held(orthanc, harmless.uid)) == ["OT", "SEG", "SR"]
+        assert modalities(orthanc.held(harmless.uid)) == ["OT", "SEG", "SR"]
         assert "Traceback" not in node.log()
 
         # On a person's word it is analysed after all. What the PACS was told before stays another document.
         told = set(report)
         requeued = node.cli("requeue", deadly.accession_number)
         assert (requeued.stdout, requeued.returncode) == ("1 job queued again\n", 0)
-        wait_until(lambda: node.job_states(deadly.uid) == ["done"] and node.settled(deadly.uid), at_most_s=60)
-        after = {uid: content for uid, content in held(orthanc, deadly.uid).items() if uid not in told}
+        wait_until(lambda: node.job_states(deadly.uid) == ["done"] and node.settled(deadly.uid))
+        after = {uid: content for uid, content in orthanc.held(deadly.uid).items() if uid not in told}
         assert modalities(after) == ["OT", "SEG", "SR"]
 
 
@@ -139,7 +144,7 @@ def test_a_job_that_takes_too_long_has_its_worker_restarted_and_ends_with_a_repo
     node = NodeUnderTest(
         tmp_path,
         configuration(
-            models=[{"name": "ct_lung_density", "timeout_s": 3}],
+            models=[{"name": "ct_lung_density", "timeout_s": 10}],
             destinations=[destination(orthanc)],
             completeness={"settle_s": 0.5, "quiet_s": 60},
             engine={"attempts": 2},
@@ -150,15 +155,15 @@ def test_a_job_that_takes_too_long_has_its_worker_restarted_and_ends_with_a_repo
         with node.paused_worker():
             push(peer, node, study)
             obstacle = Obstacle(node, study)
-        wait_until(lambda: outcomes(node, study) == ["timeout", "running"], at_most_s=60)
-        wait_until(obstacle.is_met, at_most_s=60)
+        wait_until(lambda: outcomes(node, study) == ["timeout", "running"])
+        wait_until(obstacle.is_met)
         obstacle.remove()
-        wait_until(lambda: node.settled(study.uid), at_most_s=60)
-        reason = "took longer than 3 s; its worker was restarted, 2 times"
+        wait_until(lambda: node.settled(study.uid))
+        reason = "took longer than 10 s; its worker was restarted, 2 times"
         account = node.account(study.uid)
         assert account
         assert (account.jobs[0].job.state, account.jobs[0].job.reason) == ("failed", reason)
-        report = held(orthanc, study.uid)
+        report = orthanc.held(study.uid)
         assert modalities(report) == ["SR"]
         assert any(reason in text for text in comments_of(report_in(report)))
         assert "Traceback" not in node.log()

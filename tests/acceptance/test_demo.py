@@ -9,6 +9,9 @@ from pydicom import dcmread
 
 from dicom_node.results.reading import numbers_of
 from tests.acceptance.node import dicom_node
+from tests.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 SIEMENS_CHEST = "ct_chest_siemens_A0002_B40f"
 

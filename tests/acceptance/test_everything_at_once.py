@@ -16,7 +16,10 @@ from dicom_node.network.requestor import Outgoing, SendOutcome, send
 from dicom_node.send_folder import in_associations, sop_uids
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import echoes
-from tests.dicom_node.peers import peer_at, wait_until
+from tests.dicom_node.peers import peer_at
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 PERSONAL = ["PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "OtherPatientIDs"]
 # Shorter values are found in any text, in the number of an element for one.
@@ -43,7 +46,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Itera
         for run in in_associations([item.contexts for item in items]):
             outcomes += send(peer, items[run.start : run.stop])
         studies = values_of(shared_data, ["StudyInstanceUID"])
-        wait_until(lambda: all(node.settled(uid) for uid in studies if node.account(uid)), at_most_s=240)
+        wait_until(lambda: all(node.settled(uid) for uid in studies if node.account(uid)))
         accounts = [account for uid in sorted(studies) if (account := node.account(uid))]
         yield Pushed(node, items, outcomes, accounts)
 

@@ -13,10 +13,15 @@ from pydicom import dcmread
 from dicom_node.results.reading import numbers_of
 from storage.records import Delivery
 from tests.acceptance.node import NodeUnderTest, configuration
-from tests.acceptance.pacs import data_set_bytes, destination, held, modalities, report_in, storescu
+from tests.acceptance.pacs import destination, modalities, report_in, storescu
 from tests.acceptance.studies import Study, made_study
 from tests.conformance.validators import dciodvfy_errors
-from tests.dicom_node.peers import Orthanc, free_port, wait_until
+from tests.dicom_node.peers import data_set_bytes
+from tests.orthanc import Orthanc
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 GE_CHEST = "ct_chest_ge_tcga-34-2605"
 
@@ -52,7 +57,7 @@ def sent(
     """A study that went all the way, and a folder with what remains of it."""
     study = made_study(tmp_path_factory.mktemp("studies"), "whole")
     storescu(peer("storescu"), node.port, *study.files)
-    wait_until(lambda: node.settled(study.uid), at_most_s=60)
+    wait_until(lambda: node.settled(study.uid))
     return study, study.folder
 
 
@@ -69,7 +74,7 @@ def test_a_real_chest_ct_comes_to_the_pacs_as_seg_sr_and_sc(
     first = next(path for path in sorted(folder.iterdir()) if path.is_file())
     uid = str(dcmread(first, stop_before_pixels=True).StudyInstanceUID)
     storescu(peer("storescu"), node.port, "+sd", "+r", folder)
-    wait_until(lambda: node.settled(uid), at_most_s=120)
+    wait_until(lambda: node.settled(uid))
     assert_delivered(node, uid, orthanc, peer("dciodvfy"), tmp_path)
 
 
@@ -77,7 +82,7 @@ def assert_delivered(node: NodeUnderTest, uid: str, pacs: Orthanc, dciodvfy: str
     account = node.account(uid)
     assert account
     assert account.standing == "results delivered"
-    files = held(pacs, uid)
+    files = pacs.held(uid)
     assert modalities(files) == ["OT", "SEG", "SR"]
     stored = {
         item.result.sop_instance_uid: node.stores.objects.get(item.result.object_key) for item in account.deliveries
@@ -119,8 +124,8 @@ def test_the_same_study_again_changes_nothing_and_a_late_image_makes_a_revision_
 ) -> None:
     study = made_study(tmp_path, "late")
     storescu(peer("storescu"), node.port, *study.files[:-1])
-    wait_until(lambda: node.settled(study.uid), at_most_s=60)
-    first = held(orthanc, study.uid)
+    wait_until(lambda: node.settled(study.uid))
+    first = orthanc.held(study.uid)
     assert modalities(first) == ["OT", "SEG", "SR"]
 
     storescu(peer("storescu"), node.port, *study.files[:-1])
@@ -129,11 +134,11 @@ def test_the_same_study_again_changes_nothing_and_a_late_image_makes_a_revision_
     assert node.job_states(study.uid) == ["done"]
 
     storescu(peer("storescu"), node.port, study.files[-1])
-    wait_until(lambda: node.job_states(study.uid) == ["done", "done"] and node.settled(study.uid), at_most_s=60)
+    wait_until(lambda: node.job_states(study.uid) == ["done", "done"] and node.settled(study.uid))
     account = node.account(study.uid)
     assert account
     assert [(item.revision, item.instance_count) for item in account.series] == [(2, len(study.files))]
-    both = held(orthanc, study.uid)
+    both = orthanc.held(study.uid)
     assert modalities(both) == ["OT", "OT", "SEG", "SEG", "SR", "SR"]
     assert set(first) < set(both)
 
@@ -147,9 +152,9 @@ def test_stat_studies_run_before_routine_ones_that_wait(
         for study, title in ((busy, "CT1"), (routine, "CT1"), (urgent, "EMERGENCY")):
             storescu(peer("storescu"), node.port, "-aet", title, *study.files)
             wait_until(lambda study=study: node.job_states(study.uid) != [])  # type: ignore[misc]
-        assert [node.job_states(study.uid) for study in studies] == [["running"], ["ready"], ["ready"]]
+        wait_until(lambda: [node.job_states(study.uid) for study in studies] == [["running"], ["ready"], ["ready"]])
     for study in studies:
-        wait_until(lambda study=study: node.settled(study.uid), at_most_s=60)  # type: ignore[misc]
+        wait_until(lambda study=study: node.settled(study.uid))  # type: ignore[misc]
     jobs = [account.jobs[0].job for study in studies if (account := node.account(study.uid))]
     assert [job.priority for job in jobs] == ["routine", "routine", "stat"]
     started = dict(zip(names, [job.started_at or 0 for job in jobs], strict=True))
@@ -162,16 +167,16 @@ def test_a_pacs_that_is_down_delays_no_other_and_gets_everything_once_when_it_re
     to_both, to_one = made_study(tmp_path, "to-both"), made_study(tmp_path, "to-one")
     storescu(peer("storescu"), node.port, "-aet", "BOTH", *to_both.files)
     storescu(peer("storescu"), node.port, *to_one.files)
-    wait_until(lambda: node.settled(to_one.uid) and len(held(orthanc, to_both.uid)) == 3, at_most_s=60)
+    wait_until(lambda: node.settled(to_one.uid) and len(orthanc.held(to_both.uid)) == 3)
     wait_until(lambda: all(item.attempts > 1 for item in to(node, "down", to_both)))
     assert {item.state for item in to(node, "down", to_both)} == {"waiting"}
     assert "analysed, results on their way" in node.cli("explain", to_both.uid).stdout
 
     port = node.config.destination("down").model_dump()["port"]
-    returned = Orthanc(orthanc.program, tmp_path, dicom_port=port, http_port=free_port())
+    returned = Orthanc(orthanc.program, tmp_path, dicom_port=port)
     with returned.running():
         wait_until(lambda: node.settled(to_both.uid))
-        assert held(returned, to_both.uid) == held(orthanc, to_both.uid)
+        assert returned.held(to_both.uid) == orthanc.held(to_both.uid)
     assert len(to(node, "down", to_both)) == 3
     told = node.cli("explain", to_both.uid).stdout
     assert "results delivered" in told
@@ -187,12 +192,12 @@ def test_results_are_sent_again_on_a_persons_word(
     node: NodeUnderTest, sent: tuple[Study, Path], orthanc: Orthanc
 ) -> None:
     study = sent[0]
-    before = held(orthanc, study.uid)
+    before = orthanc.held(study.uid)
     again = node.cli("requeue", study.accession_number, "--deliveries", "--destination", "results")
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout.startswith("3 results")
     wait_until(lambda: node.settled(study.uid))
-    assert held(orthanc, study.uid) == before
+    assert orthanc.held(study.uid) == before
     assert "by hand" in node.cli("explain", study.uid).stdout
 
 
@@ -230,7 +235,7 @@ def test_a_study_can_be_sent_from_the_command_line(
     assert (by_name.returncode, by_name.stdout.splitlines()[0].split(",")[0]) == (0, "1 instance delivered")
     by_place = node.cli("send", str(study.folder), "--to", f"PACS1@127.0.0.1:{orthanc.dicom_port}")
     assert by_place.stdout.startswith("40 instances delivered")
-    assert len(held(orthanc, study.uid)) == 40
+    assert len(orthanc.held(study.uid)) == 40
     down = node.cli("send", str(study.folder), "--to", "down")
     assert down.returncode == 1
     assert "40 not delivered" in down.stdout

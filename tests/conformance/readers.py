@@ -10,6 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from inference.volume import Volume
+from tests.waiting import LIMIT_S
 
 
 def dcmqi_masks(program: str, path: Path, volume: Volume, folder: Path) -> list[NDArray[np.bool_]]:
@@ -19,7 +20,7 @@ def dcmqi_masks(program: str, path: Path, volume: Volume, folder: Path) -> list[
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [program, "--inputDICOM", str(path), "--outputDirectory", str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
     files = sorted(folder.glob("*.nrrd"), key=lambda file: int(file.stem))
     return [on_grid(sitk.ReadImage(str(file)), volume) for file in files]
 

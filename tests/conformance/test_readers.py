@@ -21,6 +21,7 @@ from inference.findings import Segment
 from inference.transforms import mask_on_acquired
 from tests.conformance.readers import dcmqi_masks
 from tests.conformance.reports import made_report, real_volume, report_on
+from tests.waiting import LIMIT_S
 
 Peer = Callable[[str], str]
 
@@ -87,7 +88,7 @@ def test_dcmqi_reads_the_numbers(peer: Peer, tmp_path: Path) -> None:
     path, output = tmp_path / "sr.dcm", tmp_path / "sr.json"
     path.write_bytes(encode(report)[1].payload)
     command = [peer("tid1500reader"), "--inputDICOM", str(path), "--outputMetadata", str(output)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
     read = {
         (group["TrackingIdentifier"], item["quantity"]["CodeValue"], item["units"]["CodeValue"]): float(item["value"])
         for group in json.loads(output.read_text())["Measurements"]

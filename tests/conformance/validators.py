@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.waiting import LIMIT_S
+
 PIXELMED_JAR = Path("/usr/share/java/pixelmed.jar")
 
 XPATH_LIMITS = (
@@ -44,5 +46,5 @@ def dsrdump_errors(program: str, path: Path) -> list[str]:
 
 def run(command: Sequence[str]) -> tuple[int, list[str]]:
     """Exit status and all lines of a program; validators tell by either."""
-    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace", timeout=120)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace", timeout=LIMIT_S)
     return done.returncode, (done.stdout + done.stderr).splitlines()

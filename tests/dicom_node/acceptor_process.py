@@ -33,7 +33,7 @@ def _head_after_the_sync() -> None:
     heads: list[tuple[int, bytes, int]] = []
 
     def pwrite(descriptor: int, data: bytes | memoryview, at: int) -> int:
-        if bytes(data[:8]) == b"DNPACK1+":
+        if bytes(data[:8]) == b"DNPACK2+":
             heads.append((descriptor, bytes(data), at))
             return len(data)
         return real_write(descriptor, data, at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -11,6 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+_HERE = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,19 @@ class Authority:
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def signs(
-        self, name: str, *, from_days: float = -50, to_days: float = 365, file: str = "", password: bytes | None = None
+        self,
+        name: str,
+        *,
+        from_days: float = -50,
+        to_days: float = 365,
+        file: str = "",
+        password: bytes | None = None,
+        hosts: Sequence[str] = (),
     ) -> Identity:
-        """A certificate for localhost, valid from and to so many days from now. file: its name, if not that of the subject."""
+        """A certificate, valid from and to so many days from now. file: its name, if not that of the subject.
+
+        hosts: whom it is for, if not localhost.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         certificate = (
@@ -61,7 +74,7 @@ class Authority:
             .not_valid_before(now + timedelta(days=from_days))
             .not_valid_after(now + timedelta(days=to_days))
             .add_extension(
-                x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]),
+                x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts] if hosts else _HERE),
                 critical=False,
             )
             .sign(self._key, hashes.SHA256())

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dicom_node.config import Node
 from tests.dicom_node.serving import serving
+from tests.processes import exit_status
 
 
 @dataclass
@@ -53,8 +54,8 @@ def acceptor_process(folder: Path, node: str) -> Iterator[AcceptorProcess]:
         try:
             yield AcceptorProcess(int(process.stdout.readline()), process.pid)
         finally:
-            process.communicate(timeout=30)
-    assert process.returncode == 0
+            status = exit_status(process)
+    assert status == 0
 
 
 def main() -> None:

@@ -1,14 +1,13 @@
-"""Peers for the requestor: real ones (DCMTK, Orthanc), one that answers as it is told, and ones that misbehave."""
+"""Peers for the requestor: a real one (DCMTK), one that answers as it is told, and ones that misbehave."""
 
 from __future__ import annotations
 
-import json
 import socket
 import socketserver
+import ssl
 import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,28 +17,18 @@ from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.presentation import StoragePresentationContexts
 
+from dicom_node.network.file_meta import read_file_meta
 from dicom_node.network.requestor import Peer, Timeouts
+from tests.ports import listens
+from tests.waiting import wait_until
 
 SHORT = Timeouts(connect_s=2, acse_s=1, dimse_s=1, network_s=1)
-LONG = Timeouts(connect_s=5, acse_s=10, dimse_s=20, network_s=20)
+LONG = Timeouts(connect_s=60, acse_s=60, dimse_s=60, network_s=60)
 _VERIFICATION = "1.2.840.10008.1.1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def peer_at(port: int, *, timeouts: Timeouts = LONG, ae_title: str = "PACS1") -> Peer:
     return Peer(ae_title=ae_title, address="127.0.0.1", port=port, calling_ae_title="DICOM-NODE", timeouts=timeouts)
-
-
-def wait_until(holds: Callable[[], object], *, at_most_s: float = 20) -> None:
-    deadline = time.monotonic() + at_most_s
-    while not holds():
-        assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(0.02)
 
 
 @dataclass
@@ -54,11 +43,15 @@ class AnsweringScp:
     times: dict[str, int] = field(default_factory=dict)
     contexts: list[list[tuple[str, list[str]]]] = field(default_factory=list)
     calling: list[str] = field(default_factory=list)
+    tls_versions: list[str | None] = field(default_factory=list)
 
     _connections: list[socket.socket] = field(default_factory=list)
 
     def _connected(self, event: evt.Event) -> None:
-        self._connections.append(event.assoc.dul.socket.socket)
+        connection = event.assoc.dul.socket.socket
+        self._connections.append(connection)
+        if isinstance(connection, ssl.SSLSocket):
+            self.tls_versions.append(connection.version())
 
     def _opened(self, event: evt.Event) -> None:
         requested = event.assoc.requestor.requested_contexts
@@ -87,6 +80,7 @@ class AnsweringScp:
         abstract_syntaxes: Sequence[str] | None = None,
         transfer_syntaxes: Sequence[str] = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"),
         called: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> Iterator[None]:
         ae = AE(ae_title="PACS1")
         ae.require_called_aet = called is not None
@@ -100,7 +94,7 @@ class AnsweringScp:
             (evt.EVT_REQUESTED, self._opened),
             (evt.EVT_C_STORE, self._store),
         ]
-        server = ae.make_server(("127.0.0.1", self.port), evt_handlers=handlers)
+        server = ae.make_server(("127.0.0.1", self.port), evt_handlers=handlers, ssl_context=tls)
         # A short poll: the one of start_server keeps each test waiting for half a second at its end.
         serving = threading.Thread(target=server.serve_forever, args=[0.02])
         serving.start()
@@ -111,7 +105,8 @@ class AnsweringScp:
             serving.join()
             server.server_close()
             for association in ae.active_associations:
-                association.abort()
+                if association.is_established:  # one that was released already ends by itself, and fails on an abort
+                    association.abort()
             for connection in self._connections:
                 connection.close()
 
@@ -121,77 +116,22 @@ def storescp(program: str, folder: Path, port: int, *options: str) -> Iterator[N
     """DCMTK's storage SCP, writing what it receives bit for bit (+B) into the folder."""
     process = subprocess.Popen([program, "+B", "-od", str(folder), *options, str(port)], stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _listens(port))
+        wait_until(lambda: listens(port))
         yield
     finally:
         process.kill()
         process.wait()
 
 
+def data_set_bytes(part10: bytes) -> bytes:
+    """What follows the file meta header of a Part 10 file."""
+    return part10[read_file_meta(part10).data_set_at :]
+
+
 def data_sets_in(folder: Path) -> dict[str, bytes]:
-    """The data sets of the Part 10 files in a folder, by SOP Instance UID, without their file meta headers."""
-    from dicom_node.network.file_meta import read_file_meta
-
-    found = {}
-    for path in folder.iterdir():
-        content = path.read_bytes()
-        meta = read_file_meta(content)
-        found[meta.sop_instance_uid] = content[meta.data_set_at :]
-    return found
-
-
-@dataclass
-class Orthanc:
-    """A real PACS in a folder of its own; `instances` asks it over HTTP what it holds."""
-
-    program: str
-    folder: Path
-    dicom_port: int
-    http_port: int
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        configuration = self.folder / "orthanc.json"
-        configuration.write_text(
-            json.dumps(
-                {
-                    "StorageDirectory": str(self.folder / "db"),
-                    "IndexDirectory": str(self.folder / "db"),
-                    "DicomAet": "PACS1",
-                    "DicomPort": self.dicom_port,
-                    "HttpPort": self.http_port,
-                    "RemoteAccessAllowed": False,
-                    "AuthenticationEnabled": False,
-                    "OverwriteInstances": False,
-                    "Plugins": [],
-                }
-            )
-        )
-        process = subprocess.Popen(
-            [self.program, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            wait_until(lambda: _listens(self.http_port) and _listens(self.dicom_port))
-            yield
-        finally:
-            process.terminate()
-            process.wait()
-
-    def instances(self) -> dict[str, bytes]:
-        """The data sets it holds, by SOP Instance UID."""
-        from dicom_node.network.file_meta import read_file_meta
-
-        found = {}
-        for one in json.loads(self._get("/instances")):
-            content = self._get(f"/instances/{one}/file")
-            meta = read_file_meta(content)
-            found[meta.sop_instance_uid] = content[meta.data_set_at :]
-        return found
-
-    def _get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
-            content: bytes = answer.read()
-        return content
+    """The data sets of the Part 10 files in a folder, by SOP Instance UID."""
+    files = [path.read_bytes() for path in folder.iterdir()]
+    return {read_file_meta(file).sop_instance_uid: data_set_bytes(file) for file in files}
 
 
 @contextmanager
@@ -263,8 +203,3 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
         while chunk := source.recv(65536):
             target.sendall(chunk)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

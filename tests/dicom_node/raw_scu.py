@@ -15,6 +15,8 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import build_context
 
+from tests.waiting import LIMIT_S
+
 Context = tuple[str, str]  # abstract syntax, transfer syntax
 
 
@@ -46,7 +48,7 @@ class RawScu:
         return self._response()
 
     def _response(self) -> C_STORE | None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + LIMIT_S
         while time.monotonic() < deadline:
             _, response = self.association.dimse.get_msg(block=False)
             if response is not None:
@@ -66,7 +68,7 @@ def associated(
     called_ae_title: str = "DICOM-NODE",
 ) -> Iterator[RawScu]:
     entity = AE(calling_ae_title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = LIMIT_S
     wanted = [
         build_context(UID(abstract), [syntaxes] if isinstance(syntaxes, str) else list(syntaxes))
         for abstract, syntaxes in contexts
@@ -84,7 +86,7 @@ def associated(
         )  # by a test: the library would wait for an answer to its release
         if association.is_established and not is_closed:
             association.release()
-        association.join(10)
+        association.join(LIMIT_S)
         if plain is not None:
             plain.close()  # the library leaves it open where the acceptor was the first to close
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from dicom_node.network.file_meta import read_file_meta
 from storage.objects.file import FileStore
 from storage.records import Association, Event
 from tests.made_rows import House, open_house
+from tests.waiting import eventually
 
 
 @dataclass
@@ -70,20 +70,10 @@ def serving(folder: Path, node: Node | None = None, access: Access | None = None
         studies=house.studies,
         events=house.events,
     )
-    acceptor.start()
     try:
+        acceptor.start()
         yield Serving(house, objects, acceptor)
     finally:
         acceptor.stop(grace_s=2)
         intake.close()
         house.database.close()
-
-
-def eventually(condition: Callable[[], object], limit_s: float = 10.0) -> bool:
-    """Whether the condition holds within the limit: for what the acceptor does after it has answered."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return bool(condition())

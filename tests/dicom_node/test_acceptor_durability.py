@@ -17,10 +17,12 @@ from tests.dicom_node.acceptor_process import SABOTAGE
 from tests.dicom_node.raw_scu import associated
 from tests.dicom_node.serving import serving
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
+from tests.processes import exit_status
+from tests.waiting import LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 CT = (CT_IMAGE_STORAGE, EXPLICIT_LITTLE)
-_CALLS = "fsync,fdatasync,sendto,pwrite64"
+_CALLS = "fsync,fdatasync,sendto,pwrite64,pwritev2"
 
 
 @dataclass
@@ -41,12 +43,10 @@ def _acceptor_process(folder: Path, *sabotage: str, trace: Sequence[str] = ()) -
         env=os.environ | {"PYTHONPATH": "."},
     ) as process:
         assert process.stdout
-        assert process.stdin
         try:
             yield Running(process, int(process.stdout.readline()))
         finally:
-            process.stdin.close()
-            process.wait(30)
+            exit_status(process)
 
 
 def _steps(trace: str) -> list[str]:
@@ -54,8 +54,8 @@ def _steps(trace: str) -> list[str]:
     pack = r"\d+<[^>]*/packs/[0-9a-f]{2}/[0-9a-f]{32}\.pack>"
     patterns = {
         "sync folder": r"fsync\(\d+<[^>]*/packs/[0-9a-f]{2}>",
-        "write head": rf'pwrite64\({pack}, "DNPACK1\+',
-        "write object": rf"pwrite64\({pack}",
+        "write head": rf'pwrite64\({pack}, "DNPACK2\+',
+        "write object": rf"pwritev2\({pack}",
         "sync object": rf"f(?:data)?sync\({pack}",
         "answer": r"sendto\(\d+<[^>]*>, \"\\4",  # a P-DATA-TF PDU
     }
@@ -146,6 +146,6 @@ def test_the_acceptor_cannot_reach_torch(tmp_path: Path) -> None:
         "bad = {'torch', 'highdicom', 'dask', 'distributed'} & set(sys.modules); sys.exit(', '.join(bad) or 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], check=False, cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], check=False, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S
     )
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.acceptance.node import configuration, dicom_node
-from tests.dicom_node.peers import free_port
+from tests.ports import free_port
 
 COMMANDS = ["serve", "demo", "check", "status", "explain", "send", "requeue"]
 

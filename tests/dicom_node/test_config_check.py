@@ -16,6 +16,7 @@ from rich.console import Console
 
 from dicom_node.config import DicomDestination, Model
 from dicom_node.config_check import CheckReport, check_config, echo_destination, render
+from tests.ports import free_port
 
 VALID = """
 node: {port: 0}
@@ -202,12 +203,8 @@ def test_a_folder_without_a_model_package_is_an_error(check: Check) -> None:
     assert keys(report) == ["models[0]"]
 
 
-# pynetdicom 3.0.4 leaves the socket of a refused connection to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_destination_where_nothing_listens_fails_the_check(check: Check) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    place = f"address: 127.0.0.1, port: {port}"
+    place = f"address: 127.0.0.1, port: {free_port()}"
     text = VALID.replace("address: pacs.example.org, port: 104", place).replace("address: 10.0.0.2, port: 104", place)
     report = check(text, connect=True, echo=echo_destination)
     assert not report.ok

@@ -15,8 +15,9 @@ from dicom_node.destinations.folder import FolderDestination
 from dicom_node.destinations.protocol import Parcel
 from dicom_node.errors import NodeError
 from storage.records import Result
-from tests.dicom_node.peers import AnsweringScp, data_sets_in, free_port, storescp
+from tests.dicom_node.peers import AnsweringScp, data_sets_in, storescp
 from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, secondary_capture
+from tests.ports import free_port
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 

@@ -14,7 +14,8 @@ import pytest
 
 from dicom_node.engine import Ended, Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
-from tests.dicom_node.peers import wait_until
+from tests.processes import is_running
+from tests.waiting import LIMIT_S, wait_until
 
 
 def behave(how: str) -> int:
@@ -38,7 +39,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 def end_of(engine: Engine) -> Ended:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
         for ended in engine.ended(1.0):
             return ended
@@ -57,7 +58,7 @@ def test_a_job_runs_in_another_process_and_its_value_comes_back(engine: Engine) 
 def test_a_worker_that_dies_is_told_at_once_and_the_next_job_runs(engine: Engine) -> None:
     engine.submit((2, 1), "die")
     assert end_of(engine).outcome == "killed"
-    wait_until(lambda: engine.free() == 1, at_most_s=60)
+    wait_until(lambda: engine.free() == 1)
     engine.submit((3, 1), "return")
     assert end_of(engine).outcome == "done"
 
@@ -88,7 +89,7 @@ def test_a_worker_that_ends_again_and_again_is_replaced_each_time(engine: Engine
         engine.submit((8, number), "hang")
         assert list(engine.ended(0.2)) == []
         engine.stop_attempt((8, number))
-        wait_until(lambda: engine.free() == 1, at_most_s=60)
+        wait_until(lambda: engine.free() == 1)
     engine.submit((9, 1), "return")
     assert end_of(engine).outcome == "done"
 
@@ -99,7 +100,7 @@ def test_workers_that_are_gone_for_good_are_told(tmp_path: Path) -> None:
         (address,) = engine._addresses()
         engine._client.retire_workers([address], close_workers=True)
         with pytest.raises(EngineLost, match="1 worker processes ended"):
-            wait_until(lambda: engine.free() < 0, at_most_s=60)
+            wait_until(lambda: engine.free() < 0)
     finally:
         engine.close()
 
@@ -131,7 +132,4 @@ def test_workers_do_not_outlive_a_dispatcher_that_is_killed(tmp_path: Path) -> N
         worker = int(holder.stdout.readline())
         holder.kill()
         holder.wait()
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{worker}").exists()
+    wait_until(lambda: not is_running(worker))

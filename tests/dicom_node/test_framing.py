@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ, C_STORE_RSP
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.dsutils import decode
 from pynetdicom.pdu import P_DATA_TF
 
@@ -20,8 +20,10 @@ from dicom_node.network.framing import (
     PIECES_AT_ONCE,
     BadPdu,
     Piece,
-    StoreResponse,
+    Response,
     command_fragments,
+    echo_command,
+    echo_response,
     fragment_bytes,
     framed,
     store_command,
@@ -129,7 +131,7 @@ def response(status: int = 0, comment: str = "") -> bytes:
 
 
 def test_an_answer_of_pynetdicom_is_read() -> None:
-    assert store_response(response(0xA900, "Rows is odd")) == StoreResponse(7, 0xA900, "Rows is odd")
+    assert store_response(response(0xA900, "Rows is odd")) == Response(7, 0xA900, "Rows is odd")
 
 
 @given(st.lists(st.integers(1, 200), max_size=6), st.data())
@@ -167,5 +169,30 @@ def test_an_answer_that_is_cut_before_its_status_ends_is_no_answer() -> None:
             continue
 
 
+def test_what_a_peer_comments_is_cut_to_what_the_standard_allows_and_to_what_prints() -> None:
+    comment = b"Row 7\x1b[2J\r\n is odd" + b"!" * 200
+    elements = b"".join(
+        struct.pack("<HHL", 0, element, len(value)) + value
+        for element, value in ((0x0100, b"\1\x80"), (0x0120, b"\7\0"), (0x0900, b"\0\xc0"), (0x0902, comment))
+    )
+    answer = store_response(elements)
+    assert answer is not None
+    assert answer.comment == ("Row 7[2J is odd" + "!" * 200)[:64]
+
+
 def test_another_command_is_no_c_store_response() -> None:
     assert store_response(store_command(7, "1.2", "1.2.3")) is None
+    assert store_response(echo_command(7)) is None
+    assert echo_response(response()) is None
+
+
+def test_pynetdicom_reads_an_echo() -> None:
+    message = C_ECHO_RQ()
+    ((pieces),) = framed(1, echo_command(7), None, 16_384)
+    (one,) = pdus(pieces)
+    pdu = P_DATA_TF()
+    pdu.decode(one)
+    assert message.decode_msg(pdu.to_primitive())
+    request = message.message_to_primitive()
+    assert isinstance(request, C_ECHO)
+    assert (request.MessageID, request.AffectedSOPClassUID) == (7, "1.2.840.10008.1.1")

@@ -19,8 +19,9 @@ from dicom_node.config import Limits, Node
 from dicom_node.network.guard import Breach, Gate, Gone, Late, Pace, read_pdu
 from dicom_node.network.store_message import data_pdu
 from tests.dicom_node.limited_acceptor import AcceptorProcess, acceptor_process
-from tests.dicom_node.serving import eventually, serving
+from tests.dicom_node.serving import serving
 from tests.dicom_node.test_receive import ECHO, STORE, _association_request, store_command
+from tests.waiting import LIMIT_S, eventually
 
 LEGITIMATE = "127.0.0.2"
 ABORT, ACCEPT, REJECT = 7, 2, 3
@@ -35,7 +36,7 @@ def _process(folder: Path, **node: object) -> Iterator[AcceptorProcess]:
         yield running
 
 
-def _echo(port: int, answer_in_s: float = 20) -> bool:
+def _echo(port: int, answer_in_s: float = LIMIT_S) -> bool:
     """Of a peer that means well, from an address of its own."""
     entity = AE("MONITOR")
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = answer_in_s
@@ -49,7 +50,7 @@ def _echo(port: int, answer_in_s: float = 20) -> bool:
 
 @contextmanager
 def _connected(port: int, source: str = "127.0.0.1", *, associated: bool = False) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S, source_address=(source, 0)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if associated:
             connection.sendall(_association_request())
@@ -58,7 +59,7 @@ def _connected(port: int, source: str = "127.0.0.1", *, associated: bool = False
 
 
 def _next_pdu(connection: socket.socket) -> bytes:
-    return read_pdu(connection, 1 << 20, time.monotonic() + 20)
+    return read_pdu(connection, 1 << 20, time.monotonic() + LIMIT_S)
 
 
 def _ends(connection: socket.socket) -> bytes:
@@ -110,7 +111,8 @@ def test_an_idle_connection_is_closed_at_its_deadline_and_leaves_nothing_behind(
         threads, descriptors = node.threads(), node.descriptors()
         with ExitStack() as stack:
             waiting = [stack.enter_context(_connected(node.port)) for _ in range(30)]
-            assert eventually(lambda: node.threads() >= threads + 30)
+            # Not all of them: where it takes long to open so many, the first are closed before the last is open.
+            assert eventually(lambda: node.threads() > threads)
             assert [_ends(connection) for connection in waiting] == [b""] * 30
         assert eventually(lambda: node.threads() == threads)
         assert eventually(lambda: node.descriptors() == descriptors)

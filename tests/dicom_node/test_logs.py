@@ -17,6 +17,13 @@ from typing import Any
 import pytest
 
 from dicom_node import logs
+from dicom_node.config import Config
+from dicom_node.delivery import Delivery
+from dicom_node.network.requestor import echo
+from tests.dicom_node.peers import AnsweringScp, peer_at, served
+from tests.made_rows import open_house
+from tests.ports import free_port
+from tests.waiting import LIMIT_S
 
 PACKAGE = Path(__file__).parents[2] / "dicom_node"
 CANARY = "CANARY^NAME"
@@ -141,7 +148,7 @@ def test_an_exception_is_shown_by_type_and_place_not_by_its_message(stream: io.S
     assert "CANARY" not in stream.getvalue()
 
 
-@pytest.mark.parametrize("library", ["pynetdicom.acse", "pydicom", "distributed.worker", "sqlalchemy", "unheard.of"])
+@pytest.mark.parametrize("library", ["pydicom", "distributed.worker", "sqlalchemy", "unheard.of"])
 @pytest.mark.parametrize(
     "write",
     [
@@ -174,6 +181,44 @@ def test_libraries_are_heard_from_warning_on_only(stream: io.StringIO) -> None:
     for library in ("pynetdicom.dul", "distributed.scheduler", "alembic.runtime", "unheard.of"):
         logging.getLogger(library).info("chatter")
     assert stream.getvalue() == ""
+
+
+def test_a_delivery_that_finds_nobody_listening_is_one_line(stream: io.StringIO, tmp_path: Path) -> None:
+    """pynetdicom would add two, and three where an association is rejected."""
+    place = {"name": "PACS1", "type": "dicom", "ae_title": "PACS1", "address": "127.0.0.1", "port": free_port()}
+    house = open_house(tmp_path)
+    house.analysed_study()
+    logs.configure("info", "json", process="dispatcher", stream=stream)
+    delivery = Delivery(Config.model_validate({"destinations": [place]}), house)  # type: ignore[arg-type]
+    assert delivery._couriers[0].step()
+    house.database.close()
+    (entry,) = entries(stream)
+    assert (entry["event"], entry["outcome"], entry["destination"]) == ("delivery tried", "failed", "PACS1")
+    assert f"no connection to 127.0.0.1:{place['port']}" in entry["reason"]
+
+
+def test_an_association_that_is_rejected_or_breaks_off_adds_no_line_of_a_library(stream: io.StringIO) -> None:
+    logs.configure("info", "json", process="dispatcher", stream=stream)
+    scp = AnsweringScp(free_port())
+    with scp.running(called="OTHER"):
+        assert not echo(peer_at(scp.port)).ok
+    with served(lambda connection: connection.recv(10)) as port:
+        assert not echo(peer_at(port)).ok
+    assert entries(stream) == []
+
+
+def test_an_error_in_the_library_itself_is_one_line_with_its_place(stream: io.StringIO) -> None:
+    logs.configure("info", "json", process="acceptor", stream=stream)
+    library = logging.getLogger("pynetdicom.dul")
+    try:
+        raise KeyError(CANARY)
+    except KeyError as error:
+        library.error("Exception in DUL.run(), aborting association")
+        library.exception(error)
+    (entry,) = entries(stream)
+    assert (entry["library"], entry["error"]) == ("pynetdicom.dul", "KeyError")
+    assert entry["at"].startswith("test_logs.py:")
+    assert "CANARY" not in stream.getvalue()
 
 
 def test_the_own_handler_of_a_library_is_taken_away(stream: io.StringIO) -> None:
@@ -221,7 +266,9 @@ fail()
 
 
 def test_uncaught_exceptions_end_the_process_with_a_line_and_without_their_message() -> None:
-    ended = subprocess.run([sys.executable, "-c", UNCAUGHT], capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", UNCAUGHT], capture_output=True, text=True, check=False, timeout=LIMIT_S
+    )
     assert ended.returncode == 1
     assert "CANARY" not in ended.stderr + ended.stdout
     assert [line.split(": ", 1)[1].split(" at=")[0] for line in ended.stderr.splitlines()] == [
@@ -236,7 +283,7 @@ def test_a_broken_stream_does_not_stop_the_node() -> None:
         "import os, sys\nfrom dicom_node import logs\n"
         "logs.configure('info', 'text', process='web')\nos.close(2)\nlogs.get('intake').info('x')\nprint('alive')"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=LIMIT_S)
     assert ended.stdout == "alive\n"
 
 

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dicom_node.network.store_message import data_pdu
-from tests.dicom_node.serving import Serving, eventually, serving
+from tests.dicom_node.serving import Serving, serving
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
+from tests.waiting import LIMIT_S, eventually
 
 VERIFICATION = "1.2.840.10008.1.1"
 STORE, ECHO = 1, 3  # presentation context IDs
@@ -33,7 +34,7 @@ class Socket:
     """A requestor without a library: every byte is the test's."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.send(_association_request())
         assert self.pdu()[0] == 2

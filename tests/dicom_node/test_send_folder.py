@@ -14,8 +14,9 @@ from pydicom.uid import generate_uid
 
 from dicom_node.network.file_meta import NotPart10, read_file_meta, sop_uids_in
 from dicom_node.send_folder import in_associations, send_folder, sop_uids
-from tests.dicom_node.peers import AnsweringScp, data_sets_in, free_port, peer_at, storescp
+from tests.dicom_node.peers import AnsweringScp, data_set_bytes, data_sets_in, peer_at, storescp
 from tests.made_rows import SOP_CLASSES, secondary_capture
+from tests.ports import free_port
 
 
 def fill(folder: Path, *kinds: str) -> dict[str, bytes]:
@@ -27,7 +28,7 @@ def fill(folder: Path, *kinds: str) -> dict[str, bytes]:
         place = folder / f"series{number % 2}"
         place.mkdir(parents=True, exist_ok=True)
         (place / f"I{number}").write_bytes(part10)
-        data_sets[uid] = part10[read_file_meta(part10).data_set_at :]
+        data_sets[uid] = data_set_bytes(part10)
     return data_sets
 
 
@@ -75,7 +76,7 @@ def test_real_series_of_several_modalities_and_syntaxes_arrive_bit_for_bit(
 
 def _padded_data_set(part10: bytes) -> bytes:
     """A deflated data set may be stored with an odd length; on the network it is even (PS3.5 section A.5)."""
-    data_set = part10[read_file_meta(part10).data_set_at :]
+    data_set = data_set_bytes(part10)
     return data_set + b"\0" * (len(data_set) % 2)
 
 

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dicom_node.errors import NodeError
 from dicom_node.supervisor import Supervisor, read_state, write_state
+from tests.processes import is_running
+from tests.waiting import LIMIT_S, wait_until
 
 CHILD = """
     import sys
@@ -53,25 +53,18 @@ class Watched:
 
     def __enter__(self) -> Watched:
         self.thread.start()
-        assert self.ready.wait(30)
+        assert self.ready.wait(LIMIT_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.supervisor.stop()
-        self.thread.join(30)
+        self.thread.join(LIMIT_S)
         assert not self.thread.is_alive()
 
     def pid(self, name: str) -> int:
         state = read_state(self.folder, name)
         assert state
         return int(state["pid"])
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def test_a_child_that_is_killed_is_started_again_and_the_other_is_left_alone(folder: Path) -> None:
@@ -111,7 +104,7 @@ def test_children_end_when_the_supervisor_is_killed(folder: Path) -> None:
         child = int(parent.stdout.readline())
         parent.kill()
         parent.wait()
-    wait_until(lambda: not Path(f"/proc/{child}").exists(), "the child ends")
+    wait_until(lambda: not is_running(child), "the child ends")
 
 
 def test_a_state_file_is_never_seen_half_written(tmp_path: Path) -> None:

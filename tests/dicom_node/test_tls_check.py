@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dicom_node.config import Config, Node, Requestor, Tls
+from dicom_node.config import Config, DestinationTls, Node, Requestor, Tls
 from dicom_node.config_check import check_config
+from dicom_node.config_file import load_config
 from dicom_node.network.access import decide
 from dicom_node.network.certificates import findings
 from dicom_node.network.tls import PeerCertificate
@@ -101,6 +102,63 @@ def test_check_tells_of_an_expired_certificate_with_its_key(authority: Authority
     assert "node.tls.certificate" in [remark.key for remark in report.remarks if remark.severity == "error"]
 
 
+def test_check_tells_of_the_certificates_of_destinations_with_their_keys(authority: Authority, tmp_path: Path) -> None:
+    fits, ends, other = authority.signs("fits"), authority.signs("ends", to_days=10), authority.signs("other")
+    for identity in (fits, ends, other):
+        identity.key.chmod(0o600)
+    sections = {
+        "good": {"ca": authority.certificate, "certificate": fits.certificate, "key": fits.key},
+        "ends": {"ca": authority.certificate, "certificate": ends.certificate, "key": ends.key},
+        "wrong": {"ca": authority.certificate, "certificate": ends.certificate, "key": other.key},
+        "absent": {"ca": tmp_path / "nowhere.pem"},
+    }
+    path = tmp_path / "config.yaml"
+    lines = [
+        f"  - {{name: {name}, type: dicom, ae_title: P, address: localhost, port: 104, tls: "
+        f"{{{', '.join(f'{key}: {value}' for key, value in tls.items())}}}}}"
+        for name, tls in sections.items()
+    ]
+    path.write_text("node: {port: 0}\ndestinations:\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    remarks = check_config(path, connect=False, env={}).remarks
+    found = {remark.key: (remark.severity, remark.text) for remark in remarks if ".tls." in remark.key}
+    assert {key: severity for key, (severity, _) in found.items()} == {
+        "destinations[1].tls.certificate": "warning",
+        "destinations[2].tls.key": "error",
+        "destinations[3].tls.ca": "error",
+    }
+    assert "expires on" in found["destinations[1].tls.certificate"][1]
+    assert "is not the key of" in found["destinations[2].tls.key"][1]
+    assert "nowhere.pem cannot be read: No such file" in found["destinations[3].tls.ca"][1]
+
+
+def test_an_expired_certificate_of_the_node_is_an_error_for_its_destination(authority: Authority) -> None:
+    expired = authority.signs("expired", to_days=-1)
+    expired.key.chmod(0o600)
+    settings = DestinationTls(ca=authority.certificate, certificate=expired.certificate, key=expired.key)
+    ((severity, key, text),) = [(one.severity, one.key, one.text) for one in findings(settings, NOW)]
+    assert (severity, key) == ("error", "certificate")
+    assert "this destination will refuse the node" in text
+
+
+def test_the_password_of_a_key_comes_from_the_environment_and_is_shown_nowhere(
+    authority: Authority, tmp_path: Path
+) -> None:
+    protected = authority.signs("protected", password=b"from outside")
+    protected.key.chmod(0o600)
+    path = tmp_path / "config.yaml"
+    files = f"ca: {authority.certificate}, certificate: {protected.certificate}, key: {protected.key}"
+    path.write_text(
+        "node: {port: 0}\ndestinations:\n  - {name: p, type: dicom, ae_title: P, address: localhost, port: 104,\n"
+        f'     tls: {{{files}, key_password: "${{KEY_PASSWORD}}"}}}}\n',
+        encoding="utf-8",
+    )
+    good, wrong = (check_config(path, connect=False, env={"KEY_PASSWORD": one}) for one in ("from outside", "no"))
+    assert [remark for remark in good.remarks if ".tls." in remark.key] == []
+    (remark,) = [remark for remark in wrong.remarks if ".tls." in remark.key]
+    assert (remark.key, remark.severity) == ("destinations[0].tls.key_password", "error")
+    assert "from outside" not in repr(load_config(path, {"KEY_PASSWORD": "from outside"}))
+
+
 def test_files_count_from_the_folder_of_the_configuration(tmp_path: Path) -> None:
     from_there = Node.model_validate(
         {"tls": {"certificate": "node.pem", "key": "node.key", "require_certificate": False}},
@@ -115,6 +173,10 @@ def test_files_count_from_the_folder_of_the_configuration(tmp_path: Path) -> Non
 FILES = {"certificate": "a", "key": "b"}
 
 
+def _to(tls: dict[str, Any]) -> dict[str, Any]:
+    return {"destinations": [{"name": "p", "type": "dicom", "ae_title": "P", "address": "h", "port": 104, "tls": tls}]}
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -124,6 +186,9 @@ FILES = {"certificate": "a", "key": "b"}
         ({"access": {"requestors": [{"ae_title": "CT1"}]}}, "an AE title proves nothing"),
         ({"access": {"requestors": [{"ae_title": "CT1", "certificate_name": "ct1"}]}}, "only with node.tls.ca"),
         ({"access": {"requestors": [{"ae_title": "CT1", "certificate_sha256": "ab"}]}}, "64 hexadecimal digits"),
+        (_to({}), "tls.ca"),
+        (_to({"ca": "a", "certificate": "b"}), "certificate and key together"),
+        (_to({"ca": "a", "key_password": "b"}), "the key that key_password is for"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(given: dict[str, Any], words: str) -> None:

@@ -7,15 +7,18 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from dicom_node.network import wire as wire_module
 from dicom_node.network.framing import BadPdu
 from dicom_node.network.requestor import Outgoing, SendOutcome, send
 from dicom_node.network.wire import Broken, Late, Wire
-from tests.dicom_node.peers import SHORT, AnsweringScp, free_port, peer_at, served
+from tests.dicom_node.peers import AnsweringScp, peer_at, served
 from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, secondary_capture
+from tests.ports import free_port
+from tests.waiting import LIMIT_S
 
 ABORT = bytes([7, 0, 0, 0, 0, 4, 0, 0, 2, 0])
 RELEASE_RQ, RELEASE_RP = bytes([5, 0, 0, 0, 0, 4, 0, 0, 0, 0]), bytes([6, 0, 0, 0, 0, 4, 0, 0, 0, 0])
@@ -35,7 +38,7 @@ def wired(network_s: float = 5.0) -> Iterator[tuple[Wire, socket.socket]]:
 
 
 def soon() -> float:
-    return time.monotonic() + 5
+    return time.monotonic() + LIMIT_S
 
 
 def test_an_answer_in_single_bytes_is_read_whole() -> None:
@@ -98,14 +101,19 @@ def test_a_peer_that_reads_slowly_is_not_late() -> None:
         nonlocal received
         while chunk := peer.recv(1 << 20):
             received += len(chunk)
-            time.sleep(0.01)
+            time.sleep(len(chunk) / (12 << 20))
 
-    with wired(network_s=0.2) as (wire, peer):
+    with wired(network_s=2) as (wire, peer):
         reading = threading.Thread(target=read)
         reading.start()
-        wire.write(LONG)
-        wire.abort()
-        reading.join()
+        began = time.monotonic()
+        try:
+            wire.write(LONG)
+            # It took longer than the peer may read nothing, or this would show nothing.
+            assert time.monotonic() - began > 2
+        finally:
+            wire.abort()
+            reading.join()
     assert received == 32 * (1 << 20) + len(ABORT)
 
 
@@ -151,6 +159,80 @@ def test_what_no_peer_may_say_is_refused_before_it_takes_memory(said: bytes) -> 
             wire.command(soon(), "")
 
 
+def endless(peer: socket.socket, said: bytes) -> threading.Thread:
+    """Says it again and again, until nobody listens."""
+
+    def flood() -> None:
+        with suppress(OSError):
+            while True:
+                peer.sendall(said)
+
+    thread = threading.Thread(target=flood, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    "said", [p_data(b"", 1), p_data(bytes(1000), 0), p_data(bytes(1000), 2), struct.pack(">BxL", 4, 0)]
+)
+def test_an_answer_that_never_ends_is_refused(said: bytes) -> None:
+    """Fragments of commands that are empty, and of data sets that no answer has: neither makes a command longer."""
+    with wired() as (wire, peer):
+        thread = endless(peer, said * 100)
+        with pytest.raises(BadPdu, match="an answer of more than 1048576 bytes"):
+            wire.command(time.monotonic() + 600, "")
+        wire.abort()
+        peer.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_peer_that_floods_instead_of_answering_a_release_is_left() -> None:
+    with wired() as (wire, peer):
+        thread = endless(peer, p_data(bytes(1000), 0))
+        wire.release(0.1)
+        peer.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_what_comes_when_the_time_is_over_does_not_hold_the_sender() -> None:
+    """A PDU of 1 MiB, without its end, and more of the like behind it."""
+    with wired() as (wire, peer):
+        thread = endless(peer, struct.pack(">BxL", 4, 1 << 20) + bytes((1 << 20) - 1))
+        with pytest.raises((Late, BadPdu)):
+            wire.command(time.monotonic() - 1, "late")
+        peer.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_what_a_peer_says_while_it_reads_nothing_takes_no_more_than_a_bound_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire_module, "_MOST_UNREAD_BYTES", 100_000)
+    with wired(network_s=30) as (wire, peer):
+        thread = endless(peer, p_data(bytes(1000), 0))
+        with pytest.raises(BadPdu, match="that nothing asked for"):
+            wire.write(LONG)
+        wire.abort()
+        peer.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+class Trickling(socket.socket):
+    """Takes a byte of what is written, now and then."""
+
+    def sendmsg(self, *_: object) -> int:  # type: ignore[override]
+        time.sleep(0.01)
+        return 1
+
+
+def test_a_peer_that_takes_a_byte_now_and_then_is_late() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs, Trickling(fileno=ours.detach()) as trickling:
+        wire = Wire(trickling, network_s=0.2)
+        with pytest.raises(Late, match=r"read next to nothing for 0\.2 s"):
+            wire.write(LONG)
+
+
 def test_a_release_is_answered_and_both_may_ask_at_once() -> None:
     with wired() as (wire, peer):
         peer.sendall(RELEASE_RQ + RELEASE_RP)
@@ -186,12 +268,12 @@ def made() -> Outgoing:
 
 
 def test_no_thread_is_left_when_a_sender_stops_in_the_middle() -> None:
-    scp, before = AnsweringScp(free_port()), threading.active_count()
+    scp, before = AnsweringScp(free_port()), {*threading.enumerate()}
     with scp.running():
         outcomes: Iterator[SendOutcome] = send(peer_at(scp.port), [made(), made(), made()])
         assert next(outcomes).verdict == "delivered"
         # The acceptor has its own three: the listener, and two for the association.
-        assert threading.active_count() <= before + 3
+        assert len({*threading.enumerate()} - before) <= 3
         outcomes.close()  # type: ignore[attr-defined]
     assert len(scp.received) == 1
 
@@ -224,7 +306,7 @@ def test_an_answer_to_another_request_is_no_answer() -> None:
         return chunk.replace(answered_id + b"\1\0", answered_id + b"\x09\0")
 
     with scp.running(), served(relay(scp.port, changed)) as port:
-        outcomes = list(send(peer_at(port, timeouts=SHORT), [made()]))
+        outcomes = list(send(peer_at(port), [made()]))
     assert [(one.verdict, one.reason) for one in outcomes] == [
         ("failed", "an answer that does not belong to the C-STORE")
     ]

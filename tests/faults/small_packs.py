@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import event
 
-from dicom_node import intake
+from dicom_node import arrivals, intake
+from storage.objects import spares
 from tests.dicom_node.acceptor_process import SABOTAGE
 from tests.dicom_node.serving import Serving, serving
 
@@ -26,8 +27,7 @@ def _without_commit_sync(served: Serving) -> None:
 
 def main() -> None:
     folder, *sabotage = sys.argv[1:]
-    assert intake._FULL_PACK_BYTES > FULL_PACK_BYTES
-    intake._FULL_PACK_BYTES = FULL_PACK_BYTES
+    intake.PACK_BYTES = arrivals.PACK_BYTES = spares.PACK_BYTES = FULL_PACK_BYTES
     with serving(Path(folder)) as served:
         for name in sabotage:
             if name == "no commit sync":

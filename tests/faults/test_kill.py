@@ -18,7 +18,8 @@ from dicom_node.network.file_meta import read_file_meta
 from dicom_node.network.requestor import Outgoing, Peer, Timeouts, send
 from dicom_node.phantom import chest_ct
 from tests.acceptance.node import NodeUnderTest, configuration, kill
-from tests.dicom_node.peers import Orthanc, free_port, wait_until
+from tests.orthanc import Orthanc
+from tests.waiting import wait_until
 
 GIVE_UP_S = 400.0
 KINDS = ["acceptor", "dispatcher", "worker"]
@@ -101,10 +102,7 @@ class Killer:
 
 @pytest.fixture
 def orthanc(tmp_path: Path, peer: Callable[[str], str]) -> Iterator[Orthanc]:
-    folder = tmp_path / "orthanc"
-    folder.mkdir()
-    pacs = Orthanc(peer("Orthanc"), folder, dicom_port=free_port(), http_port=free_port())
-    with pacs.running():
+    with Orthanc(peer("Orthanc"), tmp_path / "orthanc").running() as pacs:
         yield pacs
 
 

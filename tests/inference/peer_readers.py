@@ -11,6 +11,8 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
+from tests.waiting import LIMIT_S
+
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -42,7 +44,7 @@ def convert_with_dcm2niix(program: str, folder: Path, output: Path) -> dict[str,
         [program, "-b", "n", "-z", "n", "-p", "n", "-f", "%j", "-o", str(output), str(folder)],
         check=False,
         capture_output=True,
-        timeout=60,
+        timeout=LIMIT_S,
     )
     images = {}
     for path in sorted(output.glob("*.nii")):

@@ -18,6 +18,7 @@ from inference.errors import NotAVolume
 from inference.series import read_series
 from tests.inference.series_factory import as_multi_frame, make_series
 from tests.inference.test_pixels import LOSSLESS
+from tests.waiting import LIMIT_S
 
 FIRST_DATA_BYTE = 300
 """Behind preamble and meta header, which the intake has already read."""
@@ -68,7 +69,7 @@ def test_damaged_codestreams_neither_crash_nor_hang_the_decoder(syntax: str) -> 
     done = subprocess.run(
         [sys.executable, "-c", f"from {__name__} import decode_damaged; decode_damaged({str(syntax)!r})"],
         capture_output=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()[-500:]

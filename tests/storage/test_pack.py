@@ -16,7 +16,7 @@ def store(tmp_path: Path) -> FileStore:
 
 def _append(pack: PackWriter, payload: bytes, note: bytes = b"note") -> str:
     pack.begin(note, b"prefix ")
-    pack.write(memoryview(payload))
+    pack.write([memoryview(payload)])
     return pack_key(pack.path, pack.commit())
 
 
@@ -74,7 +74,7 @@ def test_a_record_with_a_flipped_byte_is_not_recovered(store: FileStore, at: int
 def test_an_abandoned_record_leaves_nothing_and_the_next_one_takes_its_place(store: FileStore) -> None:
     pack = store.open_pack()
     pack.begin(b"note", b"prefix ")
-    pack.write(memoryview(b"DNPACK1+" * 1000))
+    pack.write([memoryview(b"DNPACK2+" * 1000)])
     pack.abandon()
     assert pack.path.stat().st_size == 0
     key = _append(pack, b"kept")

@@ -1,6 +1,6 @@
 """The OHIF viewer before an Orthanc, and a browser that looks at it.
 
-`showing` is all that a test needs: it takes the files, stores them by C-STORE, and hands back a Viewer.
+`showing` is all that a test needs: it takes a PACS (`pacs_of`) and files, stores them by C-STORE, and hands back a Viewer.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import http.client
 import json
 import mimetypes
+import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -19,16 +21,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
-from tests.viewer.orthanc import Orthanc
+from tests.orthanc import Orthanc
+from tests.waiting import LIMIT_S
 
+DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 OHIF = Path(__file__).parents[2] / ".cache" / "ohif" / "3.13.2"
 """The prebuilt viewer that `make peers` fetches."""
 
 PROXIED = "/dicom-web"
+_LOOK_EACH_MS = 200
+_PATIENCE_MS = (20_000, 40_000, 80_000)  # each longer, as it may be the loading that takes so long
 
 BROWSER_FLAGS = (
     "--no-sandbox",
@@ -90,59 +97,84 @@ class Viewer:
     page: Page
     root: str
     errors: list[str] = field(default_factory=list)
+    series_number: int | None = None
 
     def open(self, study_instance_uid: str) -> None:
         """Load the study afresh and wait for the first image."""
+        self.page.goto("about:blank")  # what the last page says of the requests that it loses is no error of the next
         self.errors.clear()
+        self.series_number = None
         self.page.goto(f"{self.root}/viewer?StudyInstanceUIDs={study_instance_uid}", wait_until="load")
         self.page.wait_for_function(
-            "() => window.cornerstone?.getRenderingEngines()?.[0]?.getViewports()?.[0]?.getImageIds?.()?.length > 1",
-            timeout=45_000,
+            "() => window.cornerstone?.getRenderingEngines()?.[0]?.getViewports()?.[0]?.getImageIds?.()?.length > 1"
         )
 
     def show(self, series_number: int) -> None:
         """Double-click the series in the list at the left."""
+        self.series_number = series_number
         thumbnail = self.page.locator(f"text='S:{series_number}'").first
-        thumbnail.wait_for(timeout=15_000)
+        thumbnail.wait_for()
         thumbnail.scroll_into_view_if_needed()
         thumbnail.dblclick()
 
-    def wait_for_text(self, *words: str, timeout_s: float = 20) -> str:
+    def wait_for_text(self, *words: str) -> str:
         """All text of the page, that over the image included, once the words are in it."""
         script = (
             "(words) => { const text = document.body.innerText + ' ' +"
             " [...document.querySelectorAll('svg text, svg tspan')].map(e => e.textContent).join(' ');"
             " return words.every(word => text.includes(word)) ? text : false }"
         )
-        found = self.page.wait_for_function(script, arg=list(words), timeout=timeout_s * 1000)
-        return str(found.json_value())
+        return str(self._shown(script, words))
 
-    def wait_for_segments(self, *labels: str, timeout_s: float = 20) -> list[str]:
+    def wait_for_segments(self, *labels: str) -> list[str]:
         """Labels of the segments that OHIF has loaded, once those asked for are among them."""
         script = (
             "(labels) => { const found = services.segmentationService.getSegmentations()"
             ".flatMap(s => Object.values(s.segments || {})).filter(Boolean).map(s => s.label);"
             " return labels.every(label => found.includes(label)) ? found : false }"
         )
-        found = self.page.wait_for_function(script, arg=list(labels), timeout=timeout_s * 1000)
-        return [str(label) for label in found.json_value()]
+        return [str(label) for label in self._shown(script, labels)]
+
+    def _shown(self, script: str, words: Sequence[str]) -> Any:
+        """What the script gives once it gives something. A page that is slow to start may lose the click: it is made again."""
+        for patience_ms in _PATIENCE_MS:
+            with suppress(Error):  # its time is over, or the page is being loaded
+                return self.page.wait_for_function(script, arg=list(words), timeout=patience_ms).json_value()
+            if self.series_number is not None:
+                self.show(self.series_number)
+        return self.page.wait_for_function(script, arg=list(words)).json_value()
 
     def go_to_image(self, index: int) -> None:
         """Scroll the first viewport to an image, counted from 0."""
         self.page.evaluate(
             "(index) => cornerstone.getRenderingEngines()[0].getViewports()[0].setImageIdIndex(index)", index
         )
-        self.page.wait_for_timeout(1500)
 
     def pixels(self) -> NDArray[np.uint8]:
         """The image as shown: uint8 (rows, columns, 3)."""
         shot = self.page.screenshot(clip=VIEWPORT)  # type: ignore[arg-type]
         return np.asarray(Image.open(BytesIO(shot)).convert("RGB"))
 
+    def comes_to_show(self, what: Callable[[NDArray[np.uint8]], bool]) -> bool:
+        """Whether the image, as shown, becomes one of which this holds: the viewer draws a while after it has loaded."""
+        deadline = time.monotonic() + LIMIT_S
+        while not (holds := what(self.pixels())) and time.monotonic() < deadline:
+            self.page.wait_for_timeout(_LOOK_EACH_MS)
+        return holds
+
     def screenshot(self, path: Path) -> None:
         """The whole window as a PNG."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=str(path))
+
+
+def pacs_of(peer: Callable[[str], str], folder: Path) -> Orthanc:
+    """One that serves its studies to the viewer. Where a part of it is missing, the test fails in CI, else is skipped."""
+    for needed in (OHIF / "index.html", DICOMWEB_PLUGIN):
+        if not needed.exists():
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{needed} is missing: `make peers`")
+    web = {"Enable": True, "Root": f"{PROXIED}/", "StudiesMetadata": "Full", "SeriesMetadata": "Full"}
+    return Orthanc(peer("Orthanc"), folder, more={"Plugins": [str(DICOMWEB_PLUGIN)], "DicomWeb": web})
 
 
 @contextmanager
@@ -156,11 +188,13 @@ def showing(
         context = playwright.chromium.launch_persistent_context(
             profile,
             executable_path=chromium,
+            timeout=LIMIT_S * 1000,
             headless=True,
             args=list(BROWSER_FLAGS),
             viewport={"width": 1400, "height": 1000},
         )
         try:
+            context.set_default_timeout(LIMIT_S * 1000)
             viewer = Viewer(context.pages[0], root)
             viewer.page.on("pageerror", lambda error: viewer.errors.append(str(error)))
             viewer.page.on("console", lambda message: note(viewer.errors, message.type, message.text))
@@ -225,7 +259,7 @@ class OhifHandler(BaseHTTPRequestHandler):
 
     def pass_on(self) -> None:
         headers = {name: value for name, value in self.headers.items() if name.lower() in {"accept", "host", "range"}}
-        with closing(http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=60)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=LIMIT_S)) as connection:
             connection.request("GET", self.path, headers=headers)
             response = connection.getresponse()
             body = response.read()

@@ -1,0 +1,130 @@
+"""Headers read by what they share with the one before: the images of a series differ in a handful of elements.
+
+What is byte for byte as it was in the last image needs no second reading; between such stretches stand the elements that
+differed before, and these are read. The answer is that of `read_header`, or none at all: then the whole is to be read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from dicom_node.facts import NESTED, Header, Reader, header_like
+from dicom_node.refusals import Unparsable
+from dicom_node.structure import EXPLICIT_BIG, IMPLICIT_LITTLE, PIXEL_DATA, Element, Structure, element_at, outline
+
+_MOST_DIFFERENT = 48
+_MOST_SERIES = 4
+_MOST_MISSES = 16  # in a row: what an association brings is of another kind
+_CHARACTER_SET = 0x00080005
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """What the images of a series were like until now.
+
+    parts: bytes that are the same, or the tag of an element that is read. elements: each whole, as in the last image.
+    """
+
+    transfer_syntax_uid: str
+    header: Header
+    elements: tuple[tuple[int, bytes], ...]
+    differing: frozenset[int]
+    parts: tuple[bytes | int, ...]
+    terms: tuple[str, ...]
+    pixel_data_vr: str | None
+
+
+class Likeness:
+    """What one sender's images are like. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._patterns: dict[str, _Pattern] = {}
+        self._misses = 0
+
+    def read(self, head: bytes, length: int, transfer_syntax_uid: str) -> Header | None:
+        """The header of a data set of that length which begins so; None where it is not like one that was learned."""
+        for pattern in reversed(self._patterns.values()):
+            if pattern.transfer_syntax_uid == transfer_syntax_uid:
+                header = _read(pattern, head, length)
+                if header is not None:
+                    self._misses = 0
+                    return header
+        return None
+
+    def learn(self, payload: bytes | memoryview, transfer_syntax_uid: str, header: Header) -> None:
+        """A data set that was read whole, without fault."""
+        self._misses += 1
+        if self._misses > _MOST_MISSES:
+            self._patterns.clear()
+            return
+        series = header.series_instance_uid
+        pattern = _learned(payload, transfer_syntax_uid, header, self._patterns.pop(series, None))
+        if pattern is not None:
+            self._patterns[series] = pattern
+        if len(self._patterns) > _MOST_SERIES:
+            del self._patterns[next(iter(self._patterns))]
+
+
+def _learned(
+    payload: bytes | memoryview, transfer_syntax_uid: str, header: Header, before: _Pattern | None
+) -> _Pattern | None:
+    """None where the rest of the series had better be read whole."""
+    pixel_data = header.pixel_data
+    is_plain = pixel_data is not None and pixel_data.fragments is None and pixel_data.end == len(payload)
+    if not is_plain or transfer_syntax_uid == EXPLICIT_BIG or header.facts.keys() & {"notes", "frames"}:
+        return None
+    found = outline(payload, transfer_syntax_uid)
+    elements = tuple((one.tag, bytes(payload[one.at : one.end])) for one in found)
+    differing: frozenset[int] = frozenset()
+    if before is not None:
+        differing = before.differing
+        if [tag for tag, _ in before.elements] == [tag for tag, _ in elements]:
+            pairs = zip(before.elements, elements, strict=True)
+            differing |= {was[0] for was, now in pairs if was[1] != now[1]}
+    if len(differing) > _MOST_DIFFERENT or differing & {*NESTED, _CHARACTER_SET}:
+        return None
+    where = {one.tag: Element(one.vr, one.start, one.end) for one in found}
+    return _Pattern(
+        transfer_syntax_uid,
+        header,
+        elements,
+        differing,
+        tuple(_parts(elements, differing)),
+        Reader(payload, Structure(where, "<")).terms,
+        pixel_data.vr if pixel_data else None,
+    )
+
+
+def _parts(elements: Iterable[tuple[int, bytes]], differing: frozenset[int]) -> Iterable[bytes | int]:
+    for differs, group in groupby(elements, lambda element: element[0] in differing):
+        if differs:
+            yield from (tag for tag, _ in group)
+        else:
+            yield b"".join(raw for _, raw in group)
+
+
+def _read(pattern: _Pattern, head: bytes, length: int) -> Header | None:
+    implicit = pattern.transfer_syntax_uid == IMPLICIT_LITTLE
+    elements: dict[int, Element] = {}
+    at = 0
+    try:
+        for part in pattern.parts:
+            if isinstance(part, bytes):
+                if not head.startswith(part, at):
+                    return None
+                at += len(part)
+                continue
+            one = element_at(head, at, implicit=implicit)
+            if one.tag != part:
+                return None
+            elements[part] = Element(one.vr, one.start, one.end)
+            at = one.end
+        last = element_at(head, at, implicit=implicit)
+    except (struct.error, Unparsable):
+        return None
+    if last.tag != PIXEL_DATA or last.vr != pattern.pixel_data_vr or last.end != length or last.start > len(head):
+        return None
+    return header_like(pattern.header, head, elements, Element(last.vr, last.start, last.end), pattern.terms)

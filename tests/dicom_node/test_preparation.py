@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dicom_node.preparation import Preparation
+from storage.errors import StorageUnavailable
+from storage.objects import spares
+from storage.objects.file import FileStore
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileStore:
+    monkeypatch.setattr(spares, "PACK_BYTES", 2 * 1024 * 1024)
+    return FileStore(tmp_path / "objects")
+
+
+def _waiting(folder: Path) -> int:
+    sizes = [path.stat().st_size for path in (folder / "objects" / ".writing").iterdir()]
+    return sum(size == 2 * 1024 * 1024 for size in sizes)
+
+
+def test_packs_are_made_ready_while_nothing_comes_and_again_when_one_was_taken(
+    store: FileStore, tmp_path: Path
+) -> None:
+    preparation = Preparation(store, lambda: 10.0, 2)
+    preparation.start()
+    try:
+        wait_until(lambda: _waiting(tmp_path) == 2)
+        pack = store.open_pack()
+        wait_until(lambda: _waiting(tmp_path) == 2)
+        pack.close(sealed=True)
+    finally:
+        preparation.stop()
+
+
+def test_nothing_is_written_while_images_come(store: FileStore, tmp_path: Path) -> None:
+    asked = threading.Semaphore(0)
+
+    def busy() -> float:
+        asked.release()
+        return 0.0
+
+    preparation = Preparation(store, busy, 1)
+    preparation.start()
+    for _ in range(5):
+        assert asked.acquire(timeout=20)
+    written = sum(path.stat().st_size for path in (tmp_path / "objects" / ".writing").iterdir())
+    preparation.stop()  # although it waits for quiet
+    assert written == 0
+    assert not list((tmp_path / "objects" / ".writing").iterdir())
+
+
+def test_a_disk_that_fails_does_not_end_the_making(store: FileStore, tmp_path: Path) -> None:
+    class Failing:
+        failures = 1
+
+        def prepare_pack(self, **asked: object) -> bool:
+            if self.failures:
+                self.failures -= 1
+                raise StorageUnavailable("object store: Input/output error")
+            return store.prepare_pack(**asked)  # type: ignore[arg-type]
+
+    preparation = Preparation(Failing(), time.monotonic, 1)  # type: ignore[arg-type]
+    preparation.start()
+    try:
+        wait_until(lambda: _waiting(tmp_path) == 1)
+    finally:
+        preparation.stop()

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from storage.errors import StorageUnavailable
+from storage.objects import spares
+from storage.objects.file import FileStore, pack_key
+from storage.objects.pack import PackWriter
+
+
+@pytest.fixture(autouse=True)
+def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spares, "PACK_BYTES", 2 * 1024 * 1024)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "objects")
+
+
+def _append(pack: PackWriter, payload: bytes) -> str:
+    pack.begin(b"note", b"prefix ")
+    pack.write([memoryview(payload)])
+    return pack_key(pack.path, pack.commit())
+
+
+def _made(store: FileStore, at_most: int = 1) -> bool:
+    return store.prepare_pack(at_most=at_most, may_go_on=lambda: True)
+
+
+def test_a_pack_that_was_made_ready_is_taken_and_its_blocks_are_there_already(store: FileStore) -> None:
+    assert _made(store)
+    pack = store.open_pack()
+    assert pack.path.stat().st_blocks * 512 >= 2 * 1024 * 1024
+    kept = {_append(pack, payload): b"prefix " + payload for payload in (b"one", b"two" * 50_000)}
+    assert pack.path.stat().st_size == 2 * 1024 * 1024
+    assert {key: store.get(key) for key in store.keys()} == kept  # noqa: SIM118 - no dict
+    pack.close(sealed=True)
+    assert pack.path.stat().st_size < 200_000
+    assert {key: store.get(key) for key in kept} == kept
+    assert list(store.left_packs()) == []
+
+
+def test_after_a_crash_the_records_of_such_a_pack_are_handed_out_and_its_rest_is_cut_off(store: FileStore) -> None:
+    assert _made(store)
+    pack = store.open_pack()
+    key = _append(pack, b"kept")
+    pack.begin(b"note", b"prefix ")
+    pack.write([memoryview(b"DNPACK2+" * 1000)])  # came in part
+    pack.close(sealed=False)
+    assert list(store.keys()) == [key]
+    for left, seal in store.left_packs():
+        assert [found for found, _ in left] == [key]
+        seal()
+    assert pack.path.stat().st_size < 1000
+    assert store.get(key) == b"prefix kept"
+
+
+def test_a_pack_may_outgrow_what_was_made_ready(store: FileStore) -> None:
+    assert _made(store)
+    pack = store.open_pack()
+    keys = [_append(pack, bytes([number]) * 700_000) for number in range(5)]
+    assert [store.get(key) for key in keys] == [b"prefix " + bytes([number]) * 700_000 for number in range(5)]
+    pack.close(sealed=True)
+
+
+def test_so_many_are_made_and_no_more(store: FileStore, tmp_path: Path) -> None:
+    assert [_made(store, 2) for _ in range(3)] == [True, True, False]
+    assert len(list((tmp_path / "objects" / ".writing").iterdir())) == 2
+    store.open_pack().close(sealed=True)
+    assert _made(store, 2)
+
+
+def test_work_that_is_stopped_leaves_nothing(store: FileStore, tmp_path: Path) -> None:
+    pieces = iter([True, False])
+    assert not store.prepare_pack(at_most=1, may_go_on=lambda: next(pieces))
+    assert not list((tmp_path / "objects" / ".writing").iterdir())
+    assert next(pieces, None) is None
+
+
+def test_none_is_made_on_a_disk_with_little_room(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = os.statvfs("/")
+    fields = (found.f_bsize, found.f_frsize, *[63 * 2 * 1024 * 1024 // found.f_frsize] * 3, *tuple(found)[5:])
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(fields))
+    assert not _made(store)
+
+
+def test_a_disk_that_fails_is_told_and_leaves_nothing(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+    with pytest.raises(StorageUnavailable, match="No space"):
+        _made(store)
+    assert not list((tmp_path / "objects" / ".writing").iterdir())
+
+
+def test_those_of_a_dead_process_are_swept_and_those_of_a_living_one_are_not(store: FileStore, tmp_path: Path) -> None:
+    assert _made(store)
+    (tmp_path / "objects" / ".writing" / ("0" * 32)).write_bytes(bytes(100))
+    other = FileStore(tmp_path / "objects")
+    assert other.sweep() == 1
+    pack = store.open_pack()
+    _append(pack, b"kept")
+    pack.close(sealed=True)
+
+
+def test_what_was_not_needed_is_given_back(store: FileStore, tmp_path: Path) -> None:
+    assert _made(store)
+    store.close()
+    assert not list((tmp_path / "objects" / ".writing").iterdir())
+    store.open_pack().close(sealed=True)
