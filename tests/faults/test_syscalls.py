@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,10 @@ def _injected(strace: str, pid: int, fault: str, trace: Path) -> Iterator[None]:
 
 
 def _is_traced(pid: int) -> bool:
-    states = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    states = []
+    for path in Path(f"/proc/{pid}/task").glob("*/status"):
+        with suppress(OSError):  # a thread that just ended
+            states.append(path.read_text())
     return all(re.search(r"^TracerPid:\t[1-9]", state, re.M) for state in states)
 
 
