@@ -21,10 +21,10 @@ from dicom_node.network.file_meta import FileMeta, read_file_meta
 from dicom_node.network.transfer_syntaxes import ALL
 from dicom_node.part10 import file_meta
 from tests.conformance.passing_proxy import PassingProxy, Sent, stored_data_sets
-from tests.dicom_node.peers import Orthanc, free_port
 from tests.dicom_node.serving import Serving, serving
 from tests.dicom_node.test_acceptor_real_data import STORESCU_FLAGS, UNPARSABLE, _real_files
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding, ct_image
+from tests.orthanc import Orthanc
 
 Send = Callable[[Sequence[Path], int, Path, Callable[[str], str]], None]
 _NATIVE = frozenset((IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG))
@@ -104,7 +104,6 @@ def _store(association: Any, path: Path) -> None:
 
 def _by_orthanc(files: Sequence[Path], port: int, folder: Path, peer: Callable[[str], str]) -> None:
     """It holds one instance of a SOP Instance UID, whatever the syntax, so it is filled, sends and is emptied in turns."""
-    folder.mkdir()
     orthanc = Orthanc(peer("Orthanc"), folder, dicom_port=free_port(), http_port=free_port())
     with orthanc.running():
         node = {"AET": "DICOM-NODE", "Host": "127.0.0.1", "Port": port}
