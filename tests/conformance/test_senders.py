@@ -104,7 +104,7 @@ def _store(association: Any, path: Path) -> None:
 
 def _by_orthanc(files: Sequence[Path], port: int, folder: Path, peer: Callable[[str], str]) -> None:
     """It holds one instance of a SOP Instance UID, whatever the syntax, so it is filled, sends and is emptied in turns."""
-    orthanc = Orthanc(peer("Orthanc"), folder, dicom_port=free_port(), http_port=free_port())
+    orthanc = Orthanc(peer("Orthanc"), folder)
     with orthanc.running():
         node = {"AET": "DICOM-NODE", "Host": "127.0.0.1", "Port": port}
         _rest(orthanc, "PUT", "/modalities/node", json.dumps(node).encode())
