@@ -59,8 +59,9 @@ class Shelf:
     """What arrivals need of the node: packs, room, and the index.
 
     give_back: a pack whose records are all indexed. index: rows of these instances; raises StorageUnavailable.
-    refused: to be told of each refusal, with the SOP Instance UID and the association. later: has a hash computed while
-    the next instance comes. begun: to be told of each instance.
+    refused: to be told of each refusal, with the SOP Instance UID and the association. sequence_depth: how deep the
+    sequences of what comes may nest. later: has a hash computed while the next instance comes. begun: to be told of
+    each instance.
     """
 
     take_pack: Callable[[], PackWriter]
@@ -68,6 +69,7 @@ class Shelf:
     check_room: Callable[[int], None]
     index: Callable[[list[NewInstance]], None]
     refused: Callable[[str, str, Refused], None]
+    sequence_depth: int
     later: Callable[[Callable[[], str]], Future[str]]
     begun: Callable[[], None]
     clock: Callable[[], float]
@@ -94,7 +96,7 @@ class Arrivals:
         self._told = json.dumps(asdict(association))
         self._lock = threading.Lock()
         self._pack: PackWriter | None = None
-        self._likeness = Likeness()
+        self._likeness = Likeness(shelf.sequence_depth)
         self._waiting: list[_Waiting] = []
         self._waiting_since = math.inf
         self._is_behind = False
@@ -225,9 +227,9 @@ class Arrivals:
             return like
         if not length:
             payload: bytes | memoryview = b""
-            return judged(_received(payload, told, self._association))
+            return judged(_received(payload, told, self._association), self._shelf.sequence_depth)
         with pack.map() as mapped, memoryview(mapped) as whole, whole[len(whole) - length :] as payload:
-            header = judged(_received(payload, told, self._association))
+            header = judged(_received(payload, told, self._association), self._shelf.sequence_depth)
             self._likeness.learn(payload, told.transfer_syntax_uid, header)
             return header
 
@@ -305,7 +307,10 @@ def _again(later: Callable[[Callable[[], str]], Future[str]], compute: Callable[
 
 
 def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance, Association]:
-    """What the row of a record was to be made of. content: the object, whose last bytes are the data set."""
+    """What the row of a record was to be made of. content: the object, whose last bytes are the data set.
+
+    It was acknowledged: a smaller node.limits.sequence_depth than it came under does not take it away.
+    """
     told = json.loads(note)
     association, (*announced_uids, received_at) = Association(**told["association"]), told["announced"]
     announced = Announced(*announced_uids)

@@ -125,9 +125,10 @@ def explain(
     """Where is this study, and why? From the first association to the last delivery, with evidence and reasons."""
     from dicom_node import console
     from dicom_node.history import account_of
+    from dicom_node.status import room_now
 
-    with _stores(config) as (_, stores):
-        accounts = account_of(stores, key)
+    with _stores(config) as (loaded, stores):
+        accounts = account_of(stores, key, room_now(loaded, stores))
     if as_json:
         found = [{"standing": item.standing, **asdict(item)} for item in accounts]
         out.print_json(json.dumps(found, default=dict))

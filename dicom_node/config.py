@@ -34,6 +34,8 @@ from dicom_node.config_values import (
     Sha256,
     When,
 )
+from dicom_node.room import marks_from
+from dicom_node.structure import MAX_NESTING
 
 MIB = 1024**2
 GIB = 1024**3
@@ -81,6 +83,13 @@ class Limits(Section):
         ge=0,
         description="Slowest that a message may come, counted from its first byte; judged once it has taken "
         "`pdu_timeout_s`.",
+    )
+    sequence_depth: Count = Field(
+        default=MAX_NESTING,
+        ge=1,
+        le=MAX_NESTING,
+        description="How deep sequences of a data set may nest; a deeper one is answered 0xC000. Real ones nest less "
+        "than ten deep; beyond 64, readers of DICOM begin to fail.",
     )
 
 
@@ -395,7 +404,25 @@ class Storage(Section):
     min_free_bytes: Bytes = Field(
         default=ByteSize(GIB),
         ge=0,
-        description="Free space below which C-STORE is answered 0xA700, out of resources.",
+        description="Free bytes, at the object store or the database, below which C-STORE is answered 0xA700, out of "
+        "resources. They are kept for results and the database.",
+    )
+    pause_free_bytes: Bytes | None = Field(
+        default=None,
+        ge=0,
+        description="Free bytes below which routine jobs wait; STAT jobs and deliveries go on. Without it: twice "
+        "`min_free_bytes`.",
+    )
+    warn_free_bytes: Bytes | None = Field(
+        default=None,
+        ge=0,
+        description="Free bytes below which a warning is raised. Without it: twice `pause_free_bytes`.",
+    )
+    quota_bytes: Bytes | None = Field(
+        default=None,
+        ge=MIB,
+        description="What instances and results may take together, as if the object store were a disk of that size: "
+        "the marks above hold for what is left of it. Without it: no bound but the disk.",
     )
     prepared_packs: int = Field(
         default=4,
@@ -418,6 +445,15 @@ class Storage(Section):
         if value is not None and not re.match(r"file:///.", value):
             raise ValueError("must be file:///absolute/folder")
         return value
+
+    @model_validator(mode="after")
+    def _marks_in_order(self) -> Self:
+        marks = marks_from(self.min_free_bytes, self.pause_free_bytes, self.warn_free_bytes)
+        if not marks.min_bytes <= marks.pause_bytes <= marks.warn_bytes:
+            raise ValueError("must have min_free_bytes <= pause_free_bytes <= warn_free_bytes: images are refused last")
+        if self.quota_bytes is not None and self.quota_bytes <= marks.warn_bytes:
+            raise ValueError("must have quota_bytes > warn_free_bytes: the warning would stand from the first image on")
+        return self
 
 
 class Engine(Section):

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Protocol
+from urllib.parse import unquote, urlsplit
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -28,6 +29,8 @@ from dicom_node.destinations.dicom import peer_of
 from dicom_node.errors import ConfigError, Problem
 from dicom_node.network.certificates import findings
 from dicom_node.network.requestor import echo
+from dicom_node.room import Place, judge
+from dicom_node.room_gauge import marks_of
 from inference.errors import PackageError
 from inference.registry import Registry
 
@@ -186,8 +189,13 @@ def _certificates(config: Config) -> Iterator[Remark]:
 
 
 def _folders(config: Config) -> Iterator[Remark]:
-    """The data folder, and the destinations that are folders: writable, and with room."""
+    """The data folder, the stores that lie elsewhere, and the destinations that are folders: writable, and with room."""
     folders = [("node.data_folder", config.node.data_folder)]
+    if config.storage.objects_url:
+        folders.append(("storage.objects_url", Path(unquote(urlsplit(config.storage.objects_url).path))))
+    if config.storage.database_url:
+        path = config.database_url.partition(":///")[2].partition("?")[0]
+        folders.append(("storage.database_url", Path(path).absolute().parent))
     for index, destination in enumerate(config.destinations):
         if isinstance(destination, FolderDestination):
             folders.append((f"destinations[{index}].path", destination.path))
@@ -202,11 +210,14 @@ def _folders(config: Config) -> Iterator[Remark]:
 
 
 def _room(config: Config, key: str, folder: Path) -> Iterator[Remark]:
-    free_bytes, least_bytes = shutil.disk_usage(folder).free, int(config.storage.min_free_bytes)
-    if free_bytes < least_bytes:
-        text = f"{folder} has {free_bytes} bytes free, less than storage.min_free_bytes ({least_bytes})"
-        consequence = ": images are refused until there is room" if key == "node.data_folder" else ""
-        yield Remark("warning", key, text + consequence)
+    """What the node would do about the room that it has now; of a destination's folder, whether there is nearly none."""
+    free_bytes = shutil.disk_usage(folder).free
+    room = judge([Place(f"in {folder}", free_bytes)], marks_of(config))
+    if key.startswith("destinations"):
+        if room.level == "full":
+            yield Remark("warning", key, f"{folder} has {free_bytes} bytes free, less than storage.min_free_bytes")
+    elif room.level != "ok":
+        yield Remark("warning", key, room.in_words())
 
 
 def _unused(config: Config) -> Iterator[Remark]:

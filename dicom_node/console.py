@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dicom_node.history import JobAccount, StudyAccount
+from dicom_node.network.answer_words import code_of, words_of
+from dicom_node.room import Room, size_in_words
 from dicom_node.status import NodeStatus
 from storage.records import Delivery, Event, Series
 
@@ -35,6 +37,8 @@ _STYLES = {
     "arriving": "cyan",
     "whole": "green",
 }
+_ROOM_STYLES = {"ok": "green", "low": "yellow", "paused": "yellow", "full": "bold red"}
+_ANSWERS_SHOWN = 20
 
 
 def moment(at: float | None) -> str:
@@ -132,7 +136,7 @@ def _job_entry(entry: JobAccount) -> _Entry:
     words = (Text(f"job {job.job_id}"), Text(job.model), state, Text(job.priority), _count(job.attempt, "attempt"))
     unfinished = [attempt for attempt in entry.attempts if attempt.outcome not in ("done", "running")]
     attempts = [f"attempt {attempt.number} {attempt.outcome}: {attempt.reason or ''}" for attempt in unfinished]
-    return _Entry(words, (Text(job.reason or ""), *(Text(words, "dim") for words in attempts)))
+    return _Entry(words, (Text(entry.waits or job.reason or ""), *(Text(words, "dim") for words in attempts)))
 
 
 def _deliveries(item: StudyAccount) -> RenderableType:
@@ -166,7 +170,38 @@ def status(node: NodeStatus) -> RenderableType:
     troubles = _table("warnings and alarms, newest first", "time", "what")
     for event in node.troubles:
         troubles.add_row(moment(event.at), Text(event.text, _STYLES[event.severity]))
-    parts: list[RenderableType] = [processes, queues, destinations]
+    parts: list[RenderableType] = [processes, queues, destinations, _room(node.room)]
+    if node.answers:
+        parts.append(_answers(node))
     if node.troubles:
         parts.append(troubles)
     return _apart(parts)
+
+
+def _room(room: Room) -> Table:
+    table = _table("disk", "where", "free", "")
+    table.columns[1].justify = "right"
+    for place in room.places:
+        words = Text(room.in_words(), _ROOM_STYLES[room.level]) if place is room.places[0] else Text()
+        table.add_row(place.name, size_in_words(place.free_bytes), words)
+    return table
+
+
+def _answers(node: NodeStatus) -> Table:
+    table = _table("answers other than success", "what", "code", "meaning", "calling AE", "today", "in all", "last")
+    for column in table.columns[4:6]:
+        column.justify = "right"
+    for answer in node.answers[:_ANSWERS_SHOWN]:
+        today = answer.day_count if answer.day == node.today else 0
+        table.add_row(
+            answer.kind,
+            code_of(answer),
+            Text(words_of(answer)),
+            Text(answer.calling_ae_title),
+            str(today),
+            str(answer.count),
+            moment(answer.last_at),
+        )
+    if len(node.answers) > _ANSWERS_SHOWN:
+        table.add_row(f"and {len(node.answers) - _ANSWERS_SHOWN} more, older ones")
+    return table

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from dicom_node.facts import Header, read_header
 from dicom_node.refusals import NotAsCommanded, NotIdentified, OutOfResources, Unparsable
-from dicom_node.structure import Element
+from dicom_node.structure import MAX_NESTING, Element
 
 # PS3.5 9.1, but for leading zeros: they are forbidden, common, and harmless.
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
@@ -50,10 +50,13 @@ class Commanded(Protocol):
     def transfer_syntax_uid(self) -> str: ...
 
 
-def judge(received: Received) -> Header:
-    """The header of an acceptable data set; raises Unparsable, NotAsCommanded or NotIdentified with the reason."""
+def judge(received: Received, max_depth: int = MAX_NESTING) -> Header:
+    """The header of an acceptable data set; raises Unparsable, NotAsCommanded or NotIdentified with the reason.
+
+    max_depth: how deep sequences may nest.
+    """
     check_command(received)
-    header = read_header(received.payload, received.transfer_syntax_uid)
+    header = read_header(received.payload, received.transfer_syntax_uid, max_depth)
     check_header(header, received)
     return header
 
@@ -64,10 +67,14 @@ def check_command(commanded: Commanded) -> None:
 
 
 def check_header(header: Header, commanded: Commanded) -> None:
-    if header.sop_class_uid != commanded.sop_class_uid:
-        raise NotAsCommanded("SOP Class UID of the data set is not that of the command")
-    if header.sop_instance_uid != commanded.sop_instance_uid:
-        raise NotAsCommanded("SOP Instance UID of the data set is not that of the command")
+    for name, found, expected in (
+        ("SOP Class", header.sop_class_uid, commanded.sop_class_uid),
+        ("SOP Instance", header.sop_instance_uid, commanded.sop_instance_uid),
+    ):
+        if not found:
+            raise NotAsCommanded(f"{name} UID is missing in the data set")
+        if found != expected:
+            raise NotAsCommanded(f"{name} UID of the data set is not that of the command")
     for name, uid in (("Study", header.study_instance_uid), ("Series", header.series_instance_uid)):
         if not uid:
             raise NotIdentified(f"{name} Instance UID is missing")
@@ -77,10 +84,10 @@ def check_header(header: Header, commanded: Commanded) -> None:
         _judge_pixel_data(header.pixel_data, header.facts, commanded.transfer_syntax_uid)
 
 
-def judged(received: Received) -> Header:
+def judged(received: Received, max_depth: int = MAX_NESTING) -> Header:
     """As `judge`, where a data set may also be too deep or too large to be judged."""
     try:
-        return judge(received)
+        return judge(received, max_depth)
     except RecursionError as error:
         raise Unparsable("the data set is nested too deep") from error
     except MemoryError as error:

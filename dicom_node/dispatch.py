@@ -40,14 +40,19 @@ class Dispatch:
         attempts: int,
         recipients: Mapping[str, Sequence[str]],
         spec_of: Callable[[Job], JobSpec],
+        routine_waits: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """recipients: the kinds of result that each destination takes, by its name."""
+        """recipients: the kinds of result that each destination takes, by its name.
+
+        routine_waits: whether routine jobs are not to be started now; those that run go on, and STAT jobs start.
+        """
         self._jobs = jobs
         self._engine = engine
         self._attempts = attempts
         self._kinds_of = recipients
         self._spec_of = spec_of
+        self._routine_waits = routine_waits
         self._clock = clock
         self._running: dict[Key, _Running] = {}
         self._held_until: dict[int, float] = {}
@@ -81,6 +86,8 @@ class Dispatch:
         now = self._clock()
         self._held_until = {job_id: until for job_id, until in self._held_until.items() if until > now}
         waiting = [job for job in self._jobs.ready(free + len(self._held_until)) if job.job_id not in self._held_until]
+        if self._routine_waits():  # STAT jobs come first, so none is behind those that were fetched
+            waiting = [job for job in waiting if job.priority == "stat"]
         for job in waiting[:free]:
             self._start(job, now)
 

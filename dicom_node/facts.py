@@ -1,7 +1,7 @@
 """What the header of an instance says, read once when it comes in: identity for the index, facts for later decisions.
 
 Facts are JSON-safe: keyword of PS3.6 -> text, number, or a list of these; besides them
-    has_pixel_data   whether there is any
+    has_pixel_data   whether there is any, of whole numbers or of floating point ones
     frames           of an enhanced multi-frame object: {"orientations": [..6 numbers..] of the frames that differ,
                      "positions": [[x, y, z], ..] by frame}
     notes            attributes that were left out, and why
@@ -22,7 +22,15 @@ from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
 from dicom_node.character_sets import Decoder
 from dicom_node.conditions import FACT_KEYWORDS, ROUTING_KEYWORDS
-from dicom_node.structure import PIXEL_DATA, Element, Structure, scan
+from dicom_node.structure import (
+    DOUBLE_FLOAT_PIXEL_DATA,
+    FLOAT_PIXEL_DATA,
+    MAX_NESTING,
+    PIXEL_DATA,
+    Element,
+    Structure,
+    scan,
+)
 
 _GEOMETRY = (
     "AcquisitionNumber",
@@ -106,7 +114,9 @@ _TAGS: Mapping[str, int] = MappingProxyType(
 )
 _VRS: Mapping[str, str] = MappingProxyType({keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()})
 _SINGLE = frozenset(keyword for keyword, tag in _TAGS.items() if dictionary_VM(tag) == "1")
-WANTED = frozenset((*_TAGS.values(), PIXEL_DATA))
+# At most one of them is in a data set (PS3.3 C.7.6.24).
+_PIXELS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
+WANTED = frozenset((*_TAGS.values(), *_PIXELS))
 NESTED = frozenset(_TAGS[keyword] for keyword in _GROUPS)
 IDENTITY: Mapping[int, str] = MappingProxyType({_TAGS[keyword]: keyword for keyword in _IDENTITY})
 _FACT_BY_TAG: Mapping[int, str] = MappingProxyType({_TAGS[keyword]: keyword for keyword in FACTS})
@@ -129,13 +139,13 @@ class Header:
     pixel_data: Element | None
 
 
-def read_header(payload: bytes | memoryview, transfer_syntax_uid: str) -> Header:
+def read_header(payload: bytes | memoryview, transfer_syntax_uid: str, max_depth: int = MAX_NESTING) -> Header:
     """Read the header of an encoded data set; raises Unparsable where the data set does not hold together."""
-    found = scan(payload, transfer_syntax_uid, WANTED)
+    found = scan(payload, transfer_syntax_uid, WANTED, max_depth)
     reader = Reader(payload, found)
     identity = dict(reader.identity(found.elements, keyword) for keyword in _IDENTITY)
     facts = {keyword: value for keyword in FACTS if (value := reader.value(found.elements, keyword)) is not None}
-    pixel_data = found.elements.get(PIXEL_DATA)
+    pixel_data = next((found.elements[tag] for tag in _PIXELS if tag in found.elements), None)
     facts["has_pixel_data"] = pixel_data is not None
     facts |= _functional_groups(reader, found.elements, facts)
     if reader.notes:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dicom_node.room import Room
 from dicom_node.stores import Stores
 from storage.records import Attempt, Delivery, Event, Job, Series, Study
 
 
 @dataclass(frozen=True, slots=True)
 class JobAccount:
+    """waits: why a job that is ready does not run, in words; None where it waits for nothing but its turn."""
+
     job: Job
     attempts: tuple[Attempt, ...]
+    waits: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class StudyAccount:
         standings = (
             (any(item.state == "arriving" for item in self.series), "arriving"),
             ("running" in jobs, "being analysed"),
+            (any(account.waits for account in self.jobs), "waiting for room on the disk"),
             ("ready" in jobs, "waiting for a model"),
             ("waiting" in sent, "analysed, results on their way"),
             ("refused" in sent, "analysed, but a destination refused results"),
@@ -51,14 +56,19 @@ class StudyAccount:
         )
 
 
-def account_of(stores: Stores, key: str) -> tuple[StudyAccount, ...]:
-    """The studies that an Accession Number, Study Instance UID or Patient ID names, newest first."""
-    return tuple(_account(stores, study) for study in stores.studies.find(key))
+def account_of(stores: Stores, key: str, room: Room | None = None) -> tuple[StudyAccount, ...]:
+    """The studies that an Accession Number, Study Instance UID or Patient ID names, newest first.
+
+    room: as it is now, for what waits for it.
+    """
+    return tuple(_account(stores, study, room) for study in stores.studies.find(key))
 
 
-def _account(stores: Stores, study: Study) -> StudyAccount:
+def _account(stores: Stores, study: Study, room: Room | None) -> StudyAccount:
     uid = study.study_instance_uid
-    jobs = tuple(JobAccount(job, stores.jobs.attempts(job.job_id)) for job in stores.jobs.of_study(uid))
+    jobs = tuple(
+        JobAccount(job, stores.jobs.attempts(job.job_id), _why_it_waits(job, room)) for job in stores.jobs.of_study(uid)
+    )
     return StudyAccount(
         study=study,
         series=stores.studies.series_of(uid),
@@ -66,3 +76,9 @@ def _account(stores: Stores, study: Study) -> StudyAccount:
         deliveries=stores.outbox.of_study(uid),
         events=stores.events.of_study(uid),
     )
+
+
+def _why_it_waits(job: Job, room: Room | None) -> str | None:
+    if room is None or not room.routine_waits or job.state != "ready" or job.priority == "stat":
+        return None
+    return f"waits for room, and runs by itself once there is some: {room.in_words()}"

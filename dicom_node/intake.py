@@ -23,6 +23,8 @@ from dicom_node.facts import Header
 from dicom_node.intake_lock import IntakeLock
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
+from dicom_node.room_gauge import Gauge
+from dicom_node.structure import MAX_NESTING
 from dicom_node.throttle import Throttle
 from storage.errors import StorageUnavailable
 from storage.events import Events
@@ -44,9 +46,9 @@ log = logs.get("intake")
 
 
 class Intake:
-    """min_free_bytes: room in the object store that no instance may take; results and the database need it.
+    """gauge: whether there is room for an instance beside what results and the database need.
 
-    lock_file: the same one for all intakes of a node.
+    lock_file: the same one for all intakes of a node. sequence_depth: how deep sequences of what comes may nest.
     """
 
     def __init__(
@@ -56,15 +58,17 @@ class Intake:
         studies: Studies,
         events: Events,
         *,
-        min_free_bytes: int,
+        gauge: Gauge,
         lock_file: Path,
+        sequence_depth: int = MAX_NESTING,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._objects = objects
         self._instances = instances
         self._studies = studies
         self._events = events
-        self._min_free_bytes = min_free_bytes
+        self._gauge = gauge
+        self._sequence_depth = sequence_depth
         self._clock = clock
         self._lock = IntakeLock(lock_file)
         self._no_room = Throttle(_NO_ROOM_EVENT_S, clock)
@@ -75,9 +79,10 @@ class Intake:
         self._shelf = Shelf(
             take_pack=self._take_pack,
             give_back=self._give_back,
-            check_room=self._check_room,
+            check_room=gauge.check,
             index=self._index,
             refused=self._record,
+            sequence_depth=sequence_depth,
             later=self._digests.submit,
             begun=self._begun,
             clock=clock,
@@ -89,7 +94,7 @@ class Intake:
         Its association must be open in the database. Raises a subclass of Refused, which is also recorded.
         """
         try:
-            return self._take(received, judged(received))
+            return self._take(received, judged(received, self._sequence_depth))
         except Refused as refusal:
             self._record(received.sop_instance_uid, received.association_id, refusal)
             raise
@@ -166,17 +171,13 @@ class Intake:
 
     def _index(self, arrived: Sequence[NewInstance]) -> None:
         added = self._instances.add_all(arrived)
+        self._gauge.took(sum(new.size_bytes for new in arrived))
         for new, what in zip(arrived, added, strict=True):
             if what.object_key != new.object_key:
                 self._objects.delete(new.object_key)  # the same content is kept already
 
     def _known(self, keys: Sequence[str]) -> set[str]:
         return {key for batch in _batches(keys) for key in self._instances.known_objects(batch)}
-
-    def _check_room(self, more_bytes: int) -> None:
-        free = self._objects.free_bytes()
-        if free is not None and free - more_bytes < self._min_free_bytes:
-            raise OutOfResources(f"{free} bytes are free, of which storage.min_free_bytes keeps {self._min_free_bytes}")
 
     def _take(self, received: Received, header: Header) -> Added:
         content_sha256 = hashlib.sha256(received.payload).hexdigest()
@@ -200,13 +201,14 @@ class Intake:
             raise OutOfResources("storage is not available, send the instance again later") from error
 
     def _keep_object(self, new: NewInstance, payload: bytes | memoryview) -> None:
-        self._check_room(new.size_bytes)
+        self._gauge.check(new.size_bytes)
         meta = file_meta(
             sop_class_uid=new.sop_class_uid,
             sop_instance_uid=new.sop_instance_uid,
             transfer_syntax_uid=new.transfer_syntax_uid,
         )
         self._objects.put(new.object_key, (meta, payload))
+        self._gauge.took(new.size_bytes)
 
     def _record(self, sop_instance_uid: str, association_id: str, refusal: Refused) -> None:
         kind = type(refusal).__name__

@@ -13,7 +13,16 @@ from itertools import groupby
 
 from dicom_node.facts import NESTED, Header, Reader, header_like
 from dicom_node.refusals import Unparsable
-from dicom_node.structure import EXPLICIT_BIG, IMPLICIT_LITTLE, PIXEL_DATA, Element, Structure, element_at, outline
+from dicom_node.structure import (
+    EXPLICIT_BIG,
+    IMPLICIT_LITTLE,
+    MAX_NESTING,
+    PIXEL_DATA,
+    Element,
+    Structure,
+    element_at,
+    outline,
+)
 
 _MOST_DIFFERENT = 48
 _MOST_SERIES = 4
@@ -38,9 +47,10 @@ class _Pattern:
 
 
 class Likeness:
-    """What one sender's images are like. One thread at a time."""
+    """What one sender's images are like. One thread at a time. max_depth: how deep sequences may nest."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_depth: int = MAX_NESTING) -> None:
+        self._max_depth = max_depth
         self._patterns: dict[str, _Pattern] = {}
         self._misses = 0
 
@@ -48,7 +58,7 @@ class Likeness:
         """The header of a data set of that length which begins so; None where it is not like one that was learned."""
         for pattern in reversed(self._patterns.values()):
             if pattern.transfer_syntax_uid == transfer_syntax_uid:
-                header = _read(pattern, head, length)
+                header = _read(pattern, head, length, self._max_depth)
                 if header is not None:
                     self._misses = 0
                     return header
@@ -77,6 +87,8 @@ def _learned(
     if not is_plain or transfer_syntax_uid == EXPLICIT_BIG or header.facts.keys() & {"notes", "frames"}:
         return None
     found = outline(payload, transfer_syntax_uid)
+    if found and found[-1].end == len(payload):
+        return None  # pixels of floating point numbers
     elements = tuple((one.tag, bytes(payload[one.at : one.end])) for one in found)
     differing: frozenset[int] = frozenset()
     if before is not None:
@@ -106,7 +118,7 @@ def _parts(elements: Iterable[tuple[int, bytes]], differing: frozenset[int]) -> 
             yield b"".join(raw for _, raw in group)
 
 
-def _read(pattern: _Pattern, head: bytes, length: int) -> Header | None:
+def _read(pattern: _Pattern, head: bytes, length: int, max_depth: int) -> Header | None:
     implicit = pattern.transfer_syntax_uid == IMPLICIT_LITTLE
     elements: dict[int, Element] = {}
     at = 0
@@ -117,7 +129,7 @@ def _read(pattern: _Pattern, head: bytes, length: int) -> Header | None:
                     return None
                 at += len(part)
                 continue
-            one = element_at(head, at, implicit=implicit)
+            one = element_at(head, at, implicit=implicit, max_depth=max_depth)
             if one.tag != part:
                 return None
             elements[part] = Element(one.vr, one.start, one.end)

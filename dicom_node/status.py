@@ -6,11 +6,16 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from dicom_node.config import Config
+from dicom_node.network.status import is_warning
+from dicom_node.room import Room
+from dicom_node.room_gauge import open_gauge
+from dicom_node.room_watch import last_level
 from dicom_node.stores import Stores
 from dicom_node.supervisor import read_state
-from storage.records import Event
+from storage.records import Answer, Event
 
 PROCESSES = ("acceptor", "dispatcher")
 TROUBLES_SHOWN = 10
@@ -26,13 +31,19 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """work: counts by name. destinations: counts of deliveries by state, for each destination that has or had any."""
+    """work: counts by name. destinations: counts of deliveries by state, for each destination that has or had any.
+
+    answers: those that were no success, the latest first. today: the date as `Answer.day` writes it.
+    """
 
     processes: tuple[ProcessStatus, ...]
     work: Mapping[str, int]
     destinations: Mapping[str, Mapping[str, int]]
     configured: frozenset[str]
     troubles: tuple[Event, ...]
+    room: Room
+    answers: tuple[Answer, ...]
+    today: str
 
     @property
     def is_well(self) -> bool:
@@ -43,7 +54,10 @@ def status_of(config: Config, stores: Stores) -> NodeStatus:
     jobs = stores.jobs.counts()
     work = {"series arriving": len(stores.studies.arriving())}
     work |= {f"jobs {state}": jobs.get(state, 0) for state in ("ready", "running", "done", "failed", "skipped")}
-    work["instances refused"] = stores.events.count("instance_refused")
+    answers = stores.answers.all()
+    work["instances refused"] = sum(
+        item.count for item in answers if item.kind == "C-STORE" and not is_warning(item.status)
+    )
     destinations: dict[str, Counter[str]] = {item.name: Counter() for item in config.destinations}
     for (name, state), count in stores.outbox.counts().items():
         destinations.setdefault(name, Counter())[state] += count
@@ -53,7 +67,15 @@ def status_of(config: Config, stores: Stores) -> NodeStatus:
         destinations=destinations,
         configured=frozenset(item.name for item in config.destinations),
         troubles=stores.events.recent(severities=("warning", "alarm"), limit=TROUBLES_SHOWN),
+        room=room_now(config, stores),
+        answers=answers,
+        today=datetime.now().astimezone().date().isoformat(),
     )
+
+
+def room_now(config: Config, stores: Stores) -> Room:
+    """As the dispatcher sees it, or would if it ran."""
+    return open_gauge(config, stores, last_level(stores.events)).read()
 
 
 def _process(stores: Stores, name: str) -> ProcessStatus:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.config import Config
+from storage.answers import Answers
 from storage.database import Database
 from storage.events import Events
 from storage.instances import Instances
@@ -14,6 +15,7 @@ from storage.objects import open_store
 from storage.objects.protocol import PackStore
 from storage.outbox import Outbox
 from storage.studies import Studies
+from storage.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Stores:
     jobs: Jobs
     outbox: Outbox
     events: Events
+    usage: Usage
+    answers: Answers
     run_folder: Path
 
 
@@ -39,5 +43,7 @@ def open_stores(config: Config) -> Stores:
         jobs=Jobs(database),
         outbox=Outbox(database),
         events=Events(database),
+        usage=Usage(database),
+        answers=Answers(database),
         run_folder=config.node.data_folder / "run",
     )

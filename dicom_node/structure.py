@@ -16,11 +16,12 @@ from pydicom.datadict import dictionary_VR, keyword_dict
 
 from dicom_node.refusals import Unparsable
 
-# Readers recurse once a level, and Python ends at about 150 levels. Real objects use fewer than ten.
+# Readers recurse once a level, and Python ends at about 150 levels. Real objects use fewer than ten. This bound holds
+# whatever node.limits.sequence_depth says, which may only be less.
 MAX_NESTING = 64
 MAX_ELEMENTS = 4_000_000
 
-PIXEL_DATA = 0x7FE00010
+PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
 _UNDEFINED = 0xFFFFFFFF
 _FAR = 1 << 62
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -58,14 +59,21 @@ class Structure:
     order: str
 
 
-def scan(payload: bytes | memoryview, transfer_syntax_uid: str, wanted: frozenset[int]) -> Structure:
+def scan(
+    payload: bytes | memoryview,
+    transfer_syntax_uid: str,
+    wanted: frozenset[int],
+    max_depth: int = MAX_NESTING,
+) -> Structure:
     """Walk a whole encoded data set and keep where the wanted tags stand, also those inside sequences that are wanted.
+
+    max_depth: how deep sequences may nest, MAX_NESTING at most.
 
     Raises Unparsable where a length does not close, bytes are missing, or a bound is passed.
     """
     order = ">" if transfer_syntax_uid == EXPLICIT_BIG else "<"
     implicit = transfer_syntax_uid == IMPLICIT_LITTLE
-    walk = _Walk(payload, order, wanted)
+    walk = _Walk(payload, order, wanted, min(max_depth, MAX_NESTING))
     if len(payload) < 8:
         raise Unparsable(f"a data set of {len(payload)} bytes holds no element")
     if not implicit and bytes(payload[4:6]) not in _VRS:
@@ -103,7 +111,7 @@ def outline(payload: bytes | memoryview, transfer_syntax_uid: str) -> list[Outli
 _SHORT_ELEMENT = struct.Struct("<HH2sH").unpack_from
 
 
-def element_at(payload: bytes | memoryview, at: int, *, implicit: bool) -> Outline:
+def element_at(payload: bytes | memoryview, at: int, *, implicit: bool, max_depth: int = MAX_NESTING) -> Outline:
     """The element that begins there, little endian; its end may lie beyond what is there.
 
     Raises Unparsable; struct.error where what must be read is not there.
@@ -113,15 +121,16 @@ def element_at(payload: bytes | memoryview, at: int, *, implicit: bool) -> Outli
         if code in _SHORT_VRS and group != 0xFFFE:
             start = at + _SHORT_HEADER_BYTES
             return Outline(group << 16 | number, _SHORT_VRS[code], at, start, start + length)
-    walk = _Walk(payload, "<", frozenset())
+    walk = _Walk(payload, "<", frozenset(), max_depth)
     tag, vr, start, length = walk._header(at, _FAR, implicit)
     element, end = walk._element(tag, vr, start, length, _FAR, implicit=implicit, depth=0)
     return Outline(tag, element.vr, at, element.start, end)
 
 
 class _Walk:
-    def __init__(self, payload: bytes | memoryview, order: str, wanted: frozenset[int]) -> None:
+    def __init__(self, payload: bytes | memoryview, order: str, wanted: frozenset[int], max_depth: int) -> None:
         self._payload = payload
+        self._max_depth = max_depth
         self._wanted = wanted
         self._count = 0
         self._explicit = struct.Struct(order + "HH2sH").unpack_from
@@ -202,8 +211,8 @@ class _Walk:
     def _sequence(
         self, at: int, end: int, *, implicit: bool, delimited: bool, depth: int
     ) -> tuple[tuple[Mapping[int, Element], ...], int]:
-        if depth > MAX_NESTING:
-            raise Unparsable(f"sequences are nested more than {MAX_NESTING} deep")
+        if depth > self._max_depth:
+            raise Unparsable(f"sequences are nested more than {self._max_depth} deep (node.limits.sequence_depth)")
         items: list[Mapping[int, Element]] = []
         while at < end:
             tag, start, length = self._item_header(at, end)

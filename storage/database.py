@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,17 @@ class Database:
             writing = connection.execution_options(write=True)
             with writing.begin():
                 yield writing
+
+    def free_bytes(self) -> int | None:
+        """Room on the disk of the database, or None where that is not a disk of this machine."""
+        if not self._is_sqlite or not self.url.database:
+            return None
+        folder = Path(self.url.database).parent
+        try:
+            found = os.statvfs(folder)
+        except OSError as error:
+            raise StorageUnavailable(f"database {folder}: {error.strerror or error}") from error
+        return found.f_bavail * found.f_frsize
 
     def close(self) -> None:
         self.engine.dispose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, Row, func, insert, or_, select
 
@@ -63,6 +63,13 @@ class Events:
     def count(self, kind: str) -> int:
         with self._database.read() as connection:
             return connection.execute(select(func.count()).where(event.c.kind == kind)).scalar_one()
+
+    def latest(self, kinds: Collection[str]) -> Event | None:
+        """The newest event of one of these kinds."""
+        query = select(event).where(event.c.kind.in_(kinds)).order_by(event.c.event_id.desc()).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _event(row)
 
     def recent(self, *, severities: tuple[str, ...], limit: int) -> tuple[Event, ...]:
         """The newest events of these severities, newest first."""

@@ -12,6 +12,7 @@ from storage.database import Database
 from storage.events import record
 from storage.records import Added, Event, Instance, NewInstance
 from storage.schema import association, association_series, instance, series, study
+from storage.usage import grow
 
 
 class Instances:
@@ -156,6 +157,7 @@ class _Batch:
     def write(self) -> None:
         if self._rows:
             self._connection.execute(insert(instance), self._rows)
+            grow(self._connection, "instances", sum(row["size_bytes"] for row in self._rows))
         for series_id, count in self._stored.items():
             self._connection.execute(
                 update(series)

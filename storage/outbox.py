@@ -12,6 +12,7 @@ from storage.database import Database
 from storage.events import record
 from storage.records import Delivery, Event, Job, Result
 from storage.schema import outbox, result
+from storage.usage import grow
 
 _JOINED = select(outbox, result).join(result, result.c.sop_instance_uid == outbox.c.sop_instance_uid)
 
@@ -137,6 +138,7 @@ def insert_results(
             continue
         values = {name: getattr(item, name) for name in Result.__dataclass_fields__}
         connection.execute(insert(result).values(**values, job_id=finished.job_id, created_at=now))
+        grow(connection, "results", item.size_bytes)
         for destination in recipients.get(item.kind, ()):
             connection.execute(
                 insert(outbox).values(

@@ -188,6 +188,24 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """How often peers of one AE title were given one answer that was no success.
+
+    kind: C-STORE and so on, with the DIMSE status; or what became of an association or connection, with result, source
+    and reason as one number, a byte each.
+    """
+
+    kind: str
+    status: int
+    calling_ae_title: str
+    count: int
+    # Of these, those of the last day (YYYY-MM-DD) on which there was one.
+    day: str
+    day_count: int
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A line of history. `kind` is a stable word for machines, `text` a sentence for people."""
 

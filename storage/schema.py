@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -173,6 +174,30 @@ outbox = Table(
     CheckConstraint("state in ('waiting', 'delivered', 'refused')", name="state"),
 )
 Index("ix_outbox_state_next_at", outbox.c.state, outbox.c.next_at)
+
+# What the stored objects take, kept up with the rows that name them: a sum over all of them would take too long.
+usage = Table(
+    "usage",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("total_bytes", BigInteger, nullable=False),
+    CheckConstraint("kind in ('instances', 'results')", name="kind"),
+)
+
+# What peers were answered that was no success, and who was turned away.
+answer = Table(
+    "answer",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    # A DIMSE status (PS3.7 annex C); of a rejection result, source and reason, of an abort source and reason, a byte each.
+    Column("status", Integer, primary_key=True),
+    Column("calling_ae_title", String(16), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    # Of these, those of the last day on which there was one.
+    Column("day", String(10), nullable=False),
+    Column("day_count", BigInteger, nullable=False),
+    Column("last_at", Float, nullable=False),
+)
 
 event = Table(
     "event",

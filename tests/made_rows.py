@@ -8,19 +8,26 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from dicom_node.part10 import file_meta
+from dicom_node.room import Marks
+from dicom_node.room_gauge import Gauge
+from storage.answers import Answers
 from storage.database import Database
 from storage.errors import UnknownObject
 from storage.events import Events
 from storage.instances import Instances
 from storage.jobs import Jobs
+from storage.objects.protocol import ObjectStore
 from storage.outbox import Outbox
 from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
 from storage.studies import Studies
+from storage.usage import Usage
 
+NO_MARKS = Marks(0, 0, 0)
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 SOP_CLASSES = {
     "seg": "1.2.840.10008.5.1.4.1.1.66.4",
@@ -107,8 +114,14 @@ class House:
     jobs: Jobs
     outbox: Outbox
     events: Events
+    usage: Usage
+    answers: Answers
     objects: MemoryStore
     run_folder: Path
+
+    def gauge(self, objects: ObjectStore, marks: Marks = NO_MARKS, **more: Any) -> Gauge:
+        """Of a store that lies beside the database; without marks there is always room."""
+        return Gauge(marks, objects, self.database, self.usage, **more)
 
     def ready_job(
         self, *, study_uid: str | None = None, destinations: Sequence[str] = ("PACS1",), **job: object
@@ -201,6 +214,8 @@ def open_house(folder: Path) -> House:
         jobs=Jobs(database),
         outbox=Outbox(database),
         events=Events(database),
+        usage=Usage(database),
+        answers=Answers(database),
         objects=MemoryStore(),
         run_folder=folder,
     )

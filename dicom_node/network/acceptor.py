@@ -11,6 +11,7 @@ from typing import Any
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.events import EventHandlerType
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, SOPClassCommonExtendedNegotiation
 
 from dicom_node import logs
@@ -28,10 +29,12 @@ from dicom_node.network.service import Answer, Call
 from dicom_node.network.services import SERVICES
 from dicom_node.network.sockets import Listener, acknowledge_now
 from dicom_node.network.store_door import StoreDoor
+from dicom_node.network.tally import Tally
 from dicom_node.network.tls import ServerTls, certificate_of
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.refusals import Refused
 from dicom_node.throttle import Throttle
+from storage.answers import Answers
 from storage.errors import StorageError, StorageUnavailable
 from storage.events import Events
 from storage.records import Event
@@ -60,6 +63,7 @@ class Acceptor:
         intake: Intake,
         studies: Studies,
         events: Events,
+        answers: Answers,
         name: str = "acceptor",
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -71,6 +75,7 @@ class Acceptor:
         self._name = name
         self._clock = clock
         self._associations = Associations(studies, intake.arrivals, name, clock)
+        self._tally = Tally(answers, clock)
         self._rejections = Throttle(_REJECTION_EVENT_S, clock)
         self._listeners: list[Listener] = []
         self._threads: list[threading.Thread] = []
@@ -100,6 +105,7 @@ class Acceptor:
         if lost:
             log.warning("associations of an earlier process closed as lost", associations=lost)
         self._listeners = self._open_listeners()
+        self._tally.start()
         for listener in self._listeners:
             thread = threading.Thread(target=listener.serve_forever, name="listener")
             thread.start()
@@ -144,6 +150,7 @@ class Acceptor:
                 association.dul.socket.close()  # is being ended already
         _wait_while(lambda: len(self._active()) > 0, _END_S)
         self._associations.tidy()
+        self._tally.stop()
         self._listeners, self._threads = [], []
 
     def _active(self) -> list[Any]:
@@ -169,6 +176,9 @@ class Acceptor:
             (evt.EVT_SOP_COMMON, _on_common_extended),
             (evt.EVT_DATA_RECV, acknowledge_now),
             (evt.EVT_DIMSE_RECV, _on_message),
+            (evt.EVT_DIMSE_SENT, self._on_response),
+            (evt.EVT_PDU_SENT, lambda event: self._count_ending(event, by_peer=False)),
+            (evt.EVT_PDU_RECV, lambda event: self._count_ending(event, by_peer=True)),
             (evt.EVT_CONN_CLOSE, _on_connection_closed),
             (evt.EVT_RELEASED, lambda event: self._associations.end(event.assoc, "released")),
             (evt.EVT_ABORTED, lambda event: self._associations.end(event.assoc, "aborted")),
@@ -176,6 +186,7 @@ class Acceptor:
 
     def _on_refused(self, address: str, why: str) -> None:
         """A connection was closed before it came to an association."""
+        self._tally.turned_away()
         if self._rejections.lets((address, re.sub(r"\d+", "", why))):  # whatever numbers a peer may claim
             log.warning("connection refused", reason=why, address=address)
             text = f"connection from {address} refused: {why}"
@@ -207,6 +218,7 @@ class Acceptor:
         door = StoreDoor(
             lambda: self._associations.arrivals(association),
             lambda error: self._failed(error, "C-STORE"),
+            lambda status: self._tally.dimse("C-STORE", status, _calling_ae_title(association)),
         )
         pace = Pace(self._node.limits, self._node.network_timeout_s)
         return Receiver(association, door, lambda: storage_contexts(association.accepted_contexts), pace)
@@ -263,6 +275,21 @@ class Acceptor:
         except Exception as error:  # noqa: BLE001 - the last place where a peer can be told
             return status.answer(*self._failed(error, event.event.name))
 
+    def _on_response(self, event: evt.Event) -> None:
+        """The library sent a response, whoever made it."""
+        service = type(event.message).__name__.removesuffix("_RSP").replace("_", "-")
+        self._tally.dimse(service, event.message.command_set.get("Status", 0), _calling_ae_title(event.assoc))
+
+    def _count_ending(self, event: evt.Event, *, by_peer: bool) -> None:
+        """A PDU that rejects or aborts an association, from either side."""
+        pdu = event.pdu
+        if isinstance(pdu, A_ABORT_RQ):
+            source, reason = pdu.source or 0, pdu.reason_diagnostic or 0
+            self._tally.aborted(source, reason, _calling_ae_title(event.assoc), by_peer=by_peer)
+        elif isinstance(pdu, A_ASSOCIATE_RJ) and not by_peer:
+            result, source, reason = pdu.result or 0, pdu.source or 0, pdu.reason_diagnostic or 0
+            self._tally.rejected(result, source, reason, _calling_ae_title(event.assoc))
+
     def _failed(self, error: Exception, kind: str) -> tuple[int, str]:
         """Status and comment of an error; of one that nobody foresaw, people are told as well."""
         if isinstance(error, StorageUnavailable):
@@ -304,6 +331,11 @@ def _on_message(event: evt.Event) -> None:
     if not complete or command.get("CommandDataSetType", _NO_DATA_SET) == _NO_DATA_SET:
         log.warning("association aborted", reason="a c-store request lacks its sop uids, message id or data set")
         event.assoc.abort(block=False)
+
+
+def _calling_ae_title(association: Any) -> str:
+    request = association.requestor.primitive
+    return request.calling_ae_title if isinstance(request, A_ASSOCIATE) else ""
 
 
 def _wait_while(condition: Callable[[], bool], limit_s: float) -> None:

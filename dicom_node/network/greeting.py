@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import evt
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ
 from pynetdicom.transport import RequestHandler
 
 from dicom_node import logs
@@ -177,11 +177,14 @@ class _Reader:
             self._act(event)
         except Exception as error:  # noqa: BLE001 - whatever a peer can bring the library to
             log.warning("association aborted", reason="the library could not act on what came", error=error)
-            connection = provider.socket.socket
+            connection, last_word = provider.socket.socket, abort_pdu(INVALID_PARAMETER_VALUE)
             if connection is not None:
                 with suppress(OSError):
                     connection.settimeout(_LAST_WORD_S)
-                    connection.send(abort_pdu(INVALID_PARAMETER_VALUE))
+                    connection.send(last_word)
+            abort = A_ABORT_RQ()
+            abort.decode(last_word)
+            evt.trigger(provider.assoc, evt.EVT_PDU_SENT, {"pdu": abort})
             provider.socket.close()
             provider.assoc.is_aborted, provider.assoc.is_established = True, False
             provider.assoc._kill = provider._kill_thread = True

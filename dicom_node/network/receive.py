@@ -65,6 +65,10 @@ class Door(Protocol):
 
     def begin(self, request: StoreRequest) -> Reception: ...
 
+    def answered(self, status: int) -> None:
+        """The peer is being given an answer that is no plain success."""
+        ...
+
     def patience_s(self) -> float:
         """How long the peer may send nothing before `idle` should be told."""
         ...
@@ -275,6 +279,8 @@ class Receiver:
         self._request = self._reception = None
         self._pace.message_ended()
         status, comment = reception.finish()
+        if status:
+            self._door.answered(status)
         rest = memoryview(response(request, status, comment))
         deadline = time.monotonic() + (self._association.network_timeout or math.inf)
         while rest:

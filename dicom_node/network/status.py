@@ -24,6 +24,44 @@ REFUSAL_STATUS: Mapping[type[Refused], int] = MappingProxyType(
 )
 _MAX_COMMENT_CHARACTERS = 64  # Error Comment is an LO
 
+# What a status means, whoever answers with it (PS3.7 annex C, PS3.4 B.2.3): lowest, highest, words. First match wins.
+_MEANINGS: tuple[tuple[int, int, str], ...] = (
+    (0x0001, 0x0001, "warning"),
+    (0x0105, 0x0105, "no such attribute"),
+    (0x0106, 0x0106, "invalid attribute value"),
+    (0x0107, 0x0107, "warning: attribute list error"),
+    (PROCESSING_FAILURE, PROCESSING_FAILURE, "processing failure: a fault of this node, see its log"),
+    (0x0111, 0x0111, "duplicate SOP instance"),
+    (0x0112, 0x0112, "no such SOP instance"),
+    (0x0116, 0x0116, "warning: attribute value out of range"),
+    (0x0117, 0x0117, "invalid SOP instance"),
+    (0x0118, 0x0118, "no such SOP class"),
+    (0x0119, 0x0119, "class-instance conflict"),
+    (0x0122, 0x0122, "SOP class not supported"),
+    (0x0124, 0x0124, "not authorised"),
+    (UNRECOGNIZED_OPERATION, UNRECOGNIZED_OPERATION, "unrecognised operation"),
+    (0x0212, 0x0212, "mistyped argument"),
+    (0x0213, 0x0213, "resource limitation"),
+    (0xA700, 0xA7FF, "out of resources: no room, or storage fails"),
+    (0xA900, 0xA9FF, "data set does not match what the command says"),
+    (0xB000, 0xB000, "warning: data elements coerced"),
+    (0xB006, 0xB006, "warning: data elements discarded"),
+    (0xB007, 0xB007, "warning: data set does not match SOP class"),
+    (0xB000, 0xBFFF, "warning"),
+    (0xC000, 0xCFFF, "cannot understand the data set"),
+    (0xFE00, 0xFE00, "cancelled"),
+    (0xFF00, 0xFF01, "pending"),
+)
+
+
+def meaning_of(status: int) -> str:
+    return next((words for lowest, highest, words in _MEANINGS if lowest <= status <= highest), "not in the standard")
+
+
+def is_warning(status: int) -> bool:
+    """Whether what was asked for was done all the same (PS3.7 C.4)."""
+    return meaning_of(status).startswith("warning")
+
 
 def answer_to(error: Exception) -> Dataset:
     """The response to what went wrong, as the library takes it."""

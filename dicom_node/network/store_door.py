@@ -12,11 +12,15 @@ Failed = Callable[[Exception], tuple[int, str]]
 
 
 class StoreDoor:
-    """open_arrivals: where this association's instances go in. failed: status and comment of an error."""
+    """open_arrivals: where this association's instances go in. failed: status and comment of an error.
 
-    def __init__(self, open_arrivals: Callable[[], Arrivals], failed: Failed) -> None:
+    answered: told of each status that is not 0x0000.
+    """
+
+    def __init__(self, open_arrivals: Callable[[], Arrivals], failed: Failed, answered: Callable[[int], None]) -> None:
         self._open_arrivals = open_arrivals
         self._failed = failed
+        self.answered = answered
         self._arrivals: Arrivals | None = None
 
     def begin(self, request: StoreRequest) -> _Incoming | _TurnedAway:

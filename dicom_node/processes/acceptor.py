@@ -14,6 +14,7 @@ from dicom_node.intake import Intake
 from dicom_node.network.acceptor import Acceptor
 from dicom_node.network.tls_context import TlsError
 from dicom_node.preparation import Preparation
+from dicom_node.room_gauge import open_gauge
 from dicom_node.stores import open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from storage.errors import StorageError
@@ -31,11 +32,18 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         stores.instances,
         stores.studies,
         stores.events,
-        min_free_bytes=config.storage.min_free_bytes,
+        gauge=open_gauge(config, stores),
         lock_file=stores.run_folder / "intake.lock",
+        sequence_depth=config.node.limits.sequence_depth,
     )
     acceptor = Acceptor(
-        config.node, config.access, intake=intake, studies=stores.studies, events=stores.events, name=name
+        config.node,
+        config.access,
+        intake=intake,
+        studies=stores.studies,
+        events=stores.events,
+        answers=stores.answers,
+        name=name,
     )
     preparation = Preparation(stores.objects, intake.quiet_s, config.storage.prepared_packs)
     gc.freeze()  # what is loaded stays: the library collects all garbage at every sixtieth connection, in 45 ms

@@ -16,6 +16,8 @@ from dicom_node.dispatch import Dispatch
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
 from dicom_node.models import routable_models
+from dicom_node.room_gauge import open_gauge
+from dicom_node.room_watch import RoomWatch, last_level
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
 from dicom_node.series_facts import series_facts
 from dicom_node.settle import Settle
@@ -43,12 +45,13 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     engine = Engine(engine_settings(config, log_format), run_attempt)
     delivery = Delivery(config, stores)
     try:
-        settle, dispatch = compose(config, stores, models, engine)
+        settle, dispatch, watch = compose(config, stores, models, engine)
         interrupted = dispatch.recover()
         delivery.start()
         write_state(stores.run_folder, name)
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
         while not stopping.is_set():
+            watch.step()
             settle.step()
             dispatch.step(ROUND_S)
         dispatch.release()
@@ -68,7 +71,9 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
 
 def compose(
     config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine
-) -> tuple[Settle, Dispatch]:
+) -> tuple[Settle, Dispatch, RoomWatch]:
+    told = last_level(stores.events)
+    watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
         stores.studies,
         stores.instances,
@@ -82,8 +87,9 @@ def compose(
         attempts=config.engine.attempts,
         recipients={destination.name: destination.results for destination in config.destinations},
         spec_of=lambda job: spec_of(config, stores, models, job),
+        routine_waits=lambda: watch.routine_waits,
     )
-    return settle, dispatch
+    return settle, dispatch, watch
 
 
 def route_series(

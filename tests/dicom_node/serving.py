@@ -11,9 +11,10 @@ from dicom_node.config import Access, Node
 from dicom_node.intake import Intake
 from dicom_node.network.acceptor import Acceptor
 from dicom_node.network.file_meta import read_file_meta
+from dicom_node.room import Marks
 from storage.objects.file import FileStore
 from storage.records import Association, Event
-from tests.made_rows import House, open_house
+from tests.made_rows import NO_MARKS, House, open_house
 from tests.waiting import eventually
 
 
@@ -51,7 +52,13 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, node: Node | None = None, access: Access | None = None) -> Iterator[Serving]:
+def serving(
+    folder: Path,
+    node: Node | None = None,
+    access: Access | None = None,
+    marks: Marks = NO_MARKS,
+    quota_bytes: int | None = None,
+) -> Iterator[Serving]:
     house = open_house(folder)
     objects = FileStore(folder / "objects")
     intake = Intake(
@@ -59,8 +66,9 @@ def serving(folder: Path, node: Node | None = None, access: Access | None = None
         house.instances,
         house.studies,
         house.events,
-        min_free_bytes=0,
+        gauge=house.gauge(objects, marks, quota_bytes=quota_bytes),
         lock_file=folder / "run" / "intake.lock",
+        sequence_depth=(node or Node()).limits.sequence_depth,
     )
     intake.recover()
     acceptor = Acceptor(
@@ -69,6 +77,7 @@ def serving(folder: Path, node: Node | None = None, access: Access | None = None
         intake=intake,
         studies=house.studies,
         events=house.events,
+        answers=house.answers,
     )
     try:
         acceptor.start()

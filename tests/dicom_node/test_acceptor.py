@@ -114,7 +114,7 @@ def test_what_cannot_be_taken_is_answered_with_its_status_and_the_association_go
 
 
 def test_no_room_is_answered_as_out_of_resources(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served.acceptor._intake, "_min_free_bytes", 2**60)
+    monkeypatch.setattr(served.objects, "free_bytes", lambda: -1)
     with associated(served.port, [CT]) as scu:
         response = scu.store(ct_image(), CT, sop_instance_uid="1.2.3.4.5")
         assert response

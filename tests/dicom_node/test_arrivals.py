@@ -47,7 +47,12 @@ def door(tmp_path: Path) -> Iterator[Door]:
     house.studies.open_association(association)
     objects = FileStore(tmp_path / "objects")
     taking = Intake(
-        objects, house.instances, house.studies, house.events, min_free_bytes=0, lock_file=tmp_path / "run" / "lock"
+        objects,
+        house.instances,
+        house.studies,
+        house.events,
+        gauge=house.gauge(objects),
+        lock_file=tmp_path / "run" / "lock",
     )
     yield Door(house, objects, taking.arrivals(association))
     taking.close()

@@ -9,6 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from dicom_node.config import Access, Config, DicomDestination, FolderDestination
+from dicom_node.room import Marks
+from dicom_node.room_gauge import marks_of
 
 ROOT = Path(__file__).parents[2]
 PACS = {"type": "dicom", "name": "pacs", "ae_title": "PACS", "address": "pacs.example.org", "port": 104}
@@ -151,3 +153,46 @@ def test_names_are_looked_up() -> None:
     assert config.destination("pacs").name == "pacs"
     with pytest.raises(KeyError):
         config.model("m")
+
+
+@pytest.mark.parametrize(
+    ("marks", "expected"),
+    [
+        ({}, (4 * 2**30, 2 * 2**30, 2**30)),
+        ({"min_free_bytes": 10}, (40, 20, 10)),
+        ({"min_free_bytes": 10, "pause_free_bytes": 10}, (20, 10, 10)),
+        ({"min_free_bytes": 10, "pause_free_bytes": 30, "warn_free_bytes": 30}, (30, 30, 10)),
+        ({"min_free_bytes": 0}, (0, 0, 0)),
+    ],
+)
+def test_a_mark_of_the_disk_that_is_left_out_is_twice_the_next(
+    marks: dict[str, int], expected: tuple[int, int, int]
+) -> None:
+    assert marks_of(Config.model_validate({"storage": marks})) == Marks(*expected)
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"min_free_bytes": 10, "pause_free_bytes": 9},
+        {"min_free_bytes": 10, "pause_free_bytes": 30, "warn_free_bytes": 29},
+        {"min_free_bytes": 10, "warn_free_bytes": 19},
+    ],
+)
+def test_marks_of_the_disk_in_another_order_are_refused(marks: dict[str, int]) -> None:
+    with pytest.raises(ValidationError, match="min_free_bytes <= pause_free_bytes <= warn_free_bytes"):
+        Config.model_validate({"storage": marks})
+
+
+def test_a_quota_that_is_no_more_than_the_first_mark_is_refused() -> None:
+    marks = {"min_free_bytes": 2**20}
+    Config.model_validate({"storage": marks | {"quota_bytes": 2**22 + 1}})
+    with pytest.raises(ValidationError, match="quota_bytes > warn_free_bytes"):
+        Config.model_validate({"storage": marks | {"quota_bytes": 2**22}})
+
+
+@pytest.mark.parametrize("depth", [0, 65])
+def test_sequences_may_nest_to_a_depth_that_readers_bear(depth: int) -> None:
+    assert Config().node.limits.sequence_depth == 64
+    with pytest.raises(ValidationError):
+        Config.model_validate({"node": {"limits": {"sequence_depth": depth}}})

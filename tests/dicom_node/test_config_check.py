@@ -166,7 +166,20 @@ def test_a_folder_that_may_not_be_written_is_an_error(
 def test_a_disk_without_room_is_warned_of(check: Check) -> None:
     report = check(VALID.replace("min_free_bytes: 0", "min_free_bytes: 1000000 TiB"))
     assert keys(report) == ["node.data_folder", "destinations[0].path"]
-    assert "images are refused until there is room" in report.remarks[0].text
+    assert "less than storage.min_free_bytes" in report.remarks[0].text
+    assert "instances are refused and routine jobs wait" in report.remarks[0].text
+
+
+def test_each_mark_of_each_folder_of_the_node_is_warned_of(check: Check, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for marks, words in (
+        ("pause_free_bytes: 1000000 TiB", "less than storage.pause_free_bytes (1000000 TiB): routine jobs wait"),
+        ("warn_free_bytes: 1000000 TiB", "less than storage.warn_free_bytes (1000000 TiB): make room"),
+    ):
+        stores = f"objects_url: file://{elsewhere}/objects, database_url: 'sqlite:///{elsewhere}/node.sqlite3'"
+        report = check(VALID.replace("min_free_bytes: 0", f"min_free_bytes: 0, {marks}, {stores}"))
+        assert keys(report) == ["node.data_folder", "storage.objects_url", "storage.database_url"]
+        assert all(words in remark.text for remark in report.remarks)
 
 
 def test_what_no_route_names_is_warned_of(check: Check) -> None:

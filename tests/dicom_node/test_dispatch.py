@@ -65,6 +65,7 @@ class Bench:
         self.engine = FakeEngine()
         self.now = 1000.0
         self.spec_error: NodeError | None = None
+        self.routine_waits = False
         self.dispatch = self.new_dispatch()
 
     def new_dispatch(self) -> Dispatch:
@@ -74,6 +75,7 @@ class Bench:
             attempts=3,
             recipients={"pacs": ("sr", "sc"), "archive": ("sr",)},
             spec_of=self._spec,
+            routine_waits=lambda: self.routine_waits,
             clock=lambda: self.now,
         )
 
@@ -306,3 +308,21 @@ def test_a_result_that_comes_out_otherwise_when_run_again_raises_an_alarm_and_th
         bench.jobs.requeue(job.job_id, event=Event("job_requeued", "again"))
     assert {item.result.content_sha256 for item in bench.outbox.of_study(STUDY)} == {"0" * 64}
     assert [event.kind for event in bench.events.of_study(STUDY) if event.severity == "alarm"] == ["result_differs"]
+
+
+def test_while_routine_jobs_wait_stat_jobs_start_and_what_runs_goes_on(bench: Bench) -> None:
+    running = bench.queue("running@1.0.0")
+    bench.dispatch.step(0)
+    routine, stat = bench.queue("routine@1.0.0"), bench.queue("stat@1.0.0", priority="stat")
+    bench.routine_waits = True
+    bench.engine.workers = 3
+    bench.dispatch.step(0)
+    assert list(bench.engine.submitted) == [(running.job_id, 1), (stat.job_id, 1)]
+    for _ in range(2):
+        bench.engine.end("done", JobOutcome("ok"))
+    bench.dispatch.step(0)
+    assert [bench.job(job).state for job in (running, stat, routine)] == ["done", "done", "ready"]
+    assert bench.jobs.attempts(routine.job_id) == ()
+    bench.routine_waits = False
+    bench.dispatch.step(0)
+    assert bench.job(routine).state == "running"

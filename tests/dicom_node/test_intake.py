@@ -11,16 +11,20 @@ import pydicom
 import pytest
 
 from dicom_node import content as module
+from dicom_node.arrivals import Announced
 from dicom_node.content import Received
 from dicom_node.intake import Intake
 from dicom_node.network.file_meta import read_file_meta
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID
 from dicom_node.refusals import NotAsCommanded, NotIdentified, OutOfResources, Refused, Unparsable
+from dicom_node.room import Marks
 from storage.errors import StorageUnavailable
 from storage.objects.file import FileStore
 from storage.records import Association
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding, ct_image
 from tests.made_rows import House, open_house
+
+ASSOCIATION = Association("association-1", "acceptor", "SCANNER", "NODE", "192.0.2.1", 99.0)
 
 
 class Store(FileStore):
@@ -57,7 +61,7 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     house = open_house(tmp_path)
-    house.studies.open_association(Association("association-1", "acceptor", "SCANNER", "NODE", "192.0.2.1", 99.0))
+    house.studies.open_association(ASSOCIATION)
     objects, now = Store(tmp_path / "objects"), [1000.0]
     intake = _intake(house, objects, tmp_path, clock=lambda: now[0])
     node = Node(house, objects, intake, now)
@@ -66,10 +70,11 @@ def node(tmp_path: Path) -> Iterator[Node]:
     house.database.close()
 
 
-def _intake(house: House, objects: Store, folder: Path, clock: Callable[[], float] = time.time) -> Intake:
+def _intake(house: House, objects: Store, folder: Path, clock: Callable[[], float] = time.time, **more: int) -> Intake:
     lock_file = folder / "run" / "intake.lock"
+    gauge = house.gauge(objects, Marks(1000, 1000, 1000))
     return Intake(
-        objects, house.instances, house.studies, house.events, min_free_bytes=1000, lock_file=lock_file, clock=clock
+        objects, house.instances, house.studies, house.events, gauge=gauge, lock_file=lock_file, clock=clock, **more
     )
 
 
@@ -280,7 +285,7 @@ def test_nothing_is_swept_while_another_intake_may_be_about_to_commit(node: Node
 def test_a_header_that_exhausts_the_reader_is_refused(
     node: Node, monkeypatch: pytest.MonkeyPatch, error: type[Exception], refusal: type[Refused]
 ) -> None:
-    def exhausts(_received: Received) -> None:
+    def exhausts(*_args: object) -> None:
         raise error
 
     monkeypatch.setattr(module, "judge", exhausts)
@@ -320,3 +325,69 @@ def test_private_and_compressed_data_sets_are_kept_as_they_came(node: Node) -> N
 
 def _crash(*_args: object) -> None:
     raise KeyboardInterrupt
+
+
+def _nested(depth: int) -> bytes:
+    encoding = Encoding()
+    content = encoding.data_set(Modality="CT")
+    for _ in range(depth):
+        content = encoding.sequence(0x00081140, [encoding.item(content)])
+    return ct_image() + content
+
+
+def test_sequences_may_nest_as_deep_as_is_configured_on_both_ways_in(node: Node, tmp_path: Path) -> None:
+    intake = _intake(node.house, node.objects, tmp_path, sequence_depth=3)
+    arrivals = intake.arrivals(ASSOCIATION)
+    for depth in (3, 4):
+        arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE))
+        arrival.write([memoryview(_nested(depth))])
+        received = Received(_nested(depth), CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE, "association-1")
+        if depth == 3:
+            arrival.finish()
+            intake.receive(received)
+            continue
+        with pytest.raises(Unparsable, match="nested more than 3 deep"):
+            arrival.finish()
+        with pytest.raises(Unparsable, match="nested more than 3 deep"):
+            intake.receive(received)
+    arrivals.close()
+    intake.close()
+
+
+def test_what_was_acknowledged_is_recovered_though_sequences_may_no_longer_nest_so_deep(
+    node: Node, tmp_path: Path
+) -> None:
+    arrivals = node.intake.arrivals(ASSOCIATION)
+    arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE))
+    arrival.write([memoryview(_nested(5))])
+    arrival.finish()
+    assert arrivals._pack
+    arrivals._pack.close(sealed=False)  # as a crash does, before the row is committed
+    assert node.house.studies.arriving() == ()
+    restarted = _intake(node.house, node.objects, tmp_path, sequence_depth=1)
+    assert restarted.recover() == 1
+    (series,) = node.house.studies.arriving()
+    assert series.instance_count == 1
+    restarted.close()
+
+
+def test_what_came_in_counts_against_the_quota_before_that_is_read_again(node: Node, tmp_path: Path) -> None:
+    house, payload = node.house, ct_image()
+    gauge = house.gauge(node.objects, quota_bytes=2 * len(payload) + 1, clock=lambda: 1.0)  # no second goes by
+    intake = Intake(
+        node.objects, house.instances, house.studies, house.events, gauge=gauge, lock_file=tmp_path / "run" / "lock"
+    )
+    intake.receive(Received(payload, CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE, "association-1"))
+    gauge.check(len(payload))
+    with pytest.raises(OutOfResources, match="no room"):
+        gauge.check(len(payload) + 1)
+    arrivals = intake.arrivals(ASSOCIATION)
+    arrival = arrivals.begin(Announced(CT_IMAGE_STORAGE, "1.2.3.4.6", EXPLICIT_LITTLE))
+    arrival.write([memoryview(ct_image("1.2.3.4.6"))])
+    arrival.finish()
+    arrivals.flush()
+    gauge.check(0)
+    with pytest.raises(OutOfResources, match="no room"):
+        gauge.check(1)
+    arrivals.close()
+    intake.close()

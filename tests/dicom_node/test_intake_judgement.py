@@ -214,3 +214,35 @@ def test_a_fragment_that_is_cut_short_is_unparsable() -> None:
     for cut in (1, 8, 9, 20, 28):
         with pytest.raises(Unparsable):
             judge(_received(whole[:-cut], JPEG_BASELINE))
+
+
+@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID"])
+@pytest.mark.parametrize("value", [None, b""], ids=["absent", "empty"])
+def test_a_sop_uid_that_is_missing_is_said_to_be_missing(keyword: str, value: bytes | None) -> None:
+    with pytest.raises(NotAsCommanded, match=r"^SOP (Class|Instance) UID is missing in the data set$"):
+        judge(_received(ct_image(**{keyword: value})))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("delimited", [True, False])
+@pytest.mark.parametrize("transfer_syntax_uid", NATIVE)
+def test_a_smaller_depth_of_sequences_may_be_asked_for_but_no_larger_one(
+    transfer_syntax_uid: str, delimited: bool
+) -> None:
+    encoding = Encoding(transfer_syntax_uid)
+    scan(_nested(3, encoding, delimited=delimited), transfer_syntax_uid, frozenset(), 3)
+    with pytest.raises(Unparsable, match=r"more than 3 deep \(node.limits.sequence_depth\)"):
+        scan(_nested(4, encoding, delimited=delimited), transfer_syntax_uid, frozenset(), 3)
+    with pytest.raises(Unparsable, match="nested"):
+        scan(_nested(MAX_NESTING + 1, encoding, delimited=delimited), transfer_syntax_uid, frozenset(), 10**6)
+
+
+@pytest.mark.parametrize(("keyword", "bits"), [("FloatPixelData", 32), ("DoubleFloatPixelData", 64)])
+def test_pixel_data_of_floating_point_numbers_must_be_all_there_too(keyword: str, bits: int) -> None:
+    due = 4 * 6 * bits // 8
+
+    def image(count: int) -> Received:
+        return _received(ct_image(PixelData=None, BitsAllocated=bits, **{keyword: bytes(count)}))
+
+    assert judge(image(due)).facts["has_pixel_data"]
+    with pytest.raises(Unparsable, match=f"{due} bytes are due"):
+        judge(image(due - 2))

@@ -169,3 +169,30 @@ def test_real_series_read_as_they_do_whole(shared_data: Path) -> None:
             assert all(like == whole for like, whole in read), folder
             hits += found
     assert hits > 50
+
+
+def test_a_sequence_that_differs_may_nest_as_deep_as_is_configured_and_no_deeper() -> None:
+    def image(number: int, depth: int) -> bytes:
+        encoding = Encoding()
+        content = encoding.data_set(ReferencedSOPInstanceUID=f"1.2.3.{number}")
+        for _ in range(depth - 1):
+            content = encoding.sequence(0x00081140, [encoding.item(content)])
+        (payload,) = _series(1, InstanceNumber=number, ReferencedImageSequence=[content])
+        return payload
+
+    likeness = Likeness(max_depth=3)
+    for number in range(8, 12):
+        payload = image(number, 3)
+        likeness.learn(payload, EXPLICIT_LITTLE, read_header(payload, EXPLICIT_LITTLE, 3))
+    allowed, deeper = image(12, 3), image(13, 4)
+    assert likeness.read(allowed, len(allowed), EXPLICIT_LITTLE)
+    assert likeness.read(deeper, len(deeper), EXPLICIT_LITTLE) is None
+
+
+def test_pixels_of_floating_point_numbers_are_left_to_a_whole_reading() -> None:
+    likeness = Likeness()
+    payload = ct_image(PixelData=None, FloatPixelData=bytes(96), BitsAllocated=32)
+    for _ in range(3):
+        likeness.learn(payload, EXPLICIT_LITTLE, read_header(payload, EXPLICIT_LITTLE))
+    assert likeness._patterns == {}
+    assert likeness.read(payload, len(payload), EXPLICIT_LITTLE) is None

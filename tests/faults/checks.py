@@ -163,7 +163,7 @@ def assert_nothing_lost_or_torn(
         house.instances,
         house.studies,
         house.events,
-        min_free_bytes=0,
+        gauge=house.gauge(objects),
         lock_file=folder / "run" / "intake.lock",
     )
     try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from tests.dicom_node.serving import eventually
 from tests.faults.checks import OUT_OF_RESOURCES, SUCCESS, Sender, acceptor_process, assert_nothing_lost_or_torn
+from tests.faults.small_disks import mounted
 
 SIZE_BYTES = 8_000_000
 LEFT_BYTES = 700_000
@@ -19,17 +18,8 @@ LEFT_BYTES = 700_000
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", str(folder)], check=False, capture_output=True
-        ).returncode
-    ):
-        pytest.skip("a file system can be mounted by root only")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", SIZE_BYTES) as disk:
+        yield disk
 
 
 def test_a_full_disk_refuses_and_takes_in_again_once_there_is_room(small_disk: Path) -> None:
