@@ -23,8 +23,8 @@ test: $(VENV)/.test peers check  ## everything that must hold, against real peer
 test-long: $(VENV)/.test peers  ## what takes longer: many crashes, the full matrices
 	$(BIN)/pytest -m long
 
-fuzz: $(VENV)/.test peers  ## 100,000 mutated sessions against the acceptor; half an hour (FUZZ_SEED=n for others)
-	FUZZ_SESSIONS=100000 $(BIN)/pytest tests/fuzz
+fuzz: $(VENV)/.test peers  ## 100,000 hostile sessions against the acceptor; an hour (FUZZ_SEED=n for others)
+	FUZZ_SESSIONS=100000 $(BIN)/pytest -s tests/fuzz
 
 check: $(VENV)/.test  ## lint, format, types, walls between packages
 	$(BIN)/ruff check .

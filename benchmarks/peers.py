@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.wire import Wire
+from dicom_node.acceptors import acceptor_names
 from storage.objects.spares import PACK_BYTES
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.conftest import find_peer
@@ -58,7 +59,7 @@ Started = Callable[[Path, Wire], AbstractContextManager[Acceptor]]
 def node(folder: Path, _wire: Wire) -> Iterator[Acceptor]:
     """`dicom-node serve`, as configured by default; there are no models, as it is receiving that is measured."""
     under_test = NodeUnderTest(folder, configuration(models=[], routes=[], destinations=[], storage={}))
-    ready = under_test.config.storage.prepared_packs * under_test.config.node.acceptors
+    ready = under_test.config.storage.prepared_packs * len(acceptor_names(under_test.config.node))
     waiting = under_test.config.node.data_folder / "objects" / ".writing"
 
     def rests() -> bool:

@@ -139,6 +139,7 @@ class Arrivals:
         """The rows that `leave` has told of are committed."""
         with self._lock:
             self._waiting, self._waiting_since, self._is_behind = [], math.inf, False
+            self._abandon()  # of an instance whose rest will not come, whoever learns of that first
             pack, self._pack = self._pack, None
             if pack is not None:
                 self._shelf.give_back(pack)

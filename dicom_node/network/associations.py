@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 
 from dicom_node import logs
 from dicom_node.arrivals import Arrivals
+from dicom_node.refusals import OutOfResources
 from storage.errors import StorageUnavailable
 from storage.records import Association
 from storage.studies import Studies
@@ -106,27 +107,32 @@ class Associations:
         return True
 
     def association_id(self, thread: Thread) -> str:
-        """The id of a live association; from now on it has a row. Raises KeyError where it has ended."""
-        with self._lock:
-            live = self._live[thread]
+        """The id of a live association; from now on it has a row. Raises OutOfResources where it has ended."""
+        live = self._of(thread)
         with live.lock:
             if live.ended:
-                raise KeyError("the association has ended")
+                raise _ended()
             if not live.has_row:
                 self._studies.open_association(live.record)
                 live.has_row = True
         return live.record.association_id
 
     def arrivals(self, thread: Thread) -> Arrivals:
-        """Where what a live association brings goes in. Raises KeyError where it has ended."""
-        with self._lock:
-            live = self._live[thread]
+        """Where what a live association brings goes in. Raises OutOfResources where it has ended."""
+        live = self._of(thread)
         with live.lock:
             if live.ended:
-                raise KeyError("the association has ended")
+                raise _ended()
             if live.arrivals is None:
                 live.arrivals = self._open_arrivals(live.record)
             return live.arrivals
+
+    def _of(self, thread: Thread) -> _Live:
+        with self._lock:
+            live = self._live.get(thread)
+        if live is None:
+            raise _ended()
+        return live
 
     def end(self, thread: Thread, ending: Ending) -> None:
         """An association ended; its row will say so soon, if it has one. Only the first ending counts."""
@@ -188,3 +194,8 @@ class Associations:
                 return all(self._commit([one]) for one in ended)
             log.error("end of an association cannot be recorded", error=error, association=ended[0][0].association_id)
         return True
+
+
+def _ended() -> OutOfResources:
+    """What a peer sent last and what ended its association may be taken up in either order: nobody need be told."""
+    return OutOfResources("the association has ended")

@@ -103,6 +103,9 @@ class Greeter(RequestHandler):
         # The library sleeps between looks only while an association begins or ends: else `receive` waits for the peer.
         provider._run_loop_delay = _LIBRARY_SLEEP_S
         _Reader(provider, manners).install()
+        association.acse.negotiate_association = partial(
+            _negotiate_or_abort, association, association.acse.negotiate_association
+        )
         provider.socket._shutdown_socket = self._close
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()
@@ -120,6 +123,18 @@ class Greeter(RequestHandler):
         self.server.gate.settle()
         if why is not None and not self.server.is_stopping:
             self.server.manners.refused(address, why)
+
+
+def _negotiate_or_abort(association: Any, negotiate: Callable[[], None]) -> None:
+    """An exception here would end the association's thread, and leave connection and upper layer behind for ever.
+
+    A presentation context without an abstract syntax, or without a transfer syntax, brings the library to one.
+    """
+    try:
+        negotiate()
+    except Exception as error:  # noqa: BLE001 - whatever a peer can bring the library to
+        log.warning("association aborted", reason="the library could not negotiate what was asked for", error=error)
+        association.abort()
 
 
 def _association_request(connection: socket.socket, deadline: float) -> A_ASSOCIATE_RQ:

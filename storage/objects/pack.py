@@ -135,8 +135,9 @@ class PackWriter:
         What a peer sent must not stay behind it, not even unread: with heads of its own making it would be read as
         records once a shorter one stood before them.
         """
-        self._at = self._start
-        os.ftruncate(self._descriptor, self._start)
+        if self._at != self._start:
+            self._at = self._start
+            os.ftruncate(self._descriptor, self._start)
 
     def close(self, *, sealed: bool) -> None:
         """sealed: whoever reads packs after a crash need not look into this one. A pack without a record is removed."""
@@ -240,8 +241,9 @@ def is_sealed(descriptor: int) -> bool:
 
 
 def seal(descriptor: int, end: int) -> None:
-    """Say of a dead writer's pack that all its records are indexed; what stands behind the last one is cut off."""
+    """Say of a pack that all its records are indexed; what stands behind the last one is cut off."""
     os.ftruncate(descriptor, end)
+    os.fdatasync(descriptor)  # what was deleted: after a power cut nobody would look for it in a pack that is sealed
     os.pwrite(descriptor, _SEALED, end)
 
 

@@ -17,9 +17,28 @@ from tests.dicom_node.serving import eventually
 from tests.faults.checks import CT, OUT_OF_RESOURCES, SUCCESS, Sender, acceptor_process, assert_nothing_lost_or_torn
 
 IMAGES = 3
-CALLS = {"pwrite64": 24, "fdatasync": 8, "fsync": 3, "ftruncate": 2, "write": 2, "rename": 1, "openat": 4}
+# How often a call is failed at: the first time in a thread, the second, and so on. Packs are full after a few images, so
+# that folders and packs are made, sealed and removed as well.
+CALLS = {
+    "pwrite64": 24,
+    "pwritev": 6,
+    "fdatasync": 8,
+    "fsync": 3,
+    "ftruncate": 2,
+    "write": 2,
+    "rename": 1,
+    "openat": 4,
+    "mkdir": 1,
+    "unlink": 1,
+    "statfs": 2,
+}
+SMALL_PACKS = "tests.faults.small_packs"
 LONG_TIMES = 3  # so many times as many places, in the long run
-KILLED_AT = [("pwrite64", when) for when in (1, 2, 4, 6, 9, 12)] + [("fdatasync", when) for when in (1, 2, 3)]
+KILLED_AT = [("pwrite64", when) for when in (1, 2, 4, 6, 9, 12)] + [
+    *(("fdatasync", when) for when in (1, 2, 3)),
+    ("fsync", 1),
+    ("ftruncate", 1),
+]
 
 
 @contextmanager
@@ -42,7 +61,7 @@ def _injected(strace: str, pid: int, fault: str, trace: Path) -> Iterator[None]:
 def _is_traced(pid: int) -> bool:
     states = []
     for path in Path(f"/proc/{pid}/task").glob("*/status"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+        with suppress(OSError):  # a thread that just ended
             states.append(path.read_text())
     return all(re.search(r"^TracerPid:\t[1-9]", state, re.M) for state in states)
 
@@ -53,7 +72,7 @@ def _hits(trace: Path) -> int:
 
 def _fail_at_each(folder: Path, strace: str, error: str, times: int) -> None:
     sender, hits, told = Sender(), 0, 0
-    with acceptor_process(folder / "node") as (process, port):
+    with acceptor_process(folder / "node", module=SMALL_PACKS) as (process, port):
         assert sender.send(port, 2) == [SUCCESS, SUCCESS]
         for call, places in CALLS.items():
             for when in range(1, places * times + 1):
@@ -112,7 +131,7 @@ def test_a_sync_that_fails_under_an_open_association_is_no_success(tmp_path: Pat
 def test_a_kill_at_any_call_loses_nothing_acknowledged(
     tmp_path: Path, peer: Callable[[str], str], call: str, when: int
 ) -> None:
-    assert _kill_at(tmp_path, peer("strace"), call, when)
+    assert _kill_at(tmp_path, peer("strace"), call, when, wait_s=10)
 
 
 @pytest.mark.long
@@ -124,15 +143,15 @@ def test_a_kill_at_each_call_loses_nothing_acknowledged(
     _kill_at(tmp_path, peer("strace"), call, when)
 
 
-def _kill_at(folder: Path, strace: str, call: str, when: int) -> bool:
+def _kill_at(folder: Path, strace: str, call: str, when: int, *, wait_s: float = 0.3) -> bool:
     """Whether the call came so often that the process was killed by it."""
     sender = Sender()
-    with acceptor_process(folder / "node") as (process, port):
+    with acceptor_process(folder / "node", module=SMALL_PACKS) as (process, port):
         with _injected(strace, process.pid, f"{call}:signal=KILL:when={when}", folder / "trace"):
             sender.send(port, IMAGES)
             if not eventually(lambda: process.poll() is not None, limit_s=0.3):
                 sender.send(port, IMAGES)
-        was_killed = eventually(lambda: process.poll() is not None, limit_s=0.3)
+            was_killed = eventually(lambda: process.poll() is not None, limit_s=wait_s)
         process.kill()
     assert_nothing_lost_or_torn(folder / "node", sender.acknowledged, sender.sent)
     return was_killed
