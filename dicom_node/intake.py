@@ -25,6 +25,7 @@ from dicom_node.facts import Header
 from dicom_node.intake_lock import IntakeLock
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
+from dicom_node.room import Level
 from dicom_node.room_gauge import Gauge
 from dicom_node.structure import MAX_NESTING
 from dicom_node.throttle import Throttle
@@ -179,6 +180,10 @@ class Intake:
             _close(pack)
         self._digests.shutdown()
         self._lock.close()
+
+    def level(self) -> Level:
+        """Of the room that there is. Raises StorageUnavailable."""
+        return self._gauge.read().level
 
     def quiet_s(self) -> float:
         """How long nothing has begun to come over the fast path."""

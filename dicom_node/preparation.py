@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from dicom_node import logs
+from dicom_node.room import Level
 from storage.errors import StorageUnavailable
 from storage.objects.protocol import PackStore
 
@@ -16,11 +17,18 @@ log = logs.get("preparation")
 
 
 class Preparation:
-    """A thread that keeps `packs` packs ready, from `start` to `stop`. quiet_s: since when nothing comes in."""
+    """A thread that keeps `packs` packs ready, from `start` to `stop`. quiet_s: since when nothing comes in.
 
-    def __init__(self, objects: PackStore, quiet_s: Callable[[], float], packs: int) -> None:
+    level: of the room that there is. None are made unless it is ok; before anything else has to wait for room, those that
+    are ready are given back.
+    """
+
+    def __init__(
+        self, objects: PackStore, quiet_s: Callable[[], float], level: Callable[[], Level], packs: int
+    ) -> None:
         self._objects = objects
         self._quiet_s = quiet_s
+        self._level = level
         self._packs = packs
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="preparation")
@@ -35,8 +43,11 @@ class Preparation:
     def _run(self) -> None:
         while not self._stopping.wait(_PAUSE_S):
             try:
-                while self._objects.prepare_pack(at_most=self._packs, may_go_on=self._may_go_on):
-                    pass
+                level = self._level()
+                if level in ("paused", "full"):
+                    self._objects.close()
+                while level == "ok" and self._objects.prepare_pack(at_most=self._packs, may_go_on=self._may_go_on):
+                    level = self._level()
             except StorageUnavailable as error:
                 # Whatever is stored meanwhile goes to files that grow; and the next one may succeed.
                 log.warning("a pack could not be made ready", error=error)

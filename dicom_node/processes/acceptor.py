@@ -39,7 +39,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"], row: 
         listening=Listening.inherited(listening),
         row=int(row),
     )
-    preparation = Preparation(stores.objects, intake.quiet_s, config.storage.prepared_packs)
+    preparation = Preparation(stores.objects, intake.quiet_s, intake.level, config.storage.prepared_packs)
     # A thread that commits rows must not keep those that answer peers waiting for the interpreter's usual 5 ms.
     sys.setswitchinterval(0.0005)
     gc.freeze()  # what is loaded stays: the library collects all garbage at every sixtieth connection, in 45 ms

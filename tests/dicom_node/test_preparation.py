@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from dicom_node.preparation import Preparation
+from dicom_node.room import Level
 from storage.errors import StorageUnavailable
 from storage.objects import spares
 from storage.objects.file import FileStore
-from tests.waiting import wait_until
+from tests.waiting import LIMIT_S, wait_until
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def _waiting(folder: Path) -> int:
 def test_packs_are_made_ready_while_nothing_comes_and_again_when_one_was_taken(
     store: FileStore, tmp_path: Path
 ) -> None:
-    preparation = Preparation(store, lambda: 10.0, 2)
+    preparation = Preparation(store, lambda: 10.0, lambda: "ok", 2)
     preparation.start()
     try:
         wait_until(lambda: _waiting(tmp_path) == 2)
@@ -45,10 +46,10 @@ def test_nothing_is_written_while_images_come(store: FileStore, tmp_path: Path) 
         asked.release()
         return 0.0
 
-    preparation = Preparation(store, busy, 1)
+    preparation = Preparation(store, busy, lambda: "ok", 1)
     preparation.start()
     for _ in range(5):
-        assert asked.acquire(timeout=20)
+        assert asked.acquire(timeout=LIMIT_S)
     written = sum(path.stat().st_size for path in (tmp_path / "objects" / ".writing").iterdir())
     preparation.stop()  # although it waits for quiet
     assert written == 0
@@ -65,9 +66,35 @@ def test_a_disk_that_fails_does_not_end_the_making(store: FileStore, tmp_path: P
                 raise StorageUnavailable("object store: Input/output error")
             return store.prepare_pack(**asked)  # type: ignore[arg-type]
 
-    preparation = Preparation(Failing(), time.monotonic, 1)  # type: ignore[arg-type]
+    preparation = Preparation(Failing(), time.monotonic, lambda: "ok", 1)  # type: ignore[arg-type]
     preparation.start()
     try:
         wait_until(lambda: _waiting(tmp_path) == 1)
+    finally:
+        preparation.stop()
+
+
+def test_where_room_is_short_none_are_made_and_in_need_they_are_given_back(store: FileStore, tmp_path: Path) -> None:
+    levels: list[Level] = ["low"]
+    asked = threading.Semaphore(0)
+
+    def level() -> Level:
+        asked.release()
+        return levels[-1]
+
+    preparation = Preparation(store, lambda: 10.0, level, 2)
+    preparation.start()
+    try:
+        for _ in range(3):
+            assert asked.acquire(timeout=LIMIT_S)
+        assert not _waiting(tmp_path)
+        levels.append("ok")
+        wait_until(lambda: _waiting(tmp_path) == 2)
+        levels.append("low")
+        for _ in range(3):
+            assert asked.acquire(timeout=LIMIT_S)
+        assert _waiting(tmp_path) == 2
+        levels.append("paused")
+        wait_until(lambda: not _waiting(tmp_path))
     finally:
         preparation.stop()
