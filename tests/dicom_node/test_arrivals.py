@@ -25,7 +25,12 @@ STUDY, SERIES = "1.2.3", "1.2.3.4"
 class Door:
     house: House
     objects: FileStore
+    intake: Intake
+    association: Association
     arrivals: Arrivals
+
+    def end(self) -> None:
+        self.intake.end([(self.association, self.arrivals)])
 
     def send(self, payload: bytes, uid: str, *, pieces: int = 1) -> None:
         arrival = self.arrivals.begin(Announced(CT_IMAGE_STORAGE, uid, EXPLICIT_LITTLE))
@@ -43,8 +48,9 @@ class Door:
 @pytest.fixture
 def door(tmp_path: Path) -> Iterator[Door]:
     house = open_house(tmp_path)
-    association = Association("association-1", "acceptor", "SCANNER", "NODE", "192.0.2.1", 99.0)
-    house.studies.open_association(association)
+    association = Association(
+        "association-1", "acceptor-1", "SCANNER", "NODE", "192.0.2.1", 99.0, ending="released", closed_at=100.0
+    )
     objects = FileStore(tmp_path / "objects")
     taking = Intake(
         objects,
@@ -54,7 +60,7 @@ def door(tmp_path: Path) -> Iterator[Door]:
         gauge=house.gauge(objects),
         lock_file=tmp_path / "run" / "lock",
     )
-    yield Door(house, objects, taking.arrivals(association))
+    yield Door(house, objects, taking, association, taking.arrivals(association))
     taking.close()
     house.database.close()
 
@@ -69,7 +75,7 @@ def test_the_hash_of_a_row_is_that_of_the_data_set_whatever_its_size(door: Door)
     uid, large = _large(2)
     door.send(small, "1.2.3.4.1", pieces=3)
     door.send(large, uid, pieces=7)
-    door.arrivals.close()
+    door.end()
     hashes = {uid: digest for uid, (_, digest) in door.kept().items()}
     assert hashes == {"1.2.3.4.1": hashlib.sha256(small).hexdigest(), uid: hashlib.sha256(large).hexdigest()}
 
@@ -86,9 +92,9 @@ def test_a_hash_that_could_not_be_computed_is_computed_later(door: Door, monkeyp
     uid, payload = _large(1)
     door.send(payload, uid)
     with pytest.raises(StorageUnavailable):
-        door.arrivals.close()
+        door.end()
     assert not door.house.studies.series_of(STUDY)
-    door.arrivals.close()
+    door.end()
     assert door.kept()[uid][1] == hashlib.sha256(payload).hexdigest()
 
 
@@ -98,7 +104,7 @@ def test_a_long_association_fills_one_pack_after_the_other(door: Door, monkeypat
     sent = dict(_large(number) for number in range(1, 9))
     for uid, payload in sent.items():
         door.send(payload, uid)
-    door.arrivals.close()
+    door.end()
     kept = door.kept()
     assert len({key.rpartition("/")[0] for key, _ in kept.values()}) == 3
     assert all(door.objects.get(kept[uid][0]).endswith(payload) for uid, payload in sent.items())
@@ -119,7 +125,7 @@ def test_a_pack_that_is_full_is_kept_while_its_rows_cannot_be_committed(
 
         broken.setattr(type(door.house.instances), "add_all", unavailable)
         door.send(other, second)
-    door.arrivals.close()
+    door.end()
     assert door.kept().keys() == sent.keys()
 
 
@@ -132,5 +138,5 @@ def test_an_image_like_those_before_is_judged_as_they_were(door: Door, alike: in
     with pytest.raises(Unparsable, match="cut short"):
         door.send(ct_image("1.2.3.4.9", PixelData=bytes(40)), "1.2.3.4.9")
     door.send(ct_image("1.2.3.4.9"), "1.2.3.4.9")
-    door.arrivals.close()
+    door.end()
     assert len(door.kept()) == alike + 1

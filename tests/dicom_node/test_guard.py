@@ -113,7 +113,7 @@ def test_beside_200_idle_and_20_dripping_peers_an_echo_is_answered_within_2_s(tm
 
 def test_an_idle_connection_is_closed_at_its_deadline_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with _process(tmp_path, **QUICK) as node:
-        assert eventually(lambda: node.threads() <= 4)
+        assert eventually(lambda: node.threads() <= 5)
         threads, descriptors = node.threads(), node.descriptors()
         with ExitStack() as stack:
             waiting = [stack.enter_context(_connected(node.port)) for _ in range(30)]

@@ -350,7 +350,7 @@ def test_sequences_may_nest_as_deep_as_is_configured_on_both_ways_in(node: Node,
             arrival.finish()
         with pytest.raises(Unparsable, match="nested more than 3 deep"):
             intake.receive(received)
-    arrivals.close()
+    arrivals.flush()
     intake.close()
 
 
@@ -389,5 +389,4 @@ def test_what_came_in_counts_against_the_quota_before_that_is_read_again(node: N
     gauge.check(0)
     with pytest.raises(OutOfResources, match="no room"):
         gauge.check(1)
-    arrivals.close()
     intake.close()
