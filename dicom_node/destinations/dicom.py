@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from dicom_node import logs
 from dicom_node.config import DicomDestination as Settings
 from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.errors import NodeError
 from dicom_node.network.requestor import Outgoing, Peer, SendOutcome, Timeouts, send
 from dicom_node.network.tls_channel import ClientTls
+
+log = logs.get("delivery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,15 @@ class DicomDestination:
             )
             for parcel in parcels
         ]
-        return tuple(_outcome(sent) for sent in send(self.peer, items))
+        outcomes: list[Outcome] = []
+        try:
+            for sent in send(self.peer, items):
+                outcomes.append(_outcome(sent))  # noqa: PERF401 - what was answered stands, whatever follows
+        except Exception as error:  # noqa: BLE001 - a fault of ours at one result must not send the others twice
+            log.error("destination failed", destination=self.name, error=error)
+            reason = f"unexpected {type(error).__name__}"
+            outcomes += [Outcome(item.sop_instance_uid, "failed", reason) for item in items[len(outcomes) :]]
+        return tuple(outcomes)
 
 
 def open_dicom(settings: Settings, node_ae_title: str) -> DicomDestination:

@@ -11,7 +11,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from math import ceil
 
@@ -89,7 +89,7 @@ class Wire:
             if self._channel is None:
                 self._write(pieces)
             else:
-                for sealed in self._channel.sealed(pieces):
+                for sealed in self._sealed(self._channel, pieces):
                     self._write([sealed])
         self._inside_pdu = False
 
@@ -188,6 +188,8 @@ class Wire:
             self._fill()
         if self._read[:1] == bytes([ABORT]):
             raise Broken(_ABORTED)
+        if self._end is not None:
+            raise self._end
 
     def _why_lost(self) -> Broken:
         """A write failed. Had the peer said that it aborts, or what was wrong with TLS?"""
@@ -223,8 +225,14 @@ class Wire:
         except ssl.SSLZeroReturnError:
             self._end = Broken(LOST)  # what came before it counts
         except ssl.SSLError as error:
-            why = why_not_secured(error)
-            self._end = Broken(str(why), needs_a_person=why.needs_a_person)
+            self._end = _unsecured(error)
+
+    def _sealed(self, channel: Channel, pieces: list[Piece]) -> Iterator[Piece]:
+        """Raises Broken: TLS that has failed in one direction takes nothing for the other one either."""
+        try:
+            yield from channel.sealed(pieces)
+        except ssl.SSLError as error:
+            raise self._end or _unsecured(error) from error
 
     def _last_words(self, pdu: bytes) -> bytes:
         if self._channel is None:
@@ -240,6 +248,11 @@ def acknowledge_now(connection: socket.socket) -> None:
     if _QUICKACK is not None:
         with suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+
+def _unsecured(error: ssl.SSLError) -> Broken:
+    why = why_not_secured(error)
+    return Broken(str(why), needs_a_person=why.needs_a_person)
 
 
 def _timeval(seconds: float) -> bytes:

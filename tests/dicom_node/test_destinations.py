@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +10,14 @@ import pytest
 from pydicom.uid import generate_uid
 
 from dicom_node import config
-from dicom_node.destinations import destination_at, folder, open_destination, peer_of
+from dicom_node.destinations import destination_at, dicom, folder, open_destination, peer_of
+from dicom_node.destinations.dicom import DicomDestination
 from dicom_node.destinations.folder import FolderDestination
 from dicom_node.destinations.protocol import Parcel
 from dicom_node.errors import NodeError
+from dicom_node.network.requestor import SendOutcome
 from storage.records import Result
-from tests.dicom_node.peers import AnsweringScp, data_sets_in, storescp
+from tests.dicom_node.peers import AnsweringScp, data_sets_in, peer_at, storescp
 from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, secondary_capture
 from tests.ports import free_port
 
@@ -54,6 +56,23 @@ def test_a_folder_gets_each_result_as_a_file_named_by_uids_alone(tmp_path: Path)
         if path.is_file()
     }
     assert found == {f"{STUDY}/{one.result.kind}-{one.result.sop_instance_uid}.dcm": one.part10 for one in parcels}
+
+
+def test_what_was_answered_stands_when_a_fault_of_ours_ends_the_association(monkeypatch: pytest.MonkeyPatch) -> None:
+    parcels = [parcel("seg"), parcel("sr"), parcel("sc")]
+
+    def chokes(*_: object) -> Iterator[SendOutcome]:
+        yield SendOutcome(parcels[0].result.sop_instance_uid, "delivered", "stored", status=0)
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(dicom, "send", chokes)
+    outcomes = DicomDestination("PACS1", peer_at(104)).deliver(parcels)
+    assert [(one.verdict, one.reason) for one in outcomes] == [
+        ("delivered", "stored"),
+        ("failed", "unexpected RuntimeError"),
+        ("failed", "unexpected RuntimeError"),
+    ]
+    assert [one.sop_instance_uid for one in outcomes] == [one.result.sop_instance_uid for one in parcels]
 
 
 def test_delivering_to_a_folder_twice_leaves_one_file(tmp_path: Path) -> None:

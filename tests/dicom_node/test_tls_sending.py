@@ -424,6 +424,38 @@ def test_a_peer_that_ends_tls_and_keeps_the_connection_is_gone_at_once(authority
             wire.command(time.monotonic() + 60, "none")
 
 
+BAD_RECORD = b"\x17\3\3\0\x20" + bytes(32)
+
+
+def test_a_bad_record_while_the_peer_is_written_to_breaks_the_association(authority: Authority, pacs: Identity) -> None:
+    with wired(authority, pacs) as (wire, other):
+
+        def say_and_read_on() -> None:
+            socket.socket.sendall(other, BAD_RECORD)
+            time.sleep(1.5)  # by then the write was interrupted for nothing at all, and the record seen
+            with suppress(OSError):
+                while socket.socket.recv(other, 1 << 20):
+                    pass
+
+        thread = threading.Thread(target=say_and_read_on)
+        thread.start()
+        with pytest.raises(Broken, match="no TLS: "):
+            wire.write([[bytes(1 << 20)] * 32])
+        other.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_an_answer_counts_that_came_before_a_bad_record_and_the_next_message_is_not_written(
+    authority: Authority, pacs: Identity
+) -> None:
+    with wired(authority, pacs) as (wire, other):
+        other.sendall(p_data(b"answer"))
+        socket.socket.sendall(other, BAD_RECORD)
+        assert wire.command(time.monotonic() + 5, "none") == b"answer"
+        with pytest.raises(Broken, match="no TLS: "):
+            wire.write([[b"next"]])
+
+
 def test_a_release_says_good_bye_to_tls_too(authority: Authority, pacs: Identity) -> None:
     with wired(authority, pacs) as (wire, other):
         other.sendall(bytes([6, 0, 0, 0, 0, 4, 0, 0, 0, 0]))
