@@ -93,8 +93,9 @@ class Courier:
         deliveries = self._outbox.next_study(self._destination.name, due_at=now if state == "closed" else None)
         if not deliveries:
             return False
-        self._deliver(_within_bounds(deliveries))
-        return True
+        was_asked = self._deliver(_within_bounds(deliveries))
+        # Where nothing could be sent, the breaker is as it was: half-open, it would ask for the next study at once.
+        return was_asked or state == "closed"
 
     def _run(self) -> None:
         wait_s = 0.0
@@ -113,7 +114,8 @@ class Courier:
                 self._awake.wait(wait_s)
                 self._awake.clear()
 
-    def _deliver(self, deliveries: Sequence[Delivery]) -> None:
+    def _deliver(self, deliveries: Sequence[Delivery]) -> bool:
+        """Whether the destination was asked to take anything."""
         parcels: list[Parcel] = []
         tried: list[_Tried] = []
         for delivery in deliveries:
@@ -127,10 +129,12 @@ class Courier:
             outcome = outcomes.get(delivery.result.sop_instance_uid)
             if outcome:
                 tried.append(_Tried(delivery, outcome, was_sent=True))
-        for group in _alike(tried):
-            self._record(group)
+        now = self._clock()
+        for group in self._alike(tried, now):
+            self._record(group, now)
         if parcels:
             self._judge_destination(list(outcomes.values()))
+        return bool(parcels)
 
     def _load(self, delivery: Delivery) -> Parcel | Outcome:
         result = delivery.result
@@ -158,9 +162,21 @@ class Courier:
         uids = [parcel.result.sop_instance_uid for parcel in parcels]
         return tuple(told.get(uid, replace(untold, sop_instance_uid=uid)) for uid in uids)
 
-    def _record(self, group: Sequence[_Tried]) -> None:
+    def _alike(self, tried: Sequence[_Tried], now: float) -> list[list[_Tried]]:
+        """Results of one fate together: told in one sentence, written in one transaction."""
+
+        def fate(item: _Tried) -> tuple[object, ...]:
+            outcome = str(replace(item.outcome, sop_instance_uid=""))
+            return (outcome, item.was_sent, item.delivery.attempts, self._is_over(item.delivery, now))
+
+        return [list(group) for _, group in groupby(sorted(tried, key=fate), key=fate)]
+
+    def _is_over(self, delivery: Delivery, now: float) -> bool:
+        return self._backoff.is_given_up(queued_at=delivery.created_at, now=now)
+
+    def _record(self, group: Sequence[_Tried], now: float) -> None:
         """Write what became of results that shared one fate, with its event, in one transaction."""
-        name, now, outcome = self._destination.name, self._clock(), group[0].outcome
+        name, outcome = self._destination.name, group[0].outcome
         deliveries = [tried.delivery for tried in group]
         ids = [delivery.delivery_id for delivery in deliveries]
         error = delivery_events.reason_in_words(outcome)
@@ -169,7 +185,7 @@ class Courier:
         elif outcome.verdict == "refused":
             in_words = delivery_events.refused if group[0].was_sent else delivery_events.not_sent
             self._outbox.refused(ids, error=error, events=[in_words(name, deliveries, outcome)])
-        elif self._backoff.is_given_up(queued_at=min(item.created_at for item in deliveries), now=now):
+        elif self._is_over(deliveries[0], now):
             event = delivery_events.given_up(name, deliveries, outcome, now=now)
             self._outbox.refused(ids, error=f"given up: {error}", events=[event])
         else:
@@ -215,12 +231,3 @@ def _within_bounds(deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         if count and total > MAX_BATCH_BYTES:
             return deliveries[:count]
     return deliveries
-
-
-def _alike(tried: Sequence[_Tried]) -> list[list[_Tried]]:
-    """Results of one fate together: told in one sentence, written in one transaction."""
-
-    def fate(item: _Tried) -> tuple[object, ...]:
-        return (str(replace(item.outcome, sop_instance_uid="")), item.was_sent, item.delivery.attempts)
-
-    return [list(group) for _, group in groupby(sorted(tried, key=fate), key=fate)]

@@ -178,6 +178,20 @@ def test_what_failed_for_days_is_given_up_with_an_alarm(house: House) -> None:
     assert DAY_S <= clock.now - row.created_at <= DAY_S + 1801
 
 
+def test_what_is_younger_is_not_given_up_with_what_failed_for_days(house: House) -> None:
+    old = house.analysed_study(kinds=("sr",))[0].result.study_instance_uid
+    clock = Clock()
+    later = [clock.now + DAY_S / 2]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(time, "time", lambda: later[0])
+        young = house.analysed_study(study_uid=old, kinds=("seg",))
+    assert young[0].created_at == later[0]
+    clock.now += DAY_S
+    assert courier_of(house, Told("failed"), clock, for_s=DAY_S).step()
+    assert house.states() == {"refused": 1, "waiting": 1}
+    assert [row.state for row in rows_of(house, young)] == ["waiting"]
+
+
 def test_a_warning_of_the_destination_stays_in_the_history(house: House) -> None:
     house.analysed_study(kinds=("sr",))
 
@@ -227,6 +241,25 @@ def test_an_object_store_that_cannot_be_read_postpones_and_does_not_blame_the_de
     assert courier.step()
     assert house.states() == {"delivered": 1}
     assert house.events_of_kind("destination_down") == []
+
+
+def test_a_courier_that_can_send_nothing_does_not_ask_again_at_once_whether_the_destination_is_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.analysed_study(kinds=("sr",))
+    clock, told = Clock(), Told("failed", "delivered")
+    courier = courier_of(house, told, clock, failures=1)
+    assert courier.step()
+    clock.now += 60
+
+    def unavailable(_key: str) -> bytes:
+        raise StorageUnavailable("input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.objects, "get", unavailable)
+        assert not courier.step()
+    assert courier.step()
+    assert house.states() == {"delivered": 1}
 
 
 def test_a_dead_destination_is_left_alone_and_everything_follows_its_return(house: House) -> None:
