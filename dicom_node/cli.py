@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from dicom_node.config import Config, DicomDestination
 from dicom_node.config_file import load_config
@@ -30,8 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-out = Console()
-err = Console(stderr=True)
+# What is printed holds the words of peers: a "[/A]" or ":bug:" in an Accession Number stands for itself.
+out = Console(markup=False, emoji=False)
+err = Console(stderr=True, markup=False, emoji=False)
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="DICOM_NODE_CONFIG")]
 DEFAULT_CONFIG = Path("config.yaml")
@@ -43,12 +45,8 @@ def main() -> None:
     try:
         app()
     except (NodeError, StorageError, InferenceError) as error:
-        err.print(f"[bold red]error:[/] {_plain(error)}", highlight=False, soft_wrap=True)
+        err.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(EXIT_FAILED)
-
-
-def _plain(error: Exception) -> str:
-    return str(error).replace("[", "\\[")
 
 
 @app.command()
@@ -63,7 +61,7 @@ def serve(
 
     def ready(loaded: Config, said: dict[str, dict[str, Any]]) -> None:
         where = f"{loaded.node.address}:{said['acceptor-1']['port']}"
-        err.print(f"[green]{loaded.node.ae_title} is ready[/] and listens on {where}", highlight=False)
+        err.print(Text.assemble((f"{loaded.node.ae_title} is ready", "green"), f" and listens on {where}"))
 
     run_node(config, ready, log_format)
 
@@ -150,7 +148,7 @@ def send(
 
     loaded = load_config(config)
     peer = peer_of(_destination(loaded, to), loaded.node.ae_title)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task(f"sending to {to}", total=None)
         report = send_folder(folder, peer, lambda done, total: progress.update(task, completed=done, total=total))

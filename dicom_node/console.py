@@ -49,7 +49,7 @@ def moment(at: float | None) -> str:
 def account(item: StudyAccount) -> RenderableType:
     """One study, from its first association to its last delivery."""
     study = item.study
-    title = f"accession {study.accession_number or '(none)'}"
+    title = Text(f"accession {study.accession_number or '(none)'}")
     head = Text.assemble(
         (f"{item.standing}\n", "bold"),
         f"patient {study.patient_id or '(none)'}\n",

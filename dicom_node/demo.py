@@ -172,7 +172,7 @@ def show(out: Console, account: StudyAccount, folders: Folders) -> None:
     """The timeline, the numbers, and where the objects and the picture are."""
     out.print()
     out.print(looks.timeline(account.events, since=account.study.first_received_at))
-    out.print(f"[bold]{account.standing}[/]\n")
+    out.print(Text(f"{account.standing}\n", "bold"))
     uids = {delivery.result.sop_instance_uid for delivery in account.deliveries}
     paths = [path for path in sorted(folders.pacs.glob("*.dcm")) if path.stem.partition("-")[2] in uids]
     received = {path: dcmread(path) for path in paths}

@@ -73,6 +73,14 @@ def test_evidence_that_is_longer_than_a_line_is_wrapped_between_words(house: Hou
     assert EVIDENCE in " ".join(shown(account))
 
 
+def test_square_brackets_of_a_scanner_are_no_markup(house: House) -> None:
+    account = account_of(house)
+    strange = replace(account.study, accession_number="[/A]", patient_id="[bold]P", study_description="[/]")
+    lines = shown(replace(account, study=strange))
+    assert "accession [/A]" in lines[0]
+    assert "patient [bold]P" in lines
+
+
 def test_words_of_the_same_kind_stand_below_each_other(house: House) -> None:
     lines = [line for line in shown(account_of(house)) if line.startswith(("SEG ", "SR ", "SC "))]
     assert len({line.index("waiting") for line in lines}) == 1
