@@ -36,8 +36,9 @@ def serve(
     Raises ConfigError where config.yaml is not valid, PackageError where a model is not as its manifest says, NodeError
     where the node cannot start for another reason.
     """
-    # What the node writes is patient data: for its own user, and to be read by its group, never by others.
-    os.umask(0o027)
+    # What the node writes is patient data: for its own user, and to be read by its group, never by others. Who started
+    # it may be stricter (UMask of a systemd unit).
+    os.umask(os.umask(0o027) | 0o027)
     config = load_config(config_path)
     routable_models(config)
     log_format = log_format or config.logging.format

@@ -88,8 +88,7 @@ class Supervisor:
         now = time.monotonic()
         if child.process is None:
             if now >= child.start_at:
-                child.process = subprocess.Popen(child.argv, stdin=subprocess.PIPE, pass_fds=child.inherits)
-                child.started_at = now
+                self._start(child, now)
             return
         code = child.process.poll()
         if code is None:
@@ -102,6 +101,16 @@ class Supervisor:
         child.start_at = now + child.wait_s
         log.error("process ended, it is started again", name=child.name, exit_code=code, wait_s=child.wait_s)
         self._on_restart(child.name, code)
+
+    def _start(self, child: _Child, now: float) -> None:
+        """A machine that has no memory or no process to spare now may have one later; the others serve on."""
+        try:
+            child.process = subprocess.Popen(child.argv, stdin=subprocess.PIPE, pass_fds=child.inherits)
+            child.started_at = now
+        except OSError as error:
+            child.wait_s = min(child.wait_s * 2, LONGEST_WAIT_S)
+            child.start_at = now + child.wait_s
+            log.error("process cannot be started, it is tried again", name=child.name, error=error, wait_s=child.wait_s)
 
     def _readiness(self) -> dict[str, dict[str, Any]] | None:
         """What each child wrote when it was ready, or None while one of them is not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +119,25 @@ def test_a_state_file_is_never_seen_half_written(tmp_path: Path) -> None:
     assert state
     assert state["port"] == 2
     assert list(tmp_path.glob("*.part")) == []
+
+
+def test_a_child_that_the_machine_cannot_start_now_is_started_later(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = subprocess.Popen, [OSError(errno.EAGAIN, "no process to spare")] * 2
+
+    def short_of_memory(*arguments: Any, **more: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return real(*arguments, **more)
+
+    with Watched(folder, "one", "two") as node:
+        killed, left = node.pid("one"), node.pid("two")
+        monkeypatch.setattr("dicom_node.supervisor.subprocess.Popen", short_of_memory)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: node.pid("one") != killed, "the child is started again")
+        assert node.pid("two") == left
+    assert not failures
 
 
 REFUSES_LATER = """
