@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from dicom_node.network.tls_channel import ClientTls, NotSecured
@@ -66,19 +66,21 @@ def connected(peer: Peer) -> Iterator[Wire]:
 
 
 def _tcp(peer: Peer, deadline: float) -> socket.socket:
-    """To the first of the host's addresses that answers."""
+    """To the first of the host's addresses that answers; one that does not leaves the others their share of the time."""
     try:
         found = socket.getaddrinfo(peer.address, peer.port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise NoAssociation(f"no connection to {peer.where}: {error.strerror or error}") from error
     why = "it has no address"
-    for family, kind, protocol, _, address in found:
-        connection = socket.socket(family, kind, protocol)
+    for tried, (family, kind, protocol, _, address) in enumerate(found):
+        share_s = (deadline - time.monotonic()) / (len(found) - tried)
         try:
-            connection.settimeout(max(0.001, deadline - time.monotonic()))
-            connection.connect(address)
+            with ExitStack() as closing:
+                connection = closing.enter_context(socket.socket(family, kind, protocol))
+                connection.settimeout(max(0.001, share_s))
+                connection.connect(address)
+                closing.pop_all()
         except OSError as error:
-            connection.close()
             late = f"no answer within {peer.timeouts.connect_s:g} s"
             why = late if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
         else:

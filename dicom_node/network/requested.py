@@ -1,11 +1,12 @@
 """An association that the node asks for, and that ends whatever the peer does.
 
-pynetdicom puts the request into bytes and takes the acceptance apart; no thread and no timer of its own has a part in it,
-so that what bounds time and memory is the wire.
+pynetdicom puts the request into bytes; no thread and no timer of its own has a part in it, so that what bounds time and
+memory is the wire. Of an acceptance is read what the node goes by, and nothing else of it can stand in the way.
 """
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from pydicom.uid import UID
 from pynetdicom._globals import APPLICATION_CONTEXT_NAME
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
@@ -31,6 +32,8 @@ from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_N
 Context = tuple[str, str]  # SOP Class UID, Transfer Syntax UID
 MAX_CONTEXTS = 128  # PS3.8 section 9.3.2.2: context IDs are odd and below 256
 _ACCEPTED, _PERMANENT = 0, 1
+# Items of an acceptance, and of an item (PS3.8 sections 9.3.3.2, 9.3.3.3 and D.1.1).
+_RESULT, _TRANSFER_SYNTAX, _USER_INFORMATION, _MAXIMUM_LENGTH = 0x21, 0x40, 0x50, 0x51
 # What stands before the items of an acceptance, and what all of it may be: 128 contexts are answered in 5 kB, and a
 # megabyte of items would keep the processor busy for seconds.
 _LEAST_ANSWER_BYTES, _MOST_ANSWER_BYTES = 68, 64 * 1024
@@ -104,21 +107,31 @@ def _request(peer: Peer, proposed: Sequence[Context]) -> bytes:
 
 
 def _accepted(wire: Wire, proposed: Sequence[Context], answer: bytes) -> Association:
-    """Raises BadPdu."""
+    """Items of kinds that are not known are passed over (PS3.8 section 9.3.1). Raises BadPdu."""
     if not _LEAST_ANSWER_BYTES <= len(answer) <= _MOST_ANSWER_BYTES:
         raise BadPdu(f"an association acceptance of {len(answer)} bytes")
-    pdu = A_ASSOCIATE_AC()
+    syntaxes: dict[int, list[bytes]] = {}
+    max_pdu_bytes = 0
     try:
-        pdu.decode(bytes([ASSOCIATE_AC, 0]) + len(answer).to_bytes(4, "big") + answer)
-        primitive = pdu.to_primitive()
-        results = {one.context_id: one for one in primitive.presentation_context_definition_results_list}
-        max_pdu_bytes = int(primitive.maximum_length_received or 0)
-    except Exception as error:
+        for kind, value in _items(answer[_LEAST_ANSWER_BYTES:]):
+            if kind == _RESULT and value[2] == _ACCEPTED:
+                syntaxes[value[0]] = [uid.rstrip(b"\0 ") for sub, uid in _items(value[4:]) if sub == _TRANSFER_SYNTAX]
+            elif kind == _USER_INFORMATION:
+                for sub, field in _items(value):
+                    if sub == _MAXIMUM_LENGTH:
+                        (max_pdu_bytes,) = struct.unpack(">L", field)
+    except (struct.error, IndexError) as error:
         raise BadPdu("an association acceptance that cannot be read") from error
-    accepted = {}
-    for position, context in enumerate(proposed):
-        result = results.get(2 * position + 1)
-        # An acceptance in another syntax than the one that was proposed is none: nothing could be encoded by it.
-        if result is not None and result.result == _ACCEPTED and [*map(str, result.transfer_syntax)] == [context[1]]:
-            accepted[context] = 2 * position + 1
+    # An acceptance in another syntax than the one that was proposed is none: nothing could be encoded by it.
+    numbered = {2 * position + 1: context for position, context in enumerate(proposed)}
+    accepted = {one: number for number, one in numbered.items() if syntaxes.get(number) == [one[1].encode()]}
     return Association(wire, accepted, max_pdu_bytes)
+
+
+def _items(encoded: bytes) -> Iterator[tuple[int, bytes]]:
+    """Items, or the items in one: the type of each and what follows its four bytes. Raises struct.error."""
+    while encoded:
+        kind, length = struct.unpack_from(">BxH", encoded)
+        (value,) = struct.unpack_from(f"{length}s", encoded, 4)
+        yield kind, value
+        encoded = encoded[4 + length :]

@@ -35,9 +35,9 @@ def result(context_id: int, syntax: str, reason: int = 0) -> bytes:
     return item(0x21, struct.pack(">BxBx", context_id, reason) + item(0x40, syntax.encode()))
 
 
-def acceptance(*results: bytes, max_pdu_bytes: int = 16_384) -> bytes:
+def acceptance(*results: bytes, max_pdu_bytes: int = 16_384, more: bytes = b"") -> bytes:
     """What follows the six bytes of an A-ASSOCIATE-AC (PS3.8 section 9.3.3)."""
-    user = item(0x51, struct.pack(">L", max_pdu_bytes)) + item(0x52, b"1.2.3.4")
+    user = item(0x51, struct.pack(">L", max_pdu_bytes)) + item(0x52, b"1.2.3.4") + more
     names = b"PACS1".ljust(16) + b"DICOM-NODE".ljust(16)
     parts = (item(0x10, b"1.2.840.10008.3.1.1.1"), *results, item(0x50, user))
     return struct.pack(">Hxx", 1) + names + bytes(32) + b"".join(parts)
@@ -88,6 +88,20 @@ def test_what_is_accepted_is_known_by_its_number() -> None:
 
 
 @pytest.mark.parametrize(
+    "more",
+    [
+        item(0x5A, b"a later edition of the standard"),
+        item(0x55, b"A PACS OF ANOTHER AGE"),  # implementation version name, of 16 characters at most
+        item(0x55, "Röntgen".encode("latin-1")),
+        item(0x52, b"no UID"),
+    ],
+)
+def test_what_the_node_does_not_go_by_stands_in_nobodys_way(more: bytes) -> None:
+    association = read(acceptance(item(0x99, b"?"), result(1, EXPLICIT), more=more))
+    assert (association.accepted, association.max_pdu_bytes) == ({(CT, EXPLICIT): 1}, 16_384)
+
+
+@pytest.mark.parametrize(
     "results",
     [[], [result(5, EXPLICIT)], [result(1, IMPLICIT)], [result(1, EXPLICIT, 9)]],
 )
@@ -117,7 +131,7 @@ def test_an_acceptance_is_read_or_refused_and_nothing_else(data: st.DataObject) 
     [
         (struct.pack(">BxL", 2, 2**32 - 1), "a PDU of 4294967295 bytes"),
         (ac(b"\0" * 10), "an association acceptance of 10 bytes"),
-        (ac(acceptance(result(2, EXPLICIT))), "an association acceptance that cannot be read"),
+        (ac(acceptance(item(0x21, b"\1"))), "an association acceptance that cannot be read"),
         (bytes([3, 0, 0, 0, 0, 2, 0, 1]), "a PDU of type 0x03"),
         (bytes([7, 0, 0, 0, 0, 4, 0, 0, 2, 0]), "aborted by the peer"),
         (bytes([4, 0, 0, 0, 0, 0]), "a PDU of type 0x04"),
@@ -182,6 +196,29 @@ def test_every_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_more: both)
         with connected(peer_at(port)) as wire:
             assert wire._connection.getpeername()[1] == port
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one of a family that this machine does not have takes none at all."""
+    with served(lambda connection: connection.recv(1)) as port, socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        with socket.create_connection(full.getsockname()):
+            tcp = socket.IPPROTO_TCP
+            addresses: list[object] = [
+                (9999, socket.SOCK_STREAM, tcp, "", ("nowhere", port)),
+                (socket.AF_INET, socket.SOCK_STREAM, tcp, "", full.getsockname()),
+                (socket.AF_INET, socket.SOCK_STREAM, tcp, "", ("127.0.0.1", port)),
+            ]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_more: addresses)
+            tried: list[float] = []
+            real = socket.socket.settimeout
+            monkeypatch.setattr(
+                socket.socket, "settimeout", lambda self, wait_s: (tried.append(wait_s), real(self, wait_s))
+            )
+            with connected(peer_at(port, timeouts=replace(SHORT, connect_s=1))) as wire:
+                assert wire._connection.getpeername()[1] == port
+    assert 0.4 < tried[0] <= 0.5
 
 
 def test_a_host_that_drops_connections_is_left_when_the_time_is_over() -> None:
