@@ -539,16 +539,12 @@ class Config(Section):
         return empty | given
 
     @model_validator(mode="after")
-    def _certificates_can_be_seen(self) -> Self:
-        bound = any(item.certificate_name or item.certificate_sha256 for item in self.access.requestors)
-        if bound and (self.node.tls is None or self.node.tls.ca is None):
-            raise ValueError("access.requestors names certificates, which are seen only with node.tls.ca: set it")
-        return self
-
-    @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
         named = {"models": self.models, "routes": self.routes, "destinations": self.destinations}
-        problems = reference_problems({key: [vars(entry) for entry in part] for key, part in named.items()})
+        tree: dict[str, object] = {key: [vars(entry) for entry in part] for key, part in named.items()}
+        tree["access"] = {"requestors": [vars(entry) for entry in self.access.requestors]}
+        tree["node"] = {"tls": vars(self.node.tls) if self.node.tls else None}
+        problems = reference_problems(tree)
         if problems:
             raise ValueError("; ".join(f"{problem.path} {problem.rule}" for problem in problems))
         return self

@@ -1,4 +1,5 @@
-"""Do the names in config.yaml fit together? Names are unique, and routes name only what is configured.
+"""Do the names in config.yaml fit together? Names are unique, routes name only what is configured, and certificates are
+named only where they are seen.
 
 Works on plain mappings and lists that may be wrong in every other way, so that these problems are found in the
 same pass as those of single keys.
@@ -52,7 +53,17 @@ def reference_problems(tree: object) -> list[ReferenceProblem]:
     for index, route in _entries(tree, "routes"):
         for section in ("models", "destinations"):
             problems += _unknown(("routes", index, section), route.get(section), names[section])
-    return problems
+    return [*problems, *_unseen_certificates(tree)]
+
+
+def _unseen_certificates(tree: object) -> Iterable[ReferenceProblem]:
+    if _part(_part(_part(tree, "node"), "tls"), "ca") is not None:
+        return
+    for index, requestor in _entries(_part(tree, "access"), "requestors"):
+        for name in ("certificate_name", "certificate_sha256"):
+            if requestor.get(name) is not None:
+                rule = "must come with node.tls.ca, without which no certificate is seen: set that"
+                yield ReferenceProblem(("access", "requestors", index, name), rule)
 
 
 def _unknown(key: PathKey, wanted: object, known: Sequence[str]) -> Iterable[ReferenceProblem]:
@@ -69,8 +80,12 @@ def _unknown(key: PathKey, wanted: object, known: Sequence[str]) -> Iterable[Ref
 
 
 def _entries(tree: object, section: str) -> Iterable[tuple[int, Mapping[str, object]]]:
-    entries = tree.get(section) if isinstance(tree, Mapping) else None
+    entries = _part(tree, section)
     if isinstance(entries, list | tuple):
         for index, entry in enumerate(entries):
             if isinstance(entry, Mapping):
                 yield index, entry
+
+
+def _part(tree: object, key: str) -> object:
+    return tree.get(key) if isinstance(tree, Mapping) else None

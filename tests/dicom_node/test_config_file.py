@@ -62,6 +62,16 @@ def test_a_misspelled_key_is_named_with_its_line_and_the_key_that_was_meant(prob
     assert without_folder(problem) == "config.yaml:7: destinations[0].prot: unknown key, did you mean port?"
 
 
+@pytest.mark.parametrize("tls", ["", "node: {tls: {certificate: c, key: k, require_certificate: false}}\n"])
+def test_a_certificate_that_nothing_could_see_is_named_with_its_key_and_line(problems: Problems, tls: str) -> None:
+    text = "access:\n  requestors:\n    - ae_title: CT1\n      certificate_name: ct1.example.org\n"
+    (problem,) = problems(text + tls)
+    assert without_folder(problem) == (
+        "config.yaml:4: access.requestors[0].certificate_name: must come with node.tls.ca, without which no certificate "
+        'is seen: set that, but is "ct1.example.org"'
+    )
+
+
 def test_a_key_that_resembles_none_is_answered_with_the_known_ones(problems: Problems) -> None:
     (problem,) = problems("logging: {xyzzy: 1}")
     assert problem.rule == "unknown key; known here are level, format"
