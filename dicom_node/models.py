@@ -9,11 +9,19 @@ from inference.registry import Registry
 
 
 def routable_models(config: Config) -> dict[str, RoutableModel]:
-    """Every configured model, by the name that routes use. Raises PackageError for one that is not as it says."""
-    registry = Registry([model.folder for model in config.models if model.folder])
+    """The configured models, by the name that routes use. Raises PackageError for one that is not as it says.
+
+    One that is switched off need not be installed, and is left out then.
+    """
+    registry = Registry([model.folder for model in config.models if model.folder and model.enabled])
     models = {}
     for model in config.models:
-        package = registry.get(model.name)
+        try:
+            package = registry.get(model.name)
+        except PackageError:
+            if model.enabled:
+                raise
+            continue
         timeout_s = model.timeout_s or package.manifest.resources.timeout_s
         models[model.name] = RoutableModel(package, model.enabled, timeout_s, model.device)
     return models

@@ -42,8 +42,8 @@ def route(
 ) -> Routing:
     """Choose jobs for one series that is whole.
 
-    attributes: see `series_attributes`. models: by the name that routes use. A model that several routes name runs once,
-    with the destinations of all of them, and STAT if one of them says so.
+    attributes: see `series_attributes`. models: by the name that routes use; one that is not there is switched
+    off. A model that several routes name runs once, with the destinations of all of them, and STAT if one of them says so.
     """
     jobs: dict[str, NewJob] = {}
     passed_over: list[str] = []
@@ -53,6 +53,9 @@ def route(
             passed_over.append(f"route {candidate.name}: {against}")
             continue
         for name in candidate.models:
+            if name not in models:
+                passed_over.append(f"route {candidate.name}: {name} is disabled in the configuration")
+                continue
             new = _job(candidate, models[name], facts)
             jobs[new.model] = _merge(jobs.get(new.model), new)
     return Routing(tuple(jobs.values()), tuple(passed_over))

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dicom_node.config import Route
+from dicom_node.config import Config, Route
+from dicom_node.models import routable_models
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
 from dicom_node.series_facts import series_facts
 from inference.registry import Registry
@@ -87,6 +88,16 @@ def test_what_the_model_does_not_take_is_skipped_with_the_reason(instances: list
 def test_a_disabled_model_is_passed_over_in_words() -> None:
     (job,) = routed(axial(), a_route(), ct_lung_density=model(enabled=False)).jobs
     assert (job.state, job.reason) == ("skipped", "disabled in the configuration")
+
+
+@pytest.mark.parametrize("more", [{}, {"folder": "/nowhere"}])
+def test_a_model_that_is_disabled_need_not_be_installed(more: dict[str, str]) -> None:
+    tree = {"models": [{"name": "ct_lung_density"}, {"name": "absent", "enabled": False, **more}]}
+    models = routable_models(Config.model_validate(tree))
+    both = a_route(models=["absent", "ct_lung_density"])
+    routing = routed(axial(), both, **models)
+    assert [job.state for job in routing.jobs] == ["ready"]
+    assert routing.passed_over == ("route r: absent is disabled in the configuration",)
 
 
 def test_a_model_that_two_routes_name_runs_once_for_the_destinations_of_both() -> None:
