@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from dicom_node.room import Room
 from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import last_level
 from dicom_node.stores import Stores
-from dicom_node.supervisor import STATE, read_state
+from dicom_node.supervisor import STATE, is_alive, read_state
 from storage.records import Answer, Event
 
 TROUBLES_SHOWN = 10
@@ -76,7 +75,7 @@ def status_of(config: Config, stores: Stores) -> NodeStatus:
 def _names(config: Config, stores: Stores) -> tuple[str, ...]:
     """Of the processes that a running supervisor has, or one would have: config.yaml may have changed since."""
     state = read_state(stores.run_folder, STATE)
-    if state is not None and _is_alive(state["pid"]):
+    if state is not None and is_alive(state):
         return tuple(state["children"])
     return (*acceptor_names(config.node), "dispatcher")
 
@@ -90,14 +89,4 @@ def _process(stores: Stores, name: str) -> ProcessStatus:
     state = read_state(stores.run_folder, name)
     if state is None:
         return ProcessStatus(name, False, None, None)
-    return ProcessStatus(name, _is_alive(state["pid"]), state["pid"], state["since"])
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return ProcessStatus(name, is_alive(state), state["pid"], state["since"])

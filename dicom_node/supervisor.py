@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def write_state(run_folder: Path, name: str, **values: Any) -> None:
     run_folder.mkdir(parents=True, exist_ok=True)
     whole = run_folder / f"{name}.json"
     part = whole.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps({"pid": os.getpid(), "since": time.time(), **values}))
+    part.write_text(json.dumps({"pid": os.getpid(), "since": time.time(), "born": born(os.getpid()), **values}))
     part.replace(whole)
 
 
@@ -157,6 +157,20 @@ def read_state(run_folder: Path, name: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return state
+
+
+def is_alive(state: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote the state lives: this one, and not another that has got its number since."""
+    return state.get("born") is not None and born(state["pid"]) == state["born"]
+
+
+def born(pid: int) -> int | None:
+    """When a process was started, in clock ticks since the machine was; None where there is no such process."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+    except OSError:
+        return None
+    return int(after_name.split()[19])  # proc_pid_stat(5): field 22; what stands after the name begins with the third
 
 
 def stop_requested() -> threading.Event:

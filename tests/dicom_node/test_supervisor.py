@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dicom_node.errors import NodeError
-from dicom_node.supervisor import EXIT_CONFIG, Supervisor, read_state, write_state
+from dicom_node.supervisor import EXIT_CONFIG, Supervisor, is_alive, read_state, write_state
 from tests.processes import is_running
 from tests.waiting import LIMIT_S, wait_until
 
@@ -138,6 +138,17 @@ def test_a_child_that_the_machine_cannot_start_now_is_started_later(
         wait_until(lambda: node.pid("one") != killed, "the child is started again")
         assert node.pid("two") == left
     assert not failures
+
+
+def test_a_process_that_has_got_the_number_of_one_that_ended_is_not_taken_for_it(tmp_path: Path) -> None:
+    write_state(tmp_path, "one")
+    state = read_state(tmp_path, "one")
+    assert state
+    assert is_alive(state)
+    assert not is_alive({**state, "pid": 1})  # which lives
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    assert not is_alive({**state, "pid": ended.pid})
 
 
 REFUSES_LATER = """
