@@ -251,7 +251,7 @@ def test_the_service_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     if tool is None:
         pytest.skip("systemd-analyze is not installed")
     (unit,) = blocks("docs/operations.md", "ini")
-    assert unit.count("/opt/dicom-node/venv/bin/dicom-node") == 2
+    assert unit.count("/opt/dicom-node/venv/bin/dicom-node") == 1
     path = tmp_path / "dicom-node.service"
     path.write_text(unit.replace("/opt/dicom-node/venv/bin/dicom-node", str(BIN / "dicom-node")))
     done = subprocess.run([tool, "verify", "--man=no", path], capture_output=True, text=True, check=False)
