@@ -29,7 +29,7 @@ from dicom_node.room import Level
 from dicom_node.room_gauge import Gauge
 from dicom_node.structure import MAX_NESTING
 from dicom_node.throttle import Throttle
-from storage.errors import StorageUnavailable
+from storage.errors import StorageError, StorageUnavailable
 from storage.events import Events
 from storage.instances import Instances
 from storage.objects.pack import PackWriter, Record
@@ -84,6 +84,7 @@ class Intake:
             give_back=self._give_back,
             check_room=gauge.check,
             index=self._index,
+            not_indexed=self._record_not_indexed,
             refused=self._record,
             sequence_depth=sequence_depth,
             later=self._digests.submit,
@@ -209,8 +210,11 @@ class Intake:
         added = self._instances.add_all(arrived, associations)
         self._gauge.took(sum(new.size_bytes for new in arrived))
         for new, what in zip(arrived, added, strict=True):
-            if what.object_key != new.object_key:
-                self._objects.delete(new.object_key)  # the same content is kept already
+            if what.object_key != new.object_key:  # the same content is kept already
+                try:
+                    self._objects.delete(new.object_key)
+                except StorageError as error:  # it takes room and is named by no row; the rows are committed
+                    log.error("a second copy could not be removed", error=error)
 
     def _known(self, keys: Sequence[str]) -> set[str]:
         return {key for batch in _batches(keys) for key in self._instances.known_objects(batch)}
