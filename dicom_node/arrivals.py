@@ -20,7 +20,7 @@ from typing import NamedTuple
 from dicom_node import logs
 from dicom_node.content import Received, check_command, check_header, judged
 from dicom_node.facts import Header
-from dicom_node.likeness import Likeness
+from dicom_node.likeness import HEAD_BYTES, Likeness
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
 from storage.errors import StorageUnavailable
@@ -34,7 +34,6 @@ _BATCH_S = 0.2  # how long a row may wait for others
 _IDLE_S = 0.02  # silence of the peer after which rows wait no longer
 _BEHIND_S = 1.0  # the same, where they could not be committed
 _ROOM_EACH_BYTES = 16 * 1024 * 1024  # after so many bytes of one instance it is asked again whether there is room
-_HEAD_BYTES = 64 * 1024  # of a data set that are kept at hand: nearly all that comes before its pixel data
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # of a file that cannot be read: not the fault of that file
 _SEND_AGAIN = "storage is not available, send the instance again later"
 
@@ -362,8 +361,8 @@ class Arrival:
         self._arrivals.write(self, fragments)
 
     def keep_head(self, fragments: Sequence[memoryview]) -> None:
-        if (missing := _HEAD_BYTES - len(self.head)) > 0:
-            self.head = b"".join((self.head, *(fragment[:missing] for fragment in fragments)))[:_HEAD_BYTES]
+        if (missing := HEAD_BYTES - len(self.head)) > 0:
+            self.head = b"".join((self.head, *(fragment[:missing] for fragment in fragments)))[:HEAD_BYTES]
 
     def finish(self) -> None:
         """Durable when this returns. Raises a subclass of Refused."""
