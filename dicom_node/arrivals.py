@@ -19,7 +19,7 @@ from typing import NamedTuple
 from dicom_node import logs
 from dicom_node.content import Received, check_command, check_header, judged
 from dicom_node.facts import Header
-from dicom_node.likeness import Likeness
+from dicom_node.likeness import HEAD_BYTES, Likeness
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
 from storage.errors import StorageUnavailable
@@ -32,7 +32,6 @@ _BATCH = 256
 _BATCH_S = 0.2  # how long a row may wait for others
 _IDLE_S = 0.02  # silence of the peer after which rows wait no longer
 _ROOM_EACH_BYTES = 16 * 1024 * 1024  # after so many bytes of one instance it is asked again whether there is room
-_HEAD_BYTES = 64 * 1024  # of a data set that are kept at hand: nearly all that comes before its pixel data
 
 log = logs.get("arrivals")
 
@@ -298,8 +297,8 @@ class Arrival:
         self._arrivals.write(self, fragments)
 
     def keep_head(self, fragments: Sequence[memoryview]) -> None:
-        if (missing := _HEAD_BYTES - len(self.head)) > 0:
-            self.head = b"".join((self.head, *(fragment[:missing] for fragment in fragments)))[:_HEAD_BYTES]
+        if (missing := HEAD_BYTES - len(self.head)) > 0:
+            self.head = b"".join((self.head, *(fragment[:missing] for fragment in fragments)))[:HEAD_BYTES]
 
     def finish(self) -> None:
         """Durable when this returns. Raises a subclass of Refused."""
