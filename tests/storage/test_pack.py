@@ -174,13 +174,14 @@ def test_a_pack_of_another_version_is_left_alone(store: FileStore, tmp_path: Pat
 
 
 @pytest.mark.parametrize("behind", [b"", _SEALED])
-def test_a_payload_that_ends_as_a_seal_does_not_seal_its_pack(store: FileStore, tmp_path: Path, behind: bytes) -> None:
+def test_a_payload_that_ends_as_a_seal_does_not_seal_its_pack(store: FileStore, behind: bytes) -> None:
     other = store.open_pack()
-    _append(other, b"other")
+    _append(other, b"x" * 62)  # it ends where the payload with its seal begins
     other.close(sealed=True)
     seal = other.path.read_bytes()[other.size_bytes :]
     pack = store.open_pack()
     keys = [_append(pack, b"one"), _append(pack, seal + behind)]
+    assert pack.path.read_bytes().index(seal) == other.size_bytes
     _crash(pack)
     assert _recovered(store) == keys
     assert _recovered(store) == []
