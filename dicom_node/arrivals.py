@@ -6,6 +6,7 @@ rows that were not committed yet. The rows of an association are there before it
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import threading
@@ -19,7 +20,7 @@ from typing import NamedTuple
 from dicom_node import logs
 from dicom_node.content import Received, check_command, check_header, judged
 from dicom_node.facts import Header
-from dicom_node.likeness import Likeness
+from dicom_node.likeness import HEAD_BYTES, Likeness
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
 from storage.errors import StorageUnavailable
@@ -31,8 +32,10 @@ from storage.records import Association, NewInstance
 _BATCH = 256
 _BATCH_S = 0.2  # how long a row may wait for others
 _IDLE_S = 0.02  # silence of the peer after which rows wait no longer
+_BEHIND_S = 1.0  # the same, where they could not be committed
 _ROOM_EACH_BYTES = 16 * 1024 * 1024  # after so many bytes of one instance it is asked again whether there is room
-_HEAD_BYTES = 64 * 1024  # of a data set that are kept at hand: nearly all that comes before its pixel data
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # of a file that cannot be read: not the fault of that file
+_SEND_AGAIN = "storage is not available, send the instance again later"
 
 log = logs.get("arrivals")
 
@@ -59,6 +62,8 @@ class Shelf:
     """What arrivals need of the node: packs, room, and the index.
 
     give_back: a pack whose records are all indexed. index: rows of these instances; raises StorageUnavailable.
+    not_indexed: to be told, as often as it may be, of an object that gets no row until the next start; raises
+    StorageUnavailable.
     refused: to be told of each refusal, with the SOP Instance UID and the association. sequence_depth: how deep the
     sequences of what comes may nest. later: has a hash computed while the next instance comes. begun: to be told of
     each instance.
@@ -68,6 +73,7 @@ class Shelf:
     give_back: Callable[[PackWriter], None]
     check_room: Callable[[int], None]
     index: Callable[[list[NewInstance]], None]
+    not_indexed: Callable[[str, Exception], None]
     refused: Callable[[str, str, Refused], None]
     sequence_depth: int
     later: Callable[[Callable[[], str]], Future[str]]
@@ -96,10 +102,12 @@ class Arrivals:
         self._told = json.dumps(asdict(association))
         self._lock = threading.Lock()
         self._pack: PackWriter | None = None
+        self._spent: list[PackWriter] = []  # used no more, and closed once no row waits
         self._likeness = Likeness(shelf.sequence_depth)
         self._waiting: list[_Waiting] = []
         self._waiting_since = math.inf
         self._is_behind = False
+        self._failed_at = -math.inf
         self._is_closed = False
 
     def begin(self, announced: Announced) -> Arrival:
@@ -116,12 +124,16 @@ class Arrivals:
             return arrival
 
     def patience_s(self) -> float:
-        return _IDLE_S if self._waiting else math.inf
+        """How long the peer may be silent before `flush` is of use."""
+        if not self._waiting:
+            return math.inf
+        return _BEHIND_S if self._is_behind else _IDLE_S
 
     def flush(self) -> None:
-        """Commit the rows that wait; those that cannot be committed now wait on."""
+        """Commit the rows that wait; those that cannot be committed now wait on, and are tried about once a second."""
         with self._lock:
-            self._index()
+            if not self._is_behind or time.monotonic() - self._failed_at >= _BEHIND_S:
+                self._index()
 
     def leave(self) -> list[NewInstance]:
         """Nothing more comes. The rows that still wait: whoever commits them calls `left` then.
@@ -130,19 +142,28 @@ class Arrivals:
         """
         with self._lock:
             self._is_closed = True
-            try:
-                return [self._row(waiting) for waiting in self._waiting]
-            except OSError as error:
-                raise StorageUnavailable(f"received instances cannot be read: {error.strerror or error}") from error
+            return self._rows()
 
     def left(self) -> None:
         """The rows that `leave` has told of are committed."""
         with self._lock:
-            self._waiting, self._waiting_since, self._is_behind = [], math.inf, False
+            self._committed()
             self._abandon()  # of an instance whose rest will not come, whoever learns of that first
             pack, self._pack = self._pack, None
             if pack is not None:
                 self._shelf.give_back(pack)
+
+    def give_up(self, error: Exception) -> None:
+        """The rows that `leave` has told of cannot be committed: they are left to the next start, with alarms.
+
+        Raises StorageUnavailable where nobody can be told now: call it again later.
+        """
+        with self._lock:
+            for waiting in self._waiting:
+                self._shelf.not_indexed(waiting.key, error)
+            self._abandon()
+            self._use_no_more()
+            self._committed()
 
     def write(self, arrival: Arrival, fragments: Sequence[memoryview]) -> None:
         with self._lock:
@@ -167,10 +188,10 @@ class Arrivals:
 
     def _finish(self, arrival: Arrival) -> None:
         with self._lock:
-            if self._is_closed or self._pack is None:
-                raise arrival.failure or OutOfResources("the association has ended")
             if arrival.failure is not None:
                 raise arrival.failure
+            if self._is_closed or self._pack is None:
+                raise OutOfResources("the association has ended" if self._is_closed else _SEND_AGAIN)
             try:
                 header = self._judge(arrival, self._pack)
             except Exception:
@@ -180,7 +201,7 @@ class Arrivals:
                 waiting = self._commit(arrival, self._pack, header)
             except OSError as error:
                 self._fail(arrival, error)
-                raise arrival.failure or OutOfResources("storage is not available") from error
+                raise arrival.failure or OutOfResources(_SEND_AGAIN) from error
             if not self._waiting:
                 self._waiting_since = time.monotonic()
             self._waiting.append(waiting)
@@ -223,7 +244,7 @@ class Arrivals:
     def _hand_over(self, pack: PackWriter) -> None:
         """The pack is full, and given back once its records are indexed."""
         self._index()
-        if not self._is_behind:
+        if not self._is_behind and self._pack is pack:
             self._pack = None
             self._shelf.give_back(pack)
 
@@ -245,33 +266,75 @@ class Arrivals:
     def _fail(self, arrival: Arrival, error: Exception) -> None:
         """Storage failed under an instance. What a file holds after that is not known: the pack is used no more."""
         log.error("instance could not be stored", error=error, association=self._association.association_id)
-        refusal = OutOfResources("storage is not available, send the instance again later")
-        arrival.failure = error if isinstance(error, OutOfResources) else refusal
+        arrival.failure = error if isinstance(error, OutOfResources) else OutOfResources(_SEND_AGAIN)
         self._abandon()
-        if isinstance(error, OSError) and self._pack is not None:
-            pack, self._pack = self._pack, None
-            try:
-                pack.close(sealed=False)
-            except OSError as again:
-                log.error("a pack could not be closed", error=again)
+        if isinstance(error, OSError):
+            self._use_no_more()
 
     def _abandon(self) -> None:
+        """Cut off what came of an instance in part. Where it stays, no record may be written over its beginning."""
         if self._pack is not None:
             try:
                 self._pack.abandon()
             except OSError as error:
                 log.error("an instance that came in part could not be cut off", error=error)
+                self._use_no_more()
+
+    def _use_no_more(self) -> None:
+        """The pack is left to the next start to look into.
+
+        It is held while rows wait: a process that starts meanwhile would take its records for those of a dead one.
+        """
+        if self._pack is not None:
+            self._spent.append(self._pack)
+            self._pack = None
+        if not self._waiting:
+            self._close_spent()
+
+    def _close_spent(self) -> None:
+        spent, self._spent = self._spent, []
+        for pack in spent:
+            try:
+                pack.close(sealed=False)
+            except OSError as error:
+                log.error("a pack could not be closed", error=error)
 
     def _index(self) -> None:
-        if not self._waiting:
+        if not self._waiting or self._is_closed:
             return
         try:
-            self._shelf.index([self._row(waiting) for waiting in self._waiting])
-        except (StorageUnavailable, OSError) as error:
-            log.error("rows of received instances wait", error=error, instances=len(self._waiting))
-            self._is_behind = True
+            self._shelf.index(self._rows())
+        except Exception as error:  # noqa: BLE001 - no peer asked for this: they are told with the next instance
+            if not self._is_behind:
+                log.error("rows of received instances wait", error=error, instances=len(self._waiting))
+            self._is_behind, self._failed_at = True, time.monotonic()
             return
+        self._committed()
+
+    def _committed(self) -> None:
+        """No row waits."""
         self._waiting, self._waiting_since, self._is_behind = [], math.inf, False
+        self._close_spent()
+
+    def _rows(self) -> list[NewInstance]:
+        """Of all that waits and can be read. What cannot waits no longer, and its pack is left to the next start.
+
+        Raises StorageUnavailable.
+        """
+        rows, readable = [], []
+        for waiting in self._waiting:
+            try:
+                rows.append(self._row(waiting))
+                readable.append(waiting)
+            except OSError as error:
+                if error.errno in _PASSING:
+                    raise StorageUnavailable(f"received instances cannot be read: {error.strerror}") from error
+                self._shelf.not_indexed(waiting.key, error)
+        if len(readable) < len(self._waiting):
+            self._waiting = readable
+            self._abandon()
+            self._use_no_more()
+        return rows
 
     def _row(self, waiting: _Waiting) -> NewInstance:
         return row_of(
@@ -298,8 +361,8 @@ class Arrival:
         self._arrivals.write(self, fragments)
 
     def keep_head(self, fragments: Sequence[memoryview]) -> None:
-        if (missing := _HEAD_BYTES - len(self.head)) > 0:
-            self.head = b"".join((self.head, *(fragment[:missing] for fragment in fragments)))[:_HEAD_BYTES]
+        if (missing := HEAD_BYTES - len(self.head)) > 0:
+            self.head = b"".join((self.head, *(fragment[:missing] for fragment in fragments)))[:HEAD_BYTES]
 
     def finish(self) -> None:
         """Durable when this returns. Raises a subclass of Refused."""

@@ -29,10 +29,12 @@ from dicom_node.room import Level
 from dicom_node.room_gauge import Gauge
 from dicom_node.structure import MAX_NESTING
 from dicom_node.throttle import Throttle
-from storage.errors import StorageUnavailable
+from storage.errors import StorageError, StorageUnavailable
 from storage.events import Events
 from storage.instances import Instances
-from storage.objects.pack import PackWriter, Record
+from storage.objects.file import pack_key
+from storage.objects.left import LeftPack
+from storage.objects.pack import PackWriter
 from storage.objects.protocol import PackStore
 from storage.objects.spares import PACK_BYTES
 from storage.records import Added, Association, Event, NewInstance
@@ -84,6 +86,7 @@ class Intake:
             give_back=self._give_back,
             check_room=gauge.check,
             index=self._index,
+            not_indexed=self._record_not_indexed,
             refused=self._record,
             sequence_depth=sequence_depth,
             later=self._digests.submit,
@@ -120,38 +123,58 @@ class Intake:
     def recover(self) -> int:
         """Write the rows of what was acknowledged before a crash; returns how many. Called before any are taken in.
 
-        Safe beside other processes that take instances in: their packs are left alone. What cannot be indexed, as the
-        rules have become stricter, stays where it is, with an alarm: a person may still need it.
+        Safe beside other processes that take instances in: their packs are left alone. What cannot be read, or not be
+        indexed as the rules have become stricter, stays where it is, with an alarm: a person may still need it.
+        Raises StorageUnavailable only where the database fails, or the packs cannot even be listed.
         """
         with self._lock.recovering():
-            count = sum(self._recover_pack(left, seal) for left, seal in self._objects.left_packs())
+            count = sum(self._recover_pack(left) for left in self._objects.left_packs())
         if count:
             log.warning("instances indexed that were acknowledged before the acceptor ended", count=count)
         return count
 
-    def _recover_pack(self, left: Sequence[tuple[str, Record]], seal: Callable[[], None]) -> int:
-        known = self._known([key for key, _ in left])
+    def _recover_pack(self, left: LeftPack) -> int:
+        at = {pack_key(left.path, record.span): record for record in left.records}
+        known = self._known(list(at))
+        trouble = left.trouble
+        if trouble is None and left.torn is not None and self._known([pack_key(left.path, left.torn)]):
+            trouble = f"record at byte {left.torn.start}: damaged content"
+        if trouble is not None:
+            self._record_unreadable(left.path.name, trouble)
         found: list[NewInstance] = []
         brought_by: dict[str, Association] = {}
-        refused = 0
-        for key, record in left:
+        is_done = trouble is None
+        for key, record in at.items():
             if key in known:
                 continue
             try:
                 new, association = instance_of_note(record.note, self._objects.get(key), key)
-            except (Refused, ValueError, LookupError, TypeError) as error:  # also a note that another version wrote
+            except (StorageError, Refused, ValueError, LookupError, TypeError) as error:  # also another version's note
                 self._record_not_indexed(key, error)
-                refused += 1
+                is_done = False
                 continue
             found.append(new)
             brought_by[association.association_id] = association
         for association in brought_by.values():
             self._studies.find_lost(association, self._clock())
         for batch in _batches(found):
-            self._index(batch)
-        if not refused:
-            seal()
+            is_done &= self._index_left(batch)
+        if is_done:
+            _settle(left)
         return len(found)
+
+    def _index_left(self, batch: Sequence[NewInstance]) -> bool:
+        """False where content that is kept twice could not be removed: the next start tries again."""
+        added = self._instances.add_all(batch, ())
+        self._gauge.took(sum(new.size_bytes for new in batch))
+        try:
+            for new, what in zip(batch, added, strict=True):
+                if what.object_key != new.object_key:
+                    self._objects.delete(new.object_key)
+        except StorageError as error:
+            log.error("an object that is kept twice could not be removed", error=error)
+            return False
+        return True
 
     def sweep(self) -> int:
         """Remove objects that a crash left without a row; returns how many. Called before this process takes any in.
@@ -209,8 +232,11 @@ class Intake:
         added = self._instances.add_all(arrived, associations)
         self._gauge.took(sum(new.size_bytes for new in arrived))
         for new, what in zip(arrived, added, strict=True):
-            if what.object_key != new.object_key:
-                self._objects.delete(new.object_key)  # the same content is kept already
+            if what.object_key != new.object_key:  # the same content is kept already
+                try:
+                    self._objects.delete(new.object_key)
+                except StorageError as error:  # it takes room and is named by no row; the rows are committed
+                    log.error("a second copy could not be removed", error=error)
 
     def _known(self, keys: Sequence[str]) -> set[str]:
         return {key for batch in _batches(keys) for key in self._instances.known_objects(batch)}
@@ -254,6 +280,13 @@ class Intake:
             Event("instance_not_indexed", text, severity="alarm", at=self._clock(), data={"object": key})
         )
 
+    def _record_unreadable(self, pack: str, trouble: str) -> None:
+        text = f"what an acceptor received before it ended cannot all be read; pack {pack} is left as it is: {trouble}"
+        log.error("a pack cannot be read whole, it is left as it is", pack=pack, trouble=trouble)
+        self._events.record_once(
+            Event("instance_not_indexed", text, severity="alarm", at=self._clock(), data={"pack": pack})
+        )
+
     def _record(self, sop_instance_uid: str, association_id: str, refusal: Refused) -> None:
         kind = type(refusal).__name__
         named = sop_instance_uid if is_uid(sop_instance_uid) else None
@@ -294,6 +327,13 @@ def _digest(text: str) -> str:
 def _close(pack: PackWriter) -> None:
     try:
         pack.close(sealed=True)
+    except OSError as error:
+        log.error("a pack could not be sealed, it is looked into at the next start", error=error)
+
+
+def _settle(left: LeftPack) -> None:
+    try:
+        left.settle()
     except OSError as error:
         log.error("a pack could not be sealed, it is looked into at the next start", error=error)
 

@@ -24,6 +24,7 @@ from dicom_node.structure import (
     outline,
 )
 
+HEAD_BYTES = 64 * 1024  # of a data set that `read` is given: nearly all that comes before its pixel data
 _MOST_DIFFERENT = 48
 _MOST_SERIES = 4
 _MOST_MISSES = 16  # in a row: what an association brings is of another kind
@@ -84,7 +85,9 @@ def _learned(
     """None where the rest of the series had better be read whole."""
     pixel_data = header.pixel_data
     is_plain = pixel_data is not None and pixel_data.fragments is None and pixel_data.end == len(payload)
-    if not is_plain or transfer_syntax_uid == EXPLICIT_BIG or header.facts.keys() & {"notes", "frames"}:
+    if not is_plain or (pixel_data and pixel_data.start > HEAD_BYTES):
+        return None  # a head does not tell all of such a one
+    if transfer_syntax_uid == EXPLICIT_BIG or header.facts.keys() & {"notes", "frames"}:
         return None
     found = outline(payload, transfer_syntax_uid)
     if found and found[-1].end == len(payload):
@@ -96,7 +99,7 @@ def _learned(
         if [tag for tag, _ in before.elements] == [tag for tag, _ in elements]:
             pairs = zip(before.elements, elements, strict=True)
             differing |= {was[0] for was, now in pairs if was[1] != now[1]}
-    if len(differing) > _MOST_DIFFERENT or differing & {*NESTED, _CHARACTER_SET}:
+    if len(differing) > _MOST_DIFFERENT or differing & {*NESTED, _CHARACTER_SET, elements[0][0]}:
         return None
     where = {one.tag: Element(one.vr, one.start, one.end) for one in found}
     return _Pattern(
@@ -137,6 +140,12 @@ def _read(pattern: _Pattern, head: bytes, length: int, max_depth: int) -> Header
         last = element_at(head, at, implicit=implicit)
     except (struct.error, Unparsable):
         return None
-    if last.tag != PIXEL_DATA or last.vr != pattern.pixel_data_vr or last.end != length or last.start > len(head):
+    if (
+        last.fragments is not None
+        or last.tag != PIXEL_DATA
+        or last.vr != pattern.pixel_data_vr
+        or last.end != length
+        or last.start > len(head)
+    ):
         return None
     return header_like(pattern.header, head, elements, Element(last.vr, last.start, last.end), pattern.terms)

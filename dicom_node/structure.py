@@ -92,6 +92,7 @@ class Outline(NamedTuple):
     at: int
     start: int
     end: int
+    fragments: int | None = None
 
 
 def outline(payload: bytes | memoryview, transfer_syntax_uid: str) -> list[Outline]:
@@ -124,7 +125,7 @@ def element_at(payload: bytes | memoryview, at: int, *, implicit: bool, max_dept
     walk = _Walk(payload, "<", frozenset(), max_depth)
     tag, vr, start, length = walk._header(at, _FAR, implicit)
     element, end = walk._element(tag, vr, start, length, _FAR, implicit=implicit, depth=0)
-    return Outline(tag, element.vr, at, element.start, end)
+    return Outline(tag, element.vr, at, element.start, end, element.fragments)
 
 
 class _Walk:

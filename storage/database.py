@@ -10,12 +10,15 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make_url, text
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage.errors import StorageUnavailable, UnsafeDatabase
 
 BUSY_TIMEOUT_S = 30.0
+# Of a statement that is wrong: a fault of ours, which to try again does not mend.
+_FAULTS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 _FULL = 2  # PRAGMA synchronous: 2 is FULL, 3 is EXTRA (https://sqlite.org/pragma.html#pragma_synchronous)
 
 
@@ -31,7 +34,8 @@ class Database:
         if self._is_sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         connect_args: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S} if self._is_sqlite else {}
-        self.engine: Engine = create_engine(self.url, connect_args=connect_args)
+        # As many connections as threads ask for at once: how many associations are served is bounded elsewhere.
+        self.engine: Engine = create_engine(self.url, connect_args=connect_args, poolclass=QueuePool, max_overflow=-1)
         if self._is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -89,15 +93,15 @@ class Database:
 
 @contextmanager
 def _named_errors() -> Iterator[None]:
-    """The driver's operational errors (disk full, locked, gone) as one that callers can answer with a status."""
+    """What a database cannot do (disk full, locked, torn, gone) as one error that callers can answer with a status."""
     try:
         yield
-    except OperationalError as error:
-        raise StorageUnavailable(f"database: {error.orig}") from error
+    except PoolTimeout as error:
+        raise StorageUnavailable(f"database: {error}") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise StorageUnavailable(f"database: {error.orig}") from error
-        raise
+        if isinstance(error, _FAULTS) and not error.connection_invalidated:
+            raise
+        raise StorageUnavailable(f"database: {error.orig}") from error
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

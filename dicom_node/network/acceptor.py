@@ -112,7 +112,7 @@ class Acceptor:
         if lost:
             log.warning("associations of an earlier process closed as lost", associations=lost)
         listening = self._listening or Listening.open(self._node)
-        self._occupancy = listening.occupancy_of(self._row, self._node)
+        self._occupancy = listening.occupancy_of(self._row)
         self._associations = Associations(
             self._studies,
             open_arrivals=self._intake.arrivals,

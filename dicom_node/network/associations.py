@@ -19,6 +19,7 @@ from typing import Literal, Protocol
 from dicom_node import logs
 from dicom_node.arrivals import Arrivals
 from dicom_node.refusals import OutOfResources
+from dicom_node.throttle import Throttle
 from storage.errors import StorageUnavailable
 from storage.records import Association
 from storage.studies import Studies
@@ -29,6 +30,8 @@ _GATHER_S = 0.1  # in which other associations may end, to be committed with the
 _OFTEN_S = 1.0  # after a commit; one that ends later than that is committed at once
 _TIDY_S = 0.2
 _MOST_AT_ONCE = 64
+_MOST_UNCOMMITTED = 256  # ends that wait, each with a pack, before nothing more is begun
+_FAILURE_TOLD_S = 10.0
 
 log = logs.get("associations")
 
@@ -76,6 +79,7 @@ class Associations:
         self._live: dict[Thread, _Live] = {}
         self._ended: list[Ended] = []
         self._lock = threading.Lock()
+        self._failures = Throttle(_FAILURE_TOLD_S, time.monotonic)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = Thread(target=self._run, name="associations", daemon=True)
@@ -118,12 +122,17 @@ class Associations:
         return live.record.association_id
 
     def arrivals(self, thread: Thread) -> Arrivals:
-        """Where what a live association brings goes in. Raises OutOfResources where it has ended."""
+        """Where what a live association brings goes in.
+
+        Raises OutOfResources where it has ended, or where too many that ended are not committed yet.
+        """
         live = self._of(thread)
         with live.lock:
             if live.ended:
                 raise _ended()
             if live.arrivals is None:
+                if len(self._ended) >= _MOST_UNCOMMITTED:
+                    raise OutOfResources("storage is not available, send the instance again later")
                 live.arrivals = self._open_arrivals(live.record)
             return live.arrivals
 
@@ -177,22 +186,41 @@ class Associations:
                 ended = self._ended[:_MOST_AT_ONCE]
             if not ended:
                 return
-            if not self._commit(ended):
-                return
+            later = self._commit(ended)
             with self._lock:
                 del self._ended[: len(ended)]
+                self._ended += later
+            if later:
+                return
 
-    def _commit(self, ended: Sequence[Ended]) -> bool:
-        """False where it should be tried again later."""
+    def _commit(self, ended: Sequence[Ended]) -> Sequence[Ended]:
+        """Those that should be tried again later: the one that failed last of all, so that it holds up no other."""
         try:
             self._end(ended)
-        except StorageUnavailable as error:
-            log.error("ends of associations could not be recorded yet", error=error, associations=len(ended))
+            return ()
+        except Exception as error:  # noqa: BLE001 - the thread must go on
+            if len(ended) == 1:
+                return () if self._give_up(ended[0], error) else ended
+        for at, one in enumerate(ended):
+            if self._commit([one]):
+                return *ended[at + 1 :], one
+        return ()
+
+    def _give_up(self, ended: Ended, error: Exception) -> bool:
+        """Leave to the next start what can never be recorded. False where it should be tried again."""
+        association, arrivals = ended
+        if isinstance(error, StorageUnavailable):
+            if self._failures.lets("end"):
+                log.error("ends of associations could not be recorded yet", error=error)
             return False
-        except Exception as error:  # noqa: BLE001 - one that cannot be recorded must not hold up the others
-            if len(ended) > 1:
-                return all(self._commit([one]) for one in ended)
-            log.error("end of an association cannot be recorded", error=error, association=ended[0][0].association_id)
+        try:
+            if arrivals is not None:
+                arrivals.give_up(error)
+        except Exception as again:  # noqa: BLE001 - nothing is let go of that nobody was told of
+            if self._failures.lets("giving up"):
+                log.error("nobody could be told of an end that cannot be recorded", error=again)
+            return False
+        log.error("end of an association cannot be recorded", error=error, association=association.association_id)
         return True
 
 

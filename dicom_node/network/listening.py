@@ -35,12 +35,16 @@ class CannotListen(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """plain, tls: listening sockets, where there are such ports. occupancy: descriptor of the table of its processes."""
+    """plain, tls: listening sockets, where there are such ports. occupancy: descriptor of the table of its processes.
+
+    connections: what the table was made for. A process that starts later may find another limit in the configuration.
+    """
 
     plain: socket.socket | None
     tls: socket.socket | None
     occupancy: int
     processes: int
+    connections: int
 
     @classmethod
     def open(cls, node: Node, processes: int = 1) -> Self:
@@ -54,7 +58,8 @@ class Listening:
             if plain is not None:
                 plain.close()
             raise
-        return cls(plain, tls, new_table(processes=processes, connections=node.limits.connections), processes)
+        most = node.limits.connections
+        return cls(plain, tls, new_table(processes=processes, connections=most), processes, most)
 
     def descriptors(self) -> tuple[int, ...]:
         """What a process must inherit."""
@@ -63,19 +68,19 @@ class Listening:
     def in_words(self) -> str:
         """For the command line of a process that inherits them."""
         numbers = (-1 if one is None else one.fileno() for one in (self.plain, self.tls))
-        return ",".join(map(str, (*numbers, self.occupancy, self.processes)))
+        return ",".join(map(str, (*numbers, self.occupancy, self.processes, self.connections)))
 
     @classmethod
     def inherited(cls, words: str) -> Self:
-        plain, tls, occupancy, processes = map(int, words.split(","))
+        plain, tls, occupancy, processes, connections = map(int, words.split(","))
         for one in (plain, tls, occupancy):
             if one >= 0:
                 os.set_inheritable(one, False)
-        return cls(_socket_of(plain), _socket_of(tls), occupancy, processes)
+        return cls(_socket_of(plain), _socket_of(tls), occupancy, processes, connections)
 
-    def occupancy_of(self, row: int, node: Node) -> Occupancy:
+    def occupancy_of(self, row: int) -> Occupancy:
         """The table as the process of that row sees it."""
-        return Occupancy(self.occupancy, row=row, processes=self.processes, connections=node.limits.connections)
+        return Occupancy(self.occupancy, row=row, processes=self.processes, connections=self.connections)
 
     def close(self) -> None:
         for one in (self.plain, self.tls):

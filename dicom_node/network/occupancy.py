@@ -40,6 +40,7 @@ class Occupancy:
             raise ValueError(f"row must be one of {processes}, but is {row}")
         self._descriptor = descriptor
         self._row, self._processes = row, processes
+        self._most = connections
         self._row_bytes = _row_bytes(connections)
         self._table = mmap.mmap(descriptor, self._row_bytes * processes)
         self._lock = threading.Lock()
@@ -103,7 +104,7 @@ class Occupancy:
             of_address += count if found == digest else 0
         if of_address >= per_address:
             return Refusal(of_address=True)
-        return Refusal(of_address=False) if total >= in_all else None
+        return Refusal(of_address=False) if total >= min(in_all, self._most) else None
 
     def _served(self) -> int:
         return sum(self._head(row)[0] for row in range(self._processes))

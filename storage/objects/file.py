@@ -11,11 +11,11 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 from storage.errors import StorageUnavailable, UnknownObject
-from storage.objects.pack import PackWriter, Record, Span, delete, is_sealed, locked, read_object, records, seal
+from storage.objects.left import LeftPack, read_left
+from storage.objects.pack import PackWriter, Span, delete, locked, read_object, records
 from storage.objects.protocol import check_key
 from storage.objects.spares import Spares
 
@@ -85,30 +85,20 @@ class FileStore:
         with _named_errors(self._writing):
             self._spares.close()
 
-    def left_packs(self) -> Iterator[tuple[list[tuple[str, Record]], Callable[[], None]]]:
-        """The packs of writers that died: keys and records of each, and what to call once all of them are indexed.
-
-        While one is handed out, no other process is handed it.
-        """
+    def left_packs(self) -> Iterator[LeftPack]:
+        """The packs of writers that died. One that cannot be read is handed out as well, as one with a trouble."""
         start = self._root / PACKS
         with _named_errors(start):
             for path in sorted(start.glob("*/*.pack")):
-                with suppress(FileNotFoundError), path.open("r+b", buffering=0) as file:
-                    try:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except BlockingIOError:
-                        continue
-                    if is_sealed(file.fileno()):
-                        continue
-                    found = list(records(path, proven=True))
-                    if not found:
-                        path.unlink()
-                        continue
-                    end = found[-1].span.start + found[-1].span.length
-                    yield (
-                        [(pack_key(path, record.span), record) for record in found if record.is_alive],
-                        partial(seal, file.fileno(), end),
-                    )
+                try:
+                    with path.open("r+b", buffering=0) as file:
+                        left = read_left(path, file.fileno())
+                        if left is not None:
+                            yield left
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    yield LeftPack(path, trouble=error.strerror or type(error).__name__)
 
     def get(self, key: str) -> bytes:
         path, span = self._place(key)

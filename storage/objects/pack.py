@@ -1,8 +1,8 @@
 """Many objects in one file, appended one after the other: each is on the disk after a single sync.
 
 A record is a head, a note of whoever keeps the object (opaque here), and the object itself. The head is written last:
-until it stands there whole, with lengths and checksums that hold, there is no record. What a crash leaves behind the
-last whole record is never looked at.
+until it stands there whole, with lengths and checksums that hold, there is no record. Each record is synced before the
+next one is begun: only the last one can be torn by a crash.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ from xxhash import xxh3_128
 
 from storage.errors import UnknownObject
 
-_ALIVE, _DELETED = b"DNPACK2+", b"DNPACK2-"
+_MAGIC = b"DNPACK2"
+_ALIVE, _DELETED = _MAGIC + b"+", _MAGIC + b"-"
 _SEALED = b"DNPACK2 all indexed."
+# The text; where the records end; CRC-32 of both and of the file's name, which is random and which no peer learns.
+_SEAL = struct.Struct("<20sQI")
 # magic; bytes of note, prefix, payload; CRC-32 of note and prefix; XXH3 of the payload; CRC-32 of the head itself.
 # These sums tell what a crash left whole from what it tore; no attacker is between the writer and the disk.
 _HEAD = struct.Struct("<8sIIQI16sI")
+HEAD_BYTES = _HEAD.size
 _FIELDS = struct.Struct("<IIQI16s")
 _SUM = struct.Struct("<I")
 _SUMMED = slice(8, _HEAD.size - 4)
@@ -140,12 +144,12 @@ class PackWriter:
             os.ftruncate(self._descriptor, self._start)
 
     def close(self, *, sealed: bool) -> None:
-        """sealed: whoever reads packs after a crash need not look into this one. A pack without a record is removed."""
+        """sealed: whoever reads packs after a crash need not look into this one. One without a living record is removed."""
         try:
             if self._start == 0:
                 self.path.unlink(missing_ok=True)
             elif sealed:
-                seal(self._descriptor, self._start)
+                settle(self.path, self._descriptor, self._start)
         finally:
             os.close(self._descriptor)
 
@@ -177,7 +181,7 @@ def locked(path: Path, mode: int) -> int:
 def read_object(path: Path, span: Span) -> bytes:
     """Raises UnknownObject where no whole record that lives stands there; OSError."""
     with path.open("rb", buffering=0) as file:
-        head = _read_head(file.fileno(), span.start)
+        head = head_at(file.fileno(), span.start)
         if head is None or not head.is_alive or head.length != span.length:
             raise UnknownObject(f"pack {path}: no object at byte {span.start}")
         length = head.prefix_bytes + head.payload_bytes
@@ -204,18 +208,53 @@ def digest(path: Path, span: Span, payload_bytes: int) -> str:
     return digested.hexdigest()
 
 
+def head_at(descriptor: int, start: int) -> Head | None:
+    """The head that stands there, where its own sum holds."""
+    raw = os.pread(descriptor, _HEAD.size, start)
+    if len(raw) != _HEAD.size or raw[:8] not in {_ALIVE, _DELETED}:
+        return None
+    _, note, prefix, payload, prefix_crc, payload_sum, crc = _HEAD.unpack(raw)
+    if zlib.crc32(raw[_SUMMED]) != crc:
+        return None
+    return Head(raw[:8] == _ALIVE, note, prefix, payload, prefix_crc, payload_sum)
+
+
+def heads(descriptor: int) -> Iterator[tuple[Span, Head]]:
+    """Of the records as one stands behind the other, whether their content is whole or not."""
+    start = 0
+    while (head := head_at(descriptor, start)) is not None:
+        yield Span(start, head.length), head
+        start += head.length
+
+
+def is_head_damaged(descriptor: int, start: int) -> bool:
+    """Whether a record stands there, or anywhere behind, though no head that holds leads to it."""
+    if len(raw := os.pread(descriptor, _HEAD.size, start)) == _HEAD.size and raw[:8] in {_ALIVE, _DELETED}:
+        return True
+    for at in range(start, os.fstat(descriptor).st_size, _READ_BYTES):
+        chunk, found = _read(descriptor, _READ_BYTES + len(_MAGIC) - 1, at), -1
+        while (found := chunk.find(_MAGIC, found + 1)) >= 0:
+            if head_at(descriptor, at + found) is not None:
+                return True
+    return False
+
+
+def record_at(descriptor: int, span: Span, head: Head, *, proven: bool) -> Record | None:
+    """None where the content is not what its sums say. proven: sum up the payload as well."""
+    opening = _read(descriptor, head.note_bytes + head.prefix_bytes, span.start + _HEAD.size)
+    if os.fstat(descriptor).st_size < span.start + span.length:
+        return None
+    if zlib.crc32(opening) != head.prefix_crc or (proven and not _is_proven(descriptor, span.start, head)):
+        return None
+    return Record(span, head.is_alive, opening[: head.note_bytes])
+
+
 def records(path: Path, *, proven: bool = False) -> Iterator[Record]:
     """The whole records of a pack, in order, deleted ones as well. proven: sum up the payloads as well."""
     with path.open("rb", buffering=0) as file:
-        descriptor, start = file.fileno(), 0
-        while (head := _read_head(descriptor, start)) is not None:
-            opening = _read(descriptor, head.note_bytes + head.prefix_bytes, start + _HEAD.size)
-            if zlib.crc32(opening) != head.prefix_crc or (proven and not _is_proven(descriptor, start, head)):
-                return
-            if os.fstat(descriptor).st_size < start + head.length:
-                return
-            yield Record(Span(start, head.length), head.is_alive, opening[: head.note_bytes])
-            start += head.length
+        for span, head in heads(file.fileno()):
+            if (record := record_at(file.fileno(), span, head, proven=proven)) is not None:
+                yield record
 
 
 def delete(path: Path, span: Span) -> None:
@@ -225,26 +264,50 @@ def delete(path: Path, span: Span) -> None:
     except FileNotFoundError:
         return
     try:
-        head = _read_head(descriptor, span.start)
+        head = head_at(descriptor, span.start)
         if head is None or head.length != span.length:
             return
         os.pwrite(descriptor, _DELETED, span.start)
-        if not any(record.is_alive for record in records(path)) and _has_no_writer(descriptor):
+        end = sealed_at(path, descriptor)
+        if end is not None and _is_spent(descriptor, end) and _has_no_writer(descriptor):
             path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 
 
-def is_sealed(descriptor: int) -> bool:
-    size = os.fstat(descriptor).st_size
-    return size >= len(_SEALED) and os.pread(descriptor, len(_SEALED), size - len(_SEALED)) == _SEALED
+def sealed_at(path: Path, descriptor: int) -> int | None:
+    """Where the records of a sealed pack end; None of one that is not sealed."""
+    end = os.fstat(descriptor).st_size - _SEAL.size
+    return end if end >= 0 and os.pread(descriptor, _SEAL.size, end) == _seal(path, end) else None
 
 
-def seal(descriptor: int, end: int) -> None:
-    """Say of a pack that all its records are indexed; what stands behind the last one is cut off."""
+def settle(path: Path, descriptor: int, end: int) -> None:
+    """All records before a byte are indexed or deleted: the pack is sealed there, or removed where none of them lives.
+
+    What stands behind is cut off. Raises OSError.
+    """
+    if _is_spent(descriptor, end):
+        path.unlink(missing_ok=True)
+        return
     os.ftruncate(descriptor, end)
     os.fdatasync(descriptor)  # what was deleted: after a power cut nobody would look for it in a pack that is sealed
-    os.pwrite(descriptor, _SEALED, end)
+    os.pwrite(descriptor, _seal(path, end), end)
+
+
+def _seal(path: Path, end: int) -> bytes:
+    return _SEAL.pack(_SEALED, end, zlib.crc32(f"{path.name} {end}".encode(), zlib.crc32(_SEALED)))
+
+
+def _is_spent(descriptor: int, end: int) -> bool:
+    """Whether all that stands before a byte are records that were deleted."""
+    at = 0
+    for span, head in heads(descriptor):
+        if span.start >= end:
+            break
+        if head.is_alive:
+            return False
+        at = span.start + span.length
+    return at == end
 
 
 def _has_no_writer(descriptor: int) -> bool:
@@ -253,16 +316,6 @@ def _has_no_writer(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _read_head(descriptor: int, start: int) -> Head | None:
-    raw = os.pread(descriptor, _HEAD.size, start)
-    if len(raw) != _HEAD.size or raw[:8] not in {_ALIVE, _DELETED}:
-        return None
-    _, note, prefix, payload, prefix_crc, payload_sum, crc = _HEAD.unpack(raw)
-    if zlib.crc32(raw[_SUMMED]) != crc:
-        return None
-    return Head(raw[:8] == _ALIVE, note, prefix, payload, prefix_crc, payload_sum)
 
 
 def _is_proven(descriptor: int, start: int, head: Head) -> bool:

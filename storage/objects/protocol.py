@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from storage.errors import StorageError
-from storage.objects.pack import PackWriter, Record
+from storage.objects.left import LeftPack
+from storage.objects.pack import PackWriter
 
 # A part begins with a letter or a digit: '..' and hidden names cannot be written, whatever the backend.
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)*")
@@ -58,11 +59,8 @@ class PackStore(ObjectStore, Protocol):
         """Give back what was made ready."""
         ...
 
-    def left_packs(self) -> Iterator[tuple[list[tuple[str, Record]], Callable[[], None]]]:
-        """The packs of writers that died: keys and records of each, and what to call once all of them are indexed.
-
-        While one is handed out, no other process is handed it.
-        """
+    def left_packs(self) -> Iterator[LeftPack]:
+        """The packs of writers that died. One that cannot be read is handed out as well, as one with a trouble."""
         ...
 
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from dicom_node import arrivals as module
 from dicom_node import intake
 from dicom_node.arrivals import Announced, Arrivals
 from dicom_node.intake import Intake
-from dicom_node.refusals import NotAsCommanded, Unparsable
+from dicom_node.refusals import NotAsCommanded, OutOfResources, Unparsable
 from storage.errors import StorageUnavailable
+from storage.objects import pack
 from storage.objects.file import FileStore
 from storage.records import Association
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
@@ -80,15 +82,22 @@ def test_the_hash_of_a_row_is_that_of_the_data_set_whatever_its_size(door: Door)
     assert hashes == {"1.2.3.4.1": hashlib.sha256(small).hexdigest(), uid: hashlib.sha256(large).hexdigest()}
 
 
-def test_a_hash_that_could_not_be_computed_is_computed_later(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, failures = module.digest, [OSError(5, "Input/output error")] * 2
+def _unreadable(monkeypatch: pytest.MonkeyPatch, *failures: OSError) -> None:
+    """So many times, the hash of a large data set cannot be computed."""
+    real, left = pack.digest, list(failures)
 
     def failing(*given: object) -> str:
-        if failures:
-            raise failures.pop()
+        if left:
+            raise left.pop()
         return real(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "digest", failing)
+
+
+def test_a_hash_that_could_not_be_computed_for_now_is_computed_later(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _unreadable(monkeypatch, *[OSError(errno.EMFILE, "Too many open files")] * 2)
     uid, payload = _large(1)
     door.send(payload, uid)
     with pytest.raises(StorageUnavailable):
@@ -96,6 +105,140 @@ def test_a_hash_that_could_not_be_computed_is_computed_later(door: Door, monkeyp
     assert not door.house.studies.series_of(STUDY)
     door.end()
     assert door.kept()[uid][1] == hashlib.sha256(payload).hexdigest()
+
+
+@pytest.mark.parametrize("how", ["at the end", "while it lives"])
+def test_one_that_cannot_be_read_is_left_to_the_next_start_and_holds_up_no_other(
+    door: Door, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, payload), (second, other) = _large(1), _large(2)
+    with monkeypatch.context() as broken:
+        _unreadable(broken, *[OSError(errno.EIO, "Input/output error")] * 2)
+        door.send(payload, first)
+        door.send(ct_image("1.2.3.4.9"), "1.2.3.4.9")
+        if how == "while it lives":
+            door.arrivals.flush()
+            assert door.kept().keys() == {"1.2.3.4.9"}
+            door.send(other, second)
+        door.end()
+    assert first not in door.kept()
+    assert "1.2.3.4.9" in door.kept()
+    (alarm,) = door.house.events_of_kind("instance_not_indexed")
+    assert alarm.severity == "alarm"
+    assert door.objects.get(str(alarm.data["object"])).endswith(payload)
+    assert door.intake.recover() == 1
+    assert door.kept()[first][1] == hashlib.sha256(payload).hexdigest()
+
+
+def test_an_instance_that_cannot_be_read_waits_while_nobody_can_be_told(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, payload = _large(1)
+    _unreadable(monkeypatch, *[OSError(errno.EIO, "Input/output error")] * 4)
+    door.send(payload, uid)
+    with monkeypatch.context() as broken:
+        broken.setattr(type(door.house.events), "record_once", _unavailable)
+        with pytest.raises(StorageUnavailable):
+            door.end()
+    door.end()
+    assert len(door.house.events_of_kind("instance_not_indexed")) == 1
+
+
+def _unavailable(*_: object) -> None:
+    raise StorageUnavailable("database: disk I/O error")
+
+
+def _impossible(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("failing", [_unavailable, _impossible])
+def test_nothing_escapes_where_waiting_rows_cannot_be_committed_and_they_are_tried_once_a_second(
+    door: Door, failing: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def add_all(*given: object) -> None:
+        tries.append(given)
+        failing()
+
+    door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
+    assert door.arrivals.patience_s() < 0.1
+    with monkeypatch.context() as broken:
+        broken.setattr(type(door.house.instances), "add_all", add_all)
+        for _ in range(9):
+            door.arrivals.flush()
+    assert len(tries) == 1
+    assert door.arrivals.patience_s() >= 1
+    door.send(ct_image("1.2.3.4.2"), "1.2.3.4.2")
+    door.end()
+    assert door.kept().keys() == {"1.2.3.4.1", "1.2.3.4.2"}
+
+
+def test_rows_that_can_never_be_committed_are_left_to_the_next_start_with_alarms(door: Door) -> None:
+    for number in (1, 2):
+        door.send(ct_image(f"1.2.3.4.{number}"), f"1.2.3.4.{number}")
+    assert len(door.arrivals.leave()) == 2
+    door.arrivals.give_up(ZeroDivisionError())
+    assert door.arrivals.leave() == []
+    assert len(door.house.events_of_kind("instance_not_indexed")) == 2
+    assert door.intake.recover() == 2
+    assert door.kept().keys() == {"1.2.3.4.1", "1.2.3.4.2"}
+
+
+def test_what_is_being_committed_with_its_end_is_not_committed_by_its_thread_as_well(door: Door) -> None:
+    door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
+    rows = door.arrivals.leave()
+    door.arrivals.flush()
+    assert not door.house.studies.series_of(STUDY)
+    door.house.instances.add_all(rows, [door.association])
+    door.arrivals.left()
+    (series,) = door.house.studies.series_of(STUDY)
+    assert [(part.stored, part.repeated) for part in door.house.studies.parts(series.series_id)] == [(1, 0)]
+
+
+def test_a_pack_that_keeps_what_should_have_been_cut_off_is_used_no_more(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
+    with monkeypatch.context() as broken:
+        broken.setattr("storage.objects.pack.os.ftruncate", _broken_disk)
+        with pytest.raises(Unparsable):
+            door.send(b"no data set", "1.2.3.4.5")
+    door.send(ct_image("1.2.3.4.2"), "1.2.3.4.2")
+    door.end()
+    assert len({key.rpartition("/")[0] for key, _ in door.kept().values()}) == 2
+    assert len(door.kept()) == 2
+
+
+def _broken_disk(*_: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_the_pack_of_a_failure_is_no_dead_ones_while_its_rows_wait(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
+    with monkeypatch.context() as broken:
+        broken.setattr("storage.objects.pack.os.pwritev", _broken_disk)
+        with pytest.raises(OutOfResources):
+            door.send(ct_image("1.2.3.4.2"), "1.2.3.4.2")
+    assert door.intake.recover() == 0
+    door.end()
+    assert door.kept().keys() == {"1.2.3.4.1"}
+    (series,) = door.house.studies.series_of(STUDY)
+    (part,) = door.house.studies.parts(series.series_id)
+    assert (part.association.ending, part.repeated) == ("released", 0)
+
+
+def test_a_second_copy_that_cannot_be_removed_is_no_matter_of_the_rows(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FileStore, "delete", _unavailable)
+    for _ in range(2):
+        door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
+    door.end()
+    (series,) = door.house.studies.series_of(STUDY)
+    (part,) = door.house.studies.parts(series.series_id)
+    assert (part.stored, part.repeated, part.association.ending) == (1, 1, "released")
 
 
 def test_a_long_association_fills_one_pack_after_the_other(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,11 +262,7 @@ def test_a_pack_that_is_full_is_kept_while_its_rows_cannot_be_committed(
     (first, payload), (second, other) = sent.items()
     door.send(payload, first)
     with monkeypatch.context() as broken:
-
-        def unavailable(*_: object) -> None:
-            raise StorageUnavailable("database: disk I/O error")
-
-        broken.setattr(type(door.house.instances), "add_all", unavailable)
+        broken.setattr(type(door.house.instances), "add_all", _unavailable)
         door.send(other, second)
     door.end()
     assert door.kept().keys() == sent.keys()

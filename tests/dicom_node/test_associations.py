@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from dicom_node.network import associations as module
 from dicom_node.network.associations import Associations, Ended
+from dicom_node.refusals import OutOfResources
 from storage.errors import StorageUnavailable
 from tests.waiting import eventually
 
@@ -27,14 +29,27 @@ class Places:
         self.taken -= 1
 
 
+class Brought:
+    """What an association brought, as far as this needs it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def give_up(self, error: Exception) -> None:
+        self._bench.cannot_tell()
+        self._bench.given_up.append(error)
+
+
 class Bench:
     def __init__(self) -> None:
+        self.given_up: list[Exception] = []
+        self.cannot_tell: Callable[[], None] = lambda: None
         self.committed: list[Sequence[Ended]] = []
         self.fails: Callable[[Sequence[Ended]], None] = lambda _: None
         self.places = Places()
         self.associations = Associations(
             cast(Any, None),
-            open_arrivals=cast(Any, lambda _: object()),
+            open_arrivals=cast(Any, lambda _: Brought(self)),
             end=self._end,
             acceptor="acceptor-1",
             places=self.places,
@@ -91,14 +106,56 @@ def test_an_end_that_cannot_be_committed_now_is_committed_later_and_once(bench: 
     assert eventually(lambda: len(bench.ended()) == 3)
 
 
-def test_one_that_cannot_be_recorded_at_all_does_not_hold_up_the_others(bench: Bench) -> None:
+def _fails_for_one(error: Exception) -> Callable[[Sequence[Ended]], None]:
     def fails(ended: Sequence[Ended]) -> None:
         if any(record.calling_ae_title == "CT1" for record, _ in ended):
-            raise ZeroDivisionError
+            raise error
 
-    bench.fails = fails
+    return fails
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), StorageUnavailable("database: torn")], ids=repr)
+def test_one_that_cannot_be_recorded_does_not_hold_up_the_others(bench: Bench, error: Exception) -> None:
+    bench.fails = _fails_for_one(error)
     _end_some(bench, 4)
     assert eventually(lambda: {name for name, _ in bench.ended()} == {"CT0", "CT2", "CT3"})
+    if isinstance(error, StorageUnavailable):
+        assert bench.given_up == []
+        bench.fails = lambda _: None
+        assert eventually(lambda: len(bench.ended()) == 4)
+    else:
+        assert eventually(lambda: bench.given_up == [error])
+
+
+def test_nothing_is_given_up_that_nobody_can_be_told_of(bench: Bench) -> None:
+    def cannot() -> None:
+        raise StorageUnavailable("database: locked")
+
+    error = ZeroDivisionError()
+    bench.fails, bench.cannot_tell = _fails_for_one(error), cannot
+    _end_some(bench, 4)
+    assert eventually(lambda: len(bench.ended()) == 3)
+    assert not eventually(lambda: bench.given_up, limit_s=0.5)
+    bench.cannot_tell = lambda: None
+    assert eventually(lambda: bench.given_up == [error])
+    assert not eventually(lambda: len(bench.given_up) > 1, limit_s=0.5)
+
+
+def test_while_too_many_ends_wait_nothing_more_is_begun(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_ended: Sequence[Ended]) -> None:
+        raise StorageUnavailable("database: locked")
+
+    monkeypatch.setattr(module, "_MOST_UNCOMMITTED", 3)
+    bench.fails = fails
+    living = bench.thread("LIVING")
+    assert living
+    _end_some(bench, 3)
+    with pytest.raises(OutOfResources, match="storage is not available"):
+        bench.thread("ONE MORE")
+    bench.associations.arrivals(living)
+    bench.fails = lambda _: None
+    assert eventually(lambda: len(bench.ended()) == 3)
+    assert bench.thread("ONE MORE")
 
 
 def test_what_ended_is_committed_before_it_stops() -> None:

@@ -196,3 +196,37 @@ def test_pixels_of_floating_point_numbers_are_left_to_a_whole_reading() -> None:
         likeness.learn(payload, EXPLICIT_LITTLE, read_header(payload, EXPLICIT_LITTLE))
     assert likeness._patterns == {}
     assert likeness.read(payload, len(payload), EXPLICIT_LITTLE) is None
+
+
+def _learned(payloads: Iterable[bytes]) -> Likeness:
+    likeness = Likeness()
+    for payload in payloads:
+        likeness.learn(payload, EXPLICIT_LITTLE, read_header(payload, EXPLICIT_LITTLE))
+    return likeness
+
+
+def test_pixel_data_that_are_encapsulated_where_others_were_not_are_read_whole() -> None:
+    likeness = _learned(_series(4, BitsAllocated=8, PixelData=bytes(24)))
+    last = _series(5, BitsAllocated=8, PixelData=bytes(24))[4]
+    assert likeness.read(last, len(last), EXPLICIT_LITTLE)
+    at = last.index(b"\xe0\x7f\x10\x00")
+    native, wrapped = last[at:], Encoding().encapsulated([bytes(24)])
+    other = last[:at] + wrapped[:4] + native[4:6] + wrapped[6:]
+    assert likeness.read(other, len(other), EXPLICIT_LITTLE) is None
+
+
+def test_a_first_element_without_a_vr_is_read_whole() -> None:
+    differing = [_series(1, SpecificCharacterSet=None, ImageType=["ORIGINAL", f"N{n}"])[0] for n in range(4)]
+    likeness = _learned(differing)
+    first = differing[3]
+    odd = first[:4] + b"ZZ" + first[6:]
+    with pytest.raises(Refused):
+        read_header(odd, EXPLICIT_LITTLE)
+    assert likeness.read(odd, len(odd), EXPLICIT_LITTLE) is None
+
+
+def test_of_a_header_that_is_too_long_to_be_at_hand_nothing_is_kept() -> None:
+    likeness = _learned(
+        _series(3, PatientComments="x" * 10_000, ImageComments="y" * 10_000, StudyComments="z" * 60_000)
+    )
+    assert not likeness._patterns

@@ -12,8 +12,9 @@ import pytest
 from pydantic import ValidationError
 
 from dicom_node.acceptors import acceptor_names
-from dicom_node.config import Node, Tls
+from dicom_node.config import Limits, Node, Tls
 from dicom_node.network.listening import ACCEPT_S, CannotListen, Listening
+from dicom_node.network.occupancy import Refusal
 
 
 def _tls(port: int) -> Tls:
@@ -43,11 +44,12 @@ def test_what_is_inherited_is_what_was_opened() -> None:
     opened = Listening.open(Node(port=0), processes=3)
     assert opened.plain
     copies = [os.dup(opened.plain.fileno()), os.dup(opened.occupancy)]
-    inherited = Listening.inherited(f"{copies[0]},-1,{copies[1]},3")
+    inherited = Listening.inherited(f"{copies[0]},-1,{copies[1]},3,7")
     assert inherited.plain
     assert inherited.plain.getsockname() == opened.plain.getsockname()
-    assert (inherited.tls, inherited.processes) == (None, 3)
-    assert opened.in_words() == f"{opened.plain.fileno()},-1,{opened.occupancy},3"
+    assert (inherited.tls, inherited.processes, inherited.connections) == (None, 3, 7)
+    most = Node().limits.connections
+    assert opened.in_words() == f"{opened.plain.fileno()},-1,{opened.occupancy},3,{most}"
     assert opened.descriptors() == (opened.plain.fileno(), opened.occupancy)
     inherited.close()
     opened.close()
@@ -90,3 +92,16 @@ def test_acceptors_are_numbered_and_auto_means_no_more_than_there_are_cores(monk
 def test_a_number_of_acceptors_out_of_bounds_is_refused(wrong: object) -> None:
     with pytest.raises(ValidationError, match="must be auto or a whole number from 1 to"):
         Node(acceptors=wrong)  # type: ignore[arg-type]
+
+
+def test_a_process_that_starts_with_another_limit_sees_the_table_as_it_was_made() -> None:
+    opened = Listening.open(Node(port=0, limits=Limits(connections=2, connections_per_address=2)), processes=2)
+    assert opened.plain
+    first = opened.occupancy_of(0)
+    assert [first.connect("192.0.2.1", per_address=9, in_all=9) for _ in range(3)] == [
+        None,
+        None,
+        Refusal(of_address=False),
+    ]
+    first.close()
+    opened.plain.close()

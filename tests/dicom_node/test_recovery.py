@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -15,8 +16,9 @@ from dicom_node.content import Received, judge
 from dicom_node.facts import Header
 from dicom_node.intake import Intake
 from dicom_node.refusals import Unparsable
+from storage.errors import StorageUnavailable
 from storage.objects.file import FileStore
-from storage.records import Association
+from storage.records import Association, Event
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
 from tests.made_rows import House, open_house
 
@@ -130,6 +132,91 @@ def test_a_note_that_another_version_wrote_keeps_no_acceptor_from_starting(
     die(received(node, "1.2.1"))
     assert node.intake().recover() == 0
     assert len(node.house.events_of_kind("instance_not_indexed")) == 1
+
+
+def _damage(node: Node, payload_of: str) -> None:
+    """A byte of its payload flips on the disk."""
+    (path,) = node.packs()
+    content = bytearray(path.read_bytes())
+    content[content.index(ct_image(payload_of)) + 50] ^= 0xFF
+    path.write_bytes(content)
+
+
+def _alarm(node: Node) -> Event:
+    (alarm,) = node.house.events_of_kind("instance_not_indexed")
+    assert alarm.severity == "alarm"
+    assert not any(private in str(alarm) for private in ("Canary", "CANARY", "ACC1"))
+    return alarm
+
+
+@pytest.mark.parametrize("damaged", ["1.2.1", "1.2.2"])
+def test_a_damaged_image_is_told_of_once_and_those_around_it_are_indexed(node: Node, damaged: str) -> None:
+    die(received(node, "1.2.1", "1.2.2", "1.2.3"))
+    _damage(node, damaged)
+    assert node.intake().recover() == 2
+    assert node.intake().recover() == 0
+    assert node.known() == {"1.2.1", "1.2.2", "1.2.3"} - {damaged}
+    (pack,) = node.packs()
+    assert _alarm(node).data == {"pack": pack.name}
+
+
+def test_the_last_image_of_a_pack_is_no_torn_one_where_it_was_indexed_already(node: Node) -> None:
+    arrivals = received(node, "1.2.1", "1.2.2")
+    arrivals.flush()
+    die(arrivals)
+    _damage(node, "1.2.2")
+    (pack,) = node.packs()
+    size = pack.stat().st_size
+    assert node.intake().recover() == 0
+    assert pack.stat().st_size == size
+    assert _alarm(node).data == {"pack": pack.name}
+
+
+def test_what_was_torn_before_it_was_acknowledged_is_cut_off_without_an_alarm(node: Node) -> None:
+    die(received(node, "1.2.1", "1.2.2"))
+    _damage(node, "1.2.2")
+    assert node.intake().recover() == 1
+    assert node.intake().recover() == 0
+    assert len(list(FileStore(node.folder / "objects").keys())) == 1
+    assert node.house.events_of_kind("instance_not_indexed") == []
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise StorageUnavailable("object store: Input/output error")
+
+
+def test_an_image_that_cannot_be_read_keeps_no_acceptor_from_starting(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die(received(node, "1.2.1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStore, "get", _refuse)
+        assert node.intake().recover() == 0
+    assert "StorageUnavailable" in _alarm(node).text
+    assert node.intake().recover() == 1
+
+
+def test_a_repeated_image_that_cannot_be_removed_keeps_no_acceptor_from_starting(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received(node, "1.2.1").flush()
+    die(received(node, "1.2.1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStore, "delete", _refuse)
+        assert node.intake().recover() == 1
+        assert len(node.packs()) == 2
+    node.intake().recover()
+    assert len(node.packs()) == 1, "the next start removes it"
+    assert node.known() == {"1.2.1"}
+
+
+def test_a_database_that_fails_stops_the_start_and_nothing_is_lost(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    die(received(node, "1.2.1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(node.house.instances, "add_all", _refuse)
+        with pytest.raises(StorageUnavailable):
+            node.intake().recover()
+    assert node.intake().recover() == 1
 
 
 def test_a_new_pack_that_a_recovery_takes_for_a_dead_ones_is_not_written_to(

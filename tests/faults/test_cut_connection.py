@@ -95,7 +95,7 @@ def _tails(folder: Path) -> list[int]:
         found = list(records(pack, proven=True))
         end = found[-1].span.start + found[-1].span.length if found else 0
         behind = pack.read_bytes()[end:].rstrip(b"\0")  # a pack may be made of zeros, to be written over
-        tails.append(0 if behind == _SEALED else len(behind))
+        tails.append(0 if behind.startswith(_SEALED) else len(behind))
     return tails
 
 

@@ -3,12 +3,15 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage import database as module
 from storage.database import Database
@@ -116,3 +119,27 @@ def test_a_database_held_by_another_is_told_as_storage_that_is_not_available(
         pass
     other.close()
     database.close()
+
+
+def test_as_many_as_ask_at_once_have_a_connection_each(database: Database) -> None:
+    with ExitStack() as held:
+        connections = [held.enter_context(database.read()) for _ in range(40)]
+        assert [connection.execute(text("select 1")).scalar_one() for connection in connections] == [1] * 40
+
+
+def test_a_connection_that_cannot_be_had_is_told_as_storage_that_is_not_available(database: Database) -> None:
+    with pytest.raises(StorageUnavailable, match="no connection"), database.read():
+        raise PoolTimeout("no connection")
+
+
+def test_a_torn_database_is_told_as_storage_that_is_not_available(database: Database, tmp_path: Path) -> None:
+    database.close()
+    path = tmp_path / "data" / "node.sqlite3"
+    path.write_bytes(b"no database any more" + path.read_bytes()[20:])
+    with pytest.raises(StorageUnavailable, match="not a database"), database.read():
+        pass
+
+
+def test_a_statement_that_breaks_a_rule_is_a_fault_and_not_told_as_storage(database: Database) -> None:
+    with pytest.raises(IntegrityError), database.write() as connection:
+        connection.execute(insert(event).values(ROW | {"kind": None}))
