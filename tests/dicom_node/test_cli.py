@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dicom_node import cli
 from dicom_node.acceptors import acceptor_names
 from dicom_node.config_file import load_config
 from tests.acceptance.node import configuration, dicom_node
@@ -74,6 +75,13 @@ def test_a_configuration_that_is_wrong_or_missing_is_told_by_every_command(tmp_p
     assert "did you mean port?" in told.stdout + told.stderr
     for one in (missing, told):
         assert "Traceback" not in one.stdout + one.stderr
+
+
+def test_what_peers_wrote_is_printed_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    for console in (cli.out, cli.err):
+        console.print("[/A] of P[/]X :bug: [bold]")
+    said = capsys.readouterr()
+    assert said.out == said.err == "[/A] of P[/]X :bug: [bold]\n"
 
 
 def test_status_of_a_node_that_does_not_run_says_so_and_fails(config: Path) -> None:
