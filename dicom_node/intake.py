@@ -282,7 +282,7 @@ class Intake:
 
     def _record_unreadable(self, pack: str, trouble: str) -> None:
         text = f"what an acceptor received before it ended cannot all be read; pack {pack} is left as it is: {trouble}"
-        log.error("a pack cannot be read whole, it is left as it is", pack=pack, trouble=trouble)
+        log.error("a pack cannot be read whole, it is left as it is", name=pack, reason=trouble.lower())
         self._events.record_once(
             Event("instance_not_indexed", text, severity="alarm", at=self._clock(), data={"pack": pack})
         )

@@ -90,6 +90,8 @@ def _learned(
     if transfer_syntax_uid == EXPLICIT_BIG or header.facts.keys() & {"notes", "frames"}:
         return None
     found = outline(payload, transfer_syntax_uid)
+    if not found:
+        return None  # pixel data stand first, and once more at the end
     if found and found[-1].end == len(payload):
         return None  # pixels of floating point numbers
     elements = tuple((one.tag, bytes(payload[one.at : one.end])) for one in found)

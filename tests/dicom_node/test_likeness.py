@@ -230,3 +230,9 @@ def test_of_a_header_that_is_too_long_to_be_at_hand_nothing_is_kept() -> None:
         _series(3, PatientComments="x" * 10_000, ImageComments="y" * 10_000, StudyComments="z" * 60_000)
     )
     assert not likeness._patterns
+
+
+def test_pixel_data_that_stand_first_and_again_at_the_end_are_nothing_to_learn_from() -> None:
+    payload = Encoding().encapsulated([b"12"]) + _series(1)[0]
+    likeness = _learned([payload, payload])
+    assert likeness.read(payload, len(payload), EXPLICIT_LITTLE) is None

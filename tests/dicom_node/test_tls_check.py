@@ -184,7 +184,7 @@ def _to(tls: dict[str, Any]) -> dict[str, Any]:
         ({"node": {"port": 2762, "tls": {**FILES, "ca": "c"}}}, "must have another tls.port"),
         ({"node": {"max_pdu_bytes": "512 KiB", "limits": {"pdu_bytes": "256 KiB"}}}, "max_pdu_bytes <= limits.pdu_byt"),
         ({"access": {"requestors": [{"ae_title": "CT1"}]}}, "an AE title proves nothing"),
-        ({"access": {"requestors": [{"ae_title": "CT1", "certificate_name": "ct1"}]}}, "only with node.tls.ca"),
+        ({"access": {"requestors": [{"ae_title": "CT1", "certificate_name": "ct1"}]}}, "must come with node.tls.ca"),
         ({"access": {"requestors": [{"ae_title": "CT1", "certificate_sha256": "ab"}]}}, "64 hexadecimal digits"),
         (_to({}), "tls.ca"),
         (_to({"ca": "a", "certificate": "b"}), "certificate and key together"),
