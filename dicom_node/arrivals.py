@@ -35,7 +35,6 @@ _IDLE_S = 0.02  # silence of the peer after which rows wait no longer
 _BEHIND_S = 1.0  # the same, where they could not be committed
 _ROOM_EACH_BYTES = 16 * 1024 * 1024  # after so many bytes of one instance it is asked again whether there is room
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # of a file that cannot be read: not the fault of that file
-_SEND_AGAIN = "storage is not available, send the instance again later"
 
 log = logs.get("arrivals")
 
@@ -61,7 +60,8 @@ class Stored:
 class Shelf:
     """What arrivals need of the node: packs, room, and the index.
 
-    give_back: a pack whose records are all indexed. index: rows of these instances; raises StorageUnavailable.
+    give_back: a pack whose records are all indexed. index: rows of these instances; raises StorageUnavailable; what it
+    returns is of no interest here.
     not_indexed: to be told, as often as it may be, of an object that gets no row until the next start; raises
     StorageUnavailable.
     refused: to be told of each refusal, with the SOP Instance UID and the association. sequence_depth: how deep the
@@ -72,7 +72,7 @@ class Shelf:
     take_pack: Callable[[], PackWriter]
     give_back: Callable[[PackWriter], None]
     check_room: Callable[[int], None]
-    index: Callable[[list[NewInstance]], None]
+    index: Callable[[list[NewInstance]], object]
     not_indexed: Callable[[str, Exception], None]
     refused: Callable[[str, str, Refused], None]
     sequence_depth: int
@@ -114,7 +114,8 @@ class Arrivals:
         """The next instance; what goes wrong with it is said when it is finished."""
         with self._lock:
             self._shelf.begun()
-            if len(self._waiting) >= _BATCH or time.monotonic() - self._waiting_since > _BATCH_S:
+            is_due = len(self._waiting) >= _BATCH or time.monotonic() - self._waiting_since > _BATCH_S
+            if is_due and not self._is_behind:  # else `_open` tries
                 self._index()
             arrival = Arrival(self, announced, self._shelf.clock())
             try:
@@ -190,8 +191,10 @@ class Arrivals:
         with self._lock:
             if arrival.failure is not None:
                 raise arrival.failure
-            if self._is_closed or self._pack is None:
-                raise OutOfResources("the association has ended" if self._is_closed else _SEND_AGAIN)
+            if self._is_closed:
+                raise OutOfResources("the association has ended")
+            if self._pack is None:
+                raise OutOfResources
             try:
                 header = self._judge(arrival, self._pack)
             except Exception:
@@ -201,7 +204,7 @@ class Arrivals:
                 waiting = self._commit(arrival, self._pack, header)
             except OSError as error:
                 self._fail(arrival, error)
-                raise arrival.failure or OutOfResources(_SEND_AGAIN) from error
+                raise arrival.failure or OutOfResources() from error
             if not self._waiting:
                 self._waiting_since = time.monotonic()
             self._waiting.append(waiting)
@@ -266,7 +269,7 @@ class Arrivals:
     def _fail(self, arrival: Arrival, error: Exception) -> None:
         """Storage failed under an instance. What a file holds after that is not known: the pack is used no more."""
         log.error("instance could not be stored", error=error, association=self._association.association_id)
-        arrival.failure = error if isinstance(error, OutOfResources) else OutOfResources(_SEND_AGAIN)
+        arrival.failure = error if isinstance(error, OutOfResources) else OutOfResources()
         self._abandon()
         if isinstance(error, OSError):
             self._use_no_more()

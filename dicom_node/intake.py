@@ -158,23 +158,10 @@ class Intake:
         for association in brought_by.values():
             self._studies.find_lost(association, self._clock())
         for batch in _batches(found):
-            is_done &= self._index_left(batch)
+            is_done &= self._index(batch)
         if is_done:
             _settle(left)
         return len(found)
-
-    def _index_left(self, batch: Sequence[NewInstance]) -> bool:
-        """False where content that is kept twice could not be removed: the next start tries again."""
-        added = self._instances.add_all(batch, ())
-        self._gauge.took(sum(new.size_bytes for new in batch))
-        try:
-            for new, what in zip(batch, added, strict=True):
-                if what.object_key != new.object_key:
-                    self._objects.delete(new.object_key)
-        except StorageError as error:
-            log.error("an object that is kept twice could not be removed", error=error)
-            return False
-        return True
 
     def sweep(self) -> int:
         """Remove objects that a crash left without a row; returns how many. Called before this process takes any in.
@@ -228,15 +215,19 @@ class Intake:
         if not keep:
             _close(pack)
 
-    def _index(self, arrived: Sequence[NewInstance], associations: Collection[Association] = ()) -> None:
+    def _index(self, arrived: Sequence[NewInstance], associations: Collection[Association] = ()) -> bool:
+        """False where content that is kept twice could not be removed. It takes room and is named by no row."""
         added = self._instances.add_all(arrived, associations)
         self._gauge.took(sum(new.size_bytes for new in arrived))
+        is_tidy = True
         for new, what in zip(arrived, added, strict=True):
-            if what.object_key != new.object_key:  # the same content is kept already
+            if what.object_key != new.object_key:
                 try:
                     self._objects.delete(new.object_key)
-                except StorageError as error:  # it takes room and is named by no row; the rows are committed
+                except StorageError as error:  # the rows are committed
                     log.error("a second copy could not be removed", error=error)
+                    is_tidy = False
+        return is_tidy
 
     def _known(self, keys: Sequence[str]) -> set[str]:
         return {key for batch in _batches(keys) for key in self._instances.known_objects(batch)}
@@ -260,7 +251,7 @@ class Intake:
             # The object may be there by now. It stays: another association may be storing the same content, under the
             # same key, and have its row committed already.
             log.error("instance could not be stored", error=error, association=received.association_id)
-            raise OutOfResources("storage is not available, send the instance again later") from error
+            raise OutOfResources() from error
 
     def _keep_object(self, new: NewInstance, payload: bytes | memoryview) -> None:
         self._gauge.check(new.size_bytes)

@@ -92,7 +92,7 @@ def _learned(
     found = outline(payload, transfer_syntax_uid)
     if not found:
         return None  # pixel data stand first, and once more at the end
-    if found and found[-1].end == len(payload):
+    if found[-1].end == len(payload):
         return None  # pixels of floating point numbers
     elements = tuple((one.tag, bytes(payload[one.at : one.end])) for one in found)
     differing: frozenset[int] = frozenset()

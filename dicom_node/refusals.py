@@ -25,4 +25,7 @@ class NotIdentified(Refused):
 
 
 class OutOfResources(Refused):
-    """There is no room to keep the instance durably; it may be sent again later."""
+    """There is no room to keep the instance durably, or storage fails; it may be sent again later."""
+
+    def __init__(self, reason: str = "storage is not available, send the instance again later") -> None:
+        super().__init__(reason)

@@ -78,7 +78,7 @@ class Gauge:
             room = self.read()
         except StorageUnavailable as error:
             log.error("room could not be read", error=error)
-            raise OutOfResources("storage is not available, send the instance again later") from error
+            raise OutOfResources() from error
         if room.level == "full":
             raise OutOfResources(f"no room: {room.in_words()}")
         if not room.has_for(more_bytes):

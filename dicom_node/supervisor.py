@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,6 @@ class _Child:
     started_at: float = 0.0
     wait_s: float = FIRST_WAIT_S
     start_at: float = 0.0
-    exits: list[int] = field(default_factory=list)
 
 
 class Supervisor:

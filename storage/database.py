@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from storage.disk import free_bytes
 from storage.errors import StorageUnavailable, UnsafeDatabase
 
 BUSY_TIMEOUT_S = 30.0
@@ -82,10 +82,9 @@ class Database:
             return None
         folder = Path(self.url.database).parent
         try:
-            found = os.statvfs(folder)
+            return free_bytes(folder)
         except OSError as error:
             raise StorageUnavailable(f"database {folder}: {error.strerror or error}") from error
-        return found.f_bavail * found.f_frsize
 
     def close(self) -> None:
         self.engine.dispose()

@@ -21,6 +21,7 @@ from dicom_node.intake import Intake
 from dicom_node.network import access as access_rules
 from dicom_node.network import status
 from dicom_node.network.access import Rejection
+from dicom_node.network.acknowledge import acknowledge_now
 from dicom_node.network.associations import Associations
 from dicom_node.network.greeting import Manners
 from dicom_node.network.guard import Gate, Pace
@@ -29,7 +30,7 @@ from dicom_node.network.negotiation import contexts_for, service_of, services_be
 from dicom_node.network.receive import Receiver
 from dicom_node.network.service import Answer, Call
 from dicom_node.network.services import SERVICES
-from dicom_node.network.sockets import Listener, acknowledge_now
+from dicom_node.network.sockets import Listener
 from dicom_node.network.store_door import StoreDoor
 from dicom_node.network.tally import Tally
 from dicom_node.network.tls import ServerTls, certificate_of
@@ -193,7 +194,7 @@ class Acceptor:
             *((kind, self._on_request) for kind in requests),
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_SOP_COMMON, _on_common_extended),
-            (evt.EVT_DATA_RECV, acknowledge_now),
+            (evt.EVT_DATA_RECV, _on_data),
             (evt.EVT_DIMSE_RECV, _on_message),
             (evt.EVT_DIMSE_SENT, self._on_response),
             (evt.EVT_PDU_SENT, lambda event: self._count_ending(event, by_peer=False)),
@@ -339,6 +340,12 @@ def _on_connection_closed(event: evt.Event) -> None:
     """
     if event.assoc.requestor.primitive is None:
         event.assoc.dul.to_user_queue.put(A_P_ABORT())
+
+
+def _on_data(event: evt.Event) -> None:
+    transport = event.assoc.dul.socket
+    if transport and transport.socket:
+        acknowledge_now(transport.socket)
 
 
 def _on_message(event: evt.Event) -> None:

@@ -132,7 +132,7 @@ class Associations:
                 raise _ended()
             if live.arrivals is None:
                 if len(self._ended) >= _MOST_UNCOMMITTED:
-                    raise OutOfResources("storage is not available, send the instance again later")
+                    raise OutOfResources()
                 live.arrivals = self._open_arrivals(live.record)
             return live.arrivals
 

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from dicom_node import logs
+from dicom_node.network.acknowledge import acknowledge_now
 from dicom_node.network.guard import Breach, Pace
-from dicom_node.network.sockets import QUICKACK
 from dicom_node.network.store_message import StoreRequest, data_pdu, read_request, response
 
 BUFFER_BYTES = 512 * 1024
@@ -178,8 +178,7 @@ class Receiver:
         connection = self._connection()
         if connection.gettimeout() != wait_s:
             connection.settimeout(wait_s)
-        if QUICKACK is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
+        acknowledge_now(connection)
         began_at, count = time.monotonic(), 0
         try:
             count = connection.recv_into(self._view[self._end :])

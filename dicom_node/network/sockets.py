@@ -1,4 +1,4 @@
-"""Taking connections, and the socket options that keep a peer from waiting for a timer."""
+"""Taking connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from pynetdicom import AE, evt
+from pynetdicom import AE
 from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import build_context
 from pynetdicom.transport import ThreadedAssociationServer
@@ -22,8 +22,6 @@ from dicom_node.network.listening import NO_TIMEOUT
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _ACCEPT_PAUSE_S = 0.1
-# Linux alone has it; elsewhere the peer waits for the delayed acknowledgement, as with any other acceptor.
-QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 log = logs.get("acceptor")
 
@@ -143,19 +141,3 @@ class Listener(ThreadedAssociationServer):
     def server_close(self) -> None:
         """This process's alone: to shut the socket down, as the library does, would end it for all."""
         self._listening.close()
-
-
-def acknowledge_now(event: evt.Event) -> None:
-    """Have the kernel acknowledge what came at once.
-
-    A requestor with Nagle's algorithm on, as DCMTK's tools have, holds the end of each data set back until the
-    acknowledgement comes, which a kernel may delay by 40 ms. The option falls back by itself, so it is set anew with
-    each PDU.
-    """
-    transport = event.assoc.dul.socket
-    accepted = transport.socket if transport else None
-    if QUICKACK is not None and accepted is not None:
-        try:
-            accepted.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
-        except OSError:
-            return  # closed meanwhile; whoever reads from it next finds out

@@ -71,7 +71,7 @@ def answer_to(error: Exception) -> Dataset:
 def status_of(error: Exception) -> tuple[int, str]:
     """Status and Error Comment for what went wrong. The words of an error that was not foreseen stay here."""
     if isinstance(error, StorageUnavailable):
-        error = OutOfResources("storage is not available, send the instance again later")
+        error = OutOfResources()
     if isinstance(error, Refused):
         return REFUSAL_STATUS[type(error)], str(error)
     return PROCESSING_FAILURE, "internal error, see the log of the node"

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from math import ceil
 
+from dicom_node.network.acknowledge import acknowledge_now
 from dicom_node.network.framing import (
     ABORT,
     LARGEST_PDU_BYTES,
@@ -28,7 +29,6 @@ from dicom_node.network.framing import (
 )
 from dicom_node.network.tls_channel import Channel, why_not_secured
 
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
 _READ_BYTES = 64 * 1024
 # Of an answer: its command, which is a hundred bytes and a comment, and all of the PDUs that it comes in.
 _MOST_COMMAND_BYTES, _MOST_ANSWER_BYTES = 64 * 1024, LARGEST_PDU_BYTES
@@ -238,16 +238,6 @@ class Wire:
         if self._channel is None:
             return pdu
         return b"".join(self._channel.sealed([pdu])) + self._channel.farewell()
-
-
-def acknowledge_now(connection: socket.socket) -> None:
-    """DCMTK writes a response in two parts and, with Nagle on, holds the second until the first is acknowledged.
-
-    A kernel may delay that by 40 ms. The option falls back by itself, so it is set for each response.
-    """
-    if _QUICKACK is not None:
-        with suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
 
 def _unsecured(error: ssl.SSLError) -> Broken:

@@ -5,7 +5,6 @@ A crash at any point leaves the object whole or not there, beside at most a file
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import threading
@@ -13,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from storage.disk import free_bytes
 from storage.errors import StorageUnavailable, UnknownObject
 from storage.objects.left import LeftPack, read_left
-from storage.objects.pack import PackWriter, Span, delete, locked, read_object, records
+from storage.objects.pack import PackWriter, Span, delete, has_no_writer, locked, read_object, records
 from storage.objects.protocol import check_key
 from storage.objects.spares import Spares
 
@@ -138,8 +138,7 @@ class FileStore:
 
     def free_bytes(self) -> int | None:
         with _named_errors(self._root):
-            found = os.statvfs(self._root)
-        return found.f_bavail * found.f_frsize
+            return free_bytes(self._root)
 
     def sweep(self) -> int:
         """Remove what writers that died left behind; returns how many. Safe beside writers that live."""
@@ -147,13 +146,9 @@ class FileStore:
         with _named_errors(self._writing):
             for path in self._writing.iterdir():
                 with suppress(FileNotFoundError), path.open("rb") as file:
-                    # A living writer holds the lock, in whatever process; the kernel frees a dead one's.
-                    try:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except BlockingIOError:
-                        continue
-                    path.unlink()
-                    swept += 1
+                    if has_no_writer(file.fileno()):
+                        path.unlink()
+                        swept += 1
         return swept
 
     def _path(self, key: str) -> Path:

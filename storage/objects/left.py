@@ -6,14 +6,24 @@ whatever else is not whole is damage, and stays as it is.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from storage.objects.pack import HEAD_BYTES, Record, Span, head_at, heads, is_head_damaged, record_at, sealed_at, settle
+from storage.objects.pack import (
+    HEAD_BYTES,
+    Record,
+    Span,
+    has_no_writer,
+    head_at,
+    heads,
+    is_head_damaged,
+    record_at,
+    sealed_at,
+    settle,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +48,7 @@ def read_left(path: Path, descriptor: int) -> LeftPack | None:
 
     Raises OSError where not even its beginning can be read.
     """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    if sealed_at(path, descriptor) is not None:
+    if not has_no_writer(descriptor) or sealed_at(path, descriptor) is not None:
         return None
     opening = os.pread(descriptor, HEAD_BYTES, 0)
     # Within one sector: a power cut does not tear the first head.

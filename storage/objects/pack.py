@@ -85,11 +85,6 @@ class PackWriter:
         self._sum = xxh3_128()
 
     @property
-    def is_lost(self) -> bool:
-        """Whether somebody took the new file for a dead writer's and removed it before it was locked."""
-        return os.fstat(self._descriptor).st_nlink == 0
-
-    @property
     def size_bytes(self) -> int:
         """Bytes of whole records."""
         return self._start
@@ -114,10 +109,6 @@ class PackWriter:
     def map(self) -> mmap.mmap:
         """The pack as far as it is written; the payload is its last `payload_bytes`. The caller closes it."""
         return mmap.mmap(self._descriptor, self._at, prot=mmap.PROT_READ)
-
-    def read(self, length: int, start: int) -> bytes:
-        """Bytes of the file."""
-        return _read(self._descriptor, length, start)
 
     def commit(self) -> Span:
         """Make the record whole: on the disk when this returns."""
@@ -269,7 +260,7 @@ def delete(path: Path, span: Span) -> None:
             return
         os.pwrite(descriptor, _DELETED, span.start)
         end = sealed_at(path, descriptor)
-        if end is not None and _is_spent(descriptor, end) and _has_no_writer(descriptor):
+        if end is not None and _is_spent(descriptor, end) and has_no_writer(descriptor):
             path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
@@ -310,7 +301,8 @@ def _is_spent(descriptor: int, end: int) -> bool:
     return at == end
 
 
-def _has_no_writer(descriptor: int) -> bool:
+def has_no_writer(descriptor: int) -> bool:
+    """Whether the writer of a file is dead: a living one holds the lock, in whatever process; this one does then."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

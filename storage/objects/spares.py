@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from storage.disk import free_bytes
 from storage.objects.pack import locked
 
 PACK_BYTES = 64 * 1024 * 1024
@@ -30,9 +31,6 @@ class Spares:
         self._ready: list[tuple[Path, int]] = []
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return len(self._ready)
-
     def take(self) -> tuple[Path, int] | None:
         """A file of zeros and its descriptor, both the caller's from now on; None where none is ready."""
         with self._lock:
@@ -43,7 +41,7 @@ class Spares:
 
         True where one was made.
         """
-        if len(self._ready) >= at_most or not self._is_roomy():
+        if len(self._ready) >= at_most or free_bytes(self._folder) <= _ROOM_IN_PACKS * PACK_BYTES:
             return False
         path = self._folder / secrets.token_hex(16)
         descriptor = locked(path, self._mode)
@@ -69,7 +67,3 @@ class Spares:
             path, descriptor = spare
             os.close(descriptor)
             path.unlink(missing_ok=True)
-
-    def _is_roomy(self) -> bool:
-        found = os.statvfs(self._folder)
-        return found.f_bavail * found.f_frsize > _ROOM_IN_PACKS * PACK_BYTES

@@ -17,7 +17,7 @@ from dicom_node.content import Received
 from dicom_node.network import status
 from dicom_node.network.service import Answer, Call, Service
 from dicom_node.network.transfer_syntaxes import ALL
-from dicom_node.refusals import NotAsCommanded, OutOfResources, Refused
+from dicom_node.refusals import NotAsCommanded, Refused
 from storage.errors import StorageUnavailable
 
 log = logs.get("store")
@@ -44,7 +44,7 @@ def _store(event: evt.Event, call: Call) -> Answer:
         return status.answer_to(refusal)
     except StorageUnavailable as error:  # the row of the association could not be written
         log.error("association could not be recorded", error=error)
-        return status.answer_to(OutOfResources("storage is not available, send the instance again later"))
+        return status.answer_to(error)
     return status.SUCCESS
 
 
