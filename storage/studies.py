@@ -34,15 +34,6 @@ class Studies:
         with self._database.write() as connection:
             write_associations(connection, [opened])
 
-    def close_association(self, association_id: str, *, ending: str, closed_at: float) -> None:
-        """ending: released or aborted."""
-        with self._database.write() as connection:
-            connection.execute(
-                update(association)
-                .where(association.c.association_id == association_id, association.c.closed_at.is_(None))
-                .values(closed_at=closed_at, ending=ending)
-            )
-
     def lose_associations(self, acceptor: str | None = None) -> int:
         """Close what an acceptor process left open when it ended; returns how many. Called before it accepts again.
 

@@ -6,12 +6,13 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
+from dicom_node.intake import Intake
 from dicom_node.part10 import file_meta
 from dicom_node.room import Marks
 from dicom_node.room_gauge import Gauge
@@ -21,7 +22,7 @@ from storage.errors import UnknownObject
 from storage.events import Events
 from storage.instances import Instances
 from storage.jobs import Jobs
-from storage.objects.protocol import ObjectStore
+from storage.objects.protocol import ObjectStore, PackStore
 from storage.outbox import Outbox
 from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
 from storage.studies import Studies
@@ -122,6 +123,15 @@ class House:
     def gauge(self, objects: ObjectStore, marks: Marks = NO_MARKS, **more: Any) -> Gauge:
         """Of a store that lies beside the database; without marks there is always room."""
         return Gauge(marks, objects, self.database, self.usage, **more)
+
+    def end_association(self, opened: Association, ending: str, closed_at: float) -> None:
+        """As the node records it, with the last rows of what the association brought."""
+        self.instances.add_all((), [replace(opened, ending=ending, closed_at=closed_at)])
+
+    def intake(self, objects: PackStore, **more: Any) -> Intake:
+        """The door in over these stores and a store of objects beside them."""
+        given = {"gauge": self.gauge(objects), "lock_file": self.run_folder / "run" / "intake.lock"} | more
+        return Intake(objects, self.instances, self.studies, self.events, **given)
 
     def ready_job(
         self, *, study_uid: str | None = None, destinations: Sequence[str] = ("PACS1",), **job: object

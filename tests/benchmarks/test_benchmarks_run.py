@@ -40,7 +40,9 @@ def test_receiving_is_measured_for_every_bar_with_nothing_left_behind(
     memory = in_memory / disk.name
     memory.mkdir()
     try:
-        measured = receive.measure({receive.TMPFS: memory, receive.DISK: disk}, receive.Scale(rounds=1, ct=8, small=40))
+        measured = receive.measure(
+            {receive.TMPFS: memory, receive.DISK: disk}, receive.Scale(rounds=1, ct=8, small=40, long=8)
+        )
         assert all(measured.judge(bar) for bar in receive.bars())
         assert not [*disk.iterdir(), *memory.iterdir()]
     finally:
@@ -49,4 +51,4 @@ def test_receiving_is_measured_for_every_bar_with_nothing_left_behind(
 
 def test_a_folder_that_is_not_the_medium_it_stands_for_is_refused(in_memory: Path) -> None:
     with pytest.raises(AssertionError, match="is no disk"):
-        receive.measure({receive.DISK: in_memory}, receive.Scale(1, 1, 1))
+        receive.measure({receive.DISK: in_memory}, receive.Scale(1, 1, 1, 1))

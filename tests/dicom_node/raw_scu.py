@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,8 +89,6 @@ def associated(
         if association.is_established and not is_closed:
             association.release()
         association.join(LIMIT_S)
-        if plain is not None:
-            plain.close()  # the library leaves it open where the acceptor was the first to close
 
 
 def _pause_reactor(association: Association) -> None:
@@ -97,3 +97,19 @@ def _pause_reactor(association: Association) -> None:
     while association.is_established and not association._is_paused:
         time.sleep(0.001)
     time.sleep(0.02)
+
+
+def read_pdu(connection: socket.socket) -> bytes:
+    """The next PDU, whole. Raises ConnectionError where the acceptor closed the connection."""
+    header = _read(connection, 6)
+    return header + _read(connection, struct.unpack(">BxI", header)[1])
+
+
+def _read(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = connection.recv(count - len(data))
+        if not more:
+            raise ConnectionError("the acceptor closed the connection")
+        data += more
+    return data

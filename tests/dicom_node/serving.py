@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.config import Access, Node
-from dicom_node.intake import Intake
 from dicom_node.network.acceptor import Acceptor
 from dicom_node.network.file_meta import read_file_meta
 from dicom_node.room import Marks
@@ -61,13 +60,9 @@ def serving(
 ) -> Iterator[Serving]:
     house = open_house(folder)
     objects = FileStore(folder / "objects")
-    intake = Intake(
+    intake = house.intake(
         objects,
-        house.instances,
-        house.studies,
-        house.events,
         gauge=house.gauge(objects, marks, quota_bytes=quota_bytes),
-        lock_file=folder / "run" / "intake.lock",
         sequence_depth=(node or Node()).limits.sequence_depth,
     )
     intake.recover()

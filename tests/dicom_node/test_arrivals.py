@@ -54,14 +54,7 @@ def door(tmp_path: Path) -> Iterator[Door]:
         "association-1", "acceptor-1", "SCANNER", "NODE", "192.0.2.1", 99.0, ending="released", closed_at=100.0
     )
     objects = FileStore(tmp_path / "objects")
-    taking = Intake(
-        objects,
-        house.instances,
-        house.studies,
-        house.events,
-        gauge=house.gauge(objects),
-        lock_file=tmp_path / "run" / "lock",
-    )
+    taking = house.intake(objects)
     yield Door(house, objects, taking, association, taking.arrivals(association))
     taking.close()
     house.database.close()

@@ -71,11 +71,8 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 
 def _intake(house: House, objects: Store, folder: Path, clock: Callable[[], float] = time.time, **more: int) -> Intake:
-    lock_file = folder / "run" / "intake.lock"
     gauge = house.gauge(objects, Marks(1000, 1000, 1000))
-    return Intake(
-        objects, house.instances, house.studies, house.events, gauge=gauge, lock_file=lock_file, clock=clock, **more
-    )
+    return house.intake(objects, gauge=gauge, clock=clock, **more)
 
 
 def test_an_instance_is_kept_byte_for_byte_behind_our_own_header(node: Node) -> None:
@@ -374,9 +371,7 @@ def test_what_was_acknowledged_is_recovered_though_sequences_may_no_longer_nest_
 def test_what_came_in_counts_against_the_quota_before_that_is_read_again(node: Node, tmp_path: Path) -> None:
     house, payload = node.house, ct_image()
     gauge = house.gauge(node.objects, quota_bytes=2 * len(payload) + 1, clock=lambda: 1.0)  # no second goes by
-    intake = Intake(
-        node.objects, house.instances, house.studies, house.events, gauge=gauge, lock_file=tmp_path / "run" / "lock"
-    )
+    intake = house.intake(node.objects, gauge=gauge)
     intake.receive(Received(payload, CT_IMAGE_STORAGE, "1.2.3.4.5", EXPLICIT_LITTLE, "association-1"))
     gauge.check(len(payload))
     with pytest.raises(OutOfResources, match="no room"):

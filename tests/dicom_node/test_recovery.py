@@ -31,11 +31,7 @@ class Node:
 
     def intake(self) -> Intake:
         """As another process has it."""
-        objects = FileStore(self.folder / "objects")
-        stores = self.house.instances, self.house.studies, self.house.events
-        self.intakes.append(
-            Intake(objects, *stores, gauge=self.house.gauge(objects), lock_file=self.folder / "run" / "intake.lock")
-        )
+        self.intakes.append(self.house.intake(FileStore(self.folder / "objects")))
         return self.intakes[-1]
 
     def known(self) -> set[str]:

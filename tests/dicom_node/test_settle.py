@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ from storage.studies import Studies
 
 STUDY = "1.2.3"
 JOB = NewJob("m@1.0.0", "r", "ready", "routine", ("pacs",), True, 60.0)
+
+
+def _association(name: str, opened_at: float) -> Association:
+    return Association(name, "acceptor", "CT1", "NODE", "127.0.0.1", opened_at)
 
 
 class Bench:
@@ -42,11 +47,15 @@ class Bench:
 
     def send(self, numbers: range, *, ending: str | None = "released", association: str | None = None) -> None:
         name = association or f"a{numbers.start}-{self.now}"
-        self.studies.open_association(Association(name, "acceptor", "CT1", "NODE", "127.0.0.1", self.now))
+        self.studies.open_association(_association(name, self.now))
         for number in numbers:
             self.add(number, name)
         if ending:
-            self.studies.close_association(name, ending=ending, closed_at=self.now)
+            self.end(name, ending)
+
+    def end(self, association: str, ending: str) -> None:
+        ended = replace(_association(association, self.now), ending=ending, closed_at=self.now)
+        self.instances.add_all((), [ended])
 
     def add(self, number: int, association: str) -> None:
         facts = {
@@ -111,7 +120,7 @@ def test_the_release_of_an_association_is_seen_though_no_instance_came(bench: Be
     bench.send(range(1, 11), ending=None, association="open")
     bench.now += 5
     assert bench.settle.step() == 0
-    bench.studies.close_association("open", ending="released", closed_at=bench.now)
+    bench.end("open", "released")
     assert bench.settle.step() == 1
 
 

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dicom_node.intake import Intake
 from dicom_node.network.file_meta import read_file_meta
 from dicom_node.network.store_message import data_pdu
 from storage.objects.file import FileStore
@@ -158,14 +157,7 @@ def assert_nothing_lost_or_torn(
     house = open_house(folder)
     objects = FileStore(folder / "objects")
     objects.sweep()
-    intake = Intake(
-        objects,
-        house.instances,
-        house.studies,
-        house.events,
-        gauge=house.gauge(objects),
-        lock_file=folder / "run" / "intake.lock",
-    )
+    intake = house.intake(objects)
     try:
         intake.recover()
         intake.sweep()

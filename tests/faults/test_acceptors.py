@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import signal
 import socket
@@ -20,6 +21,7 @@ from tests.dicom_node.certificates import Authority
 from tests.dicom_node.raw_scu import RawScu, associated
 from tests.encoded import ct_image
 from tests.faults.checks import CT, SUCCESS, assert_nothing_lost_or_torn
+from tests.ports import free_port
 from tests.waiting import eventually, wait_until
 
 REJECTED_AS_TOO_MANY = (2, 3, 2)
@@ -169,6 +171,18 @@ def _is_established(node: AcceptorsUnderTest) -> bool:
     with suppress(RuntimeError), associated(node.port, [CT]) as scu:
         return scu.association.is_established
     return False
+
+
+def test_a_peer_that_nobody_answers_leaves_no_socket_open() -> None:
+    port = free_port()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    gc.disable()  # so that nobody else closes what was left
+    try:
+        with suppress(RuntimeError), associated(port, [CT]) as scu:
+            assert not scu.association.is_established
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    finally:
+        gc.enable()
 
 
 def test_who_comes_while_the_only_process_is_started_again_waits_and_is_served(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.network.store_message import data_pdu
+from tests.dicom_node.raw_scu import read_pdu
 from tests.dicom_node.serving import eventually, serving
 from tests.dicom_node.test_receive import RELEASE, STORE, _association_request, store_command
 from tests.faults.checks import assert_nothing_lost_or_torn, image
@@ -39,7 +40,7 @@ class Stream:
                 left -= len(part)
                 if left < 0:
                     break
-                answer = _read_pdu(connection)
+                answer = read_pdu(connection)
                 if told is not None:
                     assert SUCCESS in answer
                     acknowledged[told] = self.images[told]
@@ -57,20 +58,6 @@ def _message(sop_instance_uid: str, payload: bytes) -> bytes:
         data_pdu(STORE, payload[at : at + FRAGMENT_BYTES], is_command=False, is_last=at == cuts[-1]) for at in cuts
     ]
     return data_pdu(STORE, store_command(sop_instance_uid), is_command=True, is_last=True) + b"".join(fragments)
-
-
-def _read_pdu(connection: socket.socket) -> bytes:
-    header = _read(connection, 6)
-    return header + _read(connection, struct.unpack(">BxI", header)[1])
-
-
-def _read(connection: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = connection.recv(count - len(data))
-        assert more, "the acceptor closed the connection"
-        data += more
-    return data
 
 
 def _offsets(count: int, seed: int) -> list[int]:

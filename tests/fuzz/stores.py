@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tests.dicom_node.raw_scu import read_pdu
 from tests.dicom_node.test_receive import RELEASE, store_command
 from tests.encoded import CT_IMAGE_STORAGE
 from tests.fuzz.data_sets import SYNTAXES, made
@@ -53,7 +54,7 @@ def play(port: int, name: str, chance: random.Random, told: Told) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(association_request())
-        if _pdu(connection)[0] != _ACCEPTED:
+        if read_pdu(connection)[0] != _ACCEPTED:
             told.wrong.append(f"{name}: not accepted")
             return
         for number in range(chance.choice((1, 1, 2, 4))):
@@ -61,7 +62,7 @@ def play(port: int, name: str, chance: random.Random, told: Told) -> None:
             syntax = chance.choice(SYNTAXES)
             payload = made(uid, syntax, chance)
             connection.sendall(_request(uid, syntax, payload, chance))
-            status = _status(_pdu(connection))
+            status = _status(read_pdu(connection))
             with told.lock:
                 told.answers[status] += 1
                 if status == 0:
@@ -69,7 +70,7 @@ def play(port: int, name: str, chance: random.Random, told: Told) -> None:
                 elif status not in ANSWERS:
                     told.wrong.append(f"{uid}: {status:04X} to {payload!r} in {syntax}")
         connection.sendall(RELEASE)
-        if _pdu(connection)[0] != _RELEASED:
+        if read_pdu(connection)[0] != _RELEASED:
             told.wrong.append(f"{name}: not released")
 
 
@@ -97,21 +98,6 @@ def _status(pdu: bytes) -> int:
             return int(struct.unpack_from("<H", command, at + 8)[0])
         at += 8 + length
     return -1
-
-
-def _pdu(connection: socket.socket) -> bytes:
-    header = _read(connection, 6)
-    return header + _read(connection, struct.unpack(">BxI", header)[1])
-
-
-def _read(connection: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = connection.recv(count - len(data))
-        if not more:
-            raise ConnectionError("the acceptor closed the connection")
-        data += more
-    return data
 
 
 def _item(kind: int, content: bytes) -> bytes:

@@ -32,13 +32,15 @@ OTHER_CONTENT = replace(FIRST, content_sha256="b" * 64, object_key="instances/2"
 NEXT = replace(FIRST, sop_instance_uid="1.2.3.2", content_sha256="c" * 64, object_key="instances/3", received_at=102.0)
 
 
+def _association(number: int) -> Association:
+    return Association(f"association-{number}", "acceptor", "SCANNER", "NODE", "192.0.2.1", opened_at=99.0 + number)
+
+
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     house = open_house(tmp_path)
     for number in (1, 2):
-        house.studies.open_association(
-            Association(f"association-{number}", "acceptor", "SCANNER", "NODE", "192.0.2.1", opened_at=99.0 + number)
-        )
+        house.studies.open_association(_association(number))
     yield house
     house.database.close()
 
@@ -158,7 +160,7 @@ def test_only_exactly_the_same_content_is_known(house: House) -> None:
 
 def test_associations_left_open_by_an_ended_acceptor_are_lost_and_no_others(house: House) -> None:
     house.studies.open_association(Association("elsewhere", "acceptor-2", "SCANNER", "NODE", "192.0.2.1", 100.0))
-    house.studies.close_association("association-1", ending="released", closed_at=110.0)
+    house.end_association(_association(1), "released", 110.0)
     assert house.studies.lose_associations("acceptor") == 1
     assert house.studies.lose_associations("acceptor") == 0
     house.instances.add(FIRST)
@@ -169,8 +171,8 @@ def test_associations_left_open_by_an_ended_acceptor_are_lost_and_no_others(hous
 
 
 def test_an_ending_that_is_known_is_not_changed(house: House) -> None:
-    house.studies.close_association("association-1", ending="aborted", closed_at=110.0)
-    house.studies.close_association("association-1", ending="released", closed_at=120.0)
+    house.end_association(_association(1), "aborted", 110.0)
+    house.end_association(_association(1), "released", 120.0)
     house.instances.add(FIRST)
     (part,) = house.studies.parts(1)
     assert (part.association.ending, part.association.closed_at) == ("aborted", 110.0)
