@@ -44,7 +44,7 @@ class Database:
         """Bring the schema to the newest revision, then refuse a database that could lose a commit."""
         config = AlembicConfig()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self.write() as connection:
+        with self.changing_tables() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         self.assert_durable()
@@ -75,6 +75,23 @@ class Database:
             writing = connection.execution_options(write=True)
             with writing.begin():
                 yield writing
+
+    @contextmanager
+    def changing_tables(self) -> Iterator[Connection]:
+        """As `write`. SQLite changes a table by making it anew, which its foreign keys do not bear until that is done."""
+        with _named_errors(), self.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            if self._is_sqlite:
+                driver.execute("PRAGMA foreign_keys=OFF")  # without effect once a transaction has begun
+            try:
+                writing = connection.execution_options(write=True)
+                with writing.begin():
+                    yield writing
+                    if self._is_sqlite and (broken := writing.execute(text("PRAGMA foreign_key_check")).first()):
+                        raise UnsafeDatabase(f"database {self.url.database}: a row of {broken[0]} refers to none")
+            finally:
+                if self._is_sqlite:
+                    driver.execute("PRAGMA foreign_keys=ON")
 
     def free_bytes(self) -> int | None:
         """Room on the disk of the database, or None where that is not a disk of this machine."""

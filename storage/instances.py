@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from storage.database import Database
 from storage.events import record
@@ -75,7 +75,12 @@ class Instances:
         """The instances of a series that a job on this revision analyses, in order of arrival."""
         query = (
             select(instance)
-            .where(instance.c.series_id == series_id, instance.c.revision <= up_to_revision, ~instance.c.conflict)
+            .where(
+                instance.c.series_id == series_id,
+                instance.c.revision <= up_to_revision,
+                ~instance.c.conflict,
+                or_(instance.c.rejected_revision.is_(None), instance.c.rejected_revision > up_to_revision),
+            )
             .order_by(instance.c.instance_id)
         )
         with self._database.read() as connection:
@@ -179,7 +184,7 @@ class _Batch:
             return Added("same", kept)
         conflict = bool(known)
         known[new.content_sha256, new.transfer_syntax_uid] = new.object_key
-        if not conflict and state == "whole":
+        if not conflict and state != "arriving":
             revision = _reopen(self._connection, new, series_id, revision)
             self._series[identity] = series_id, revision, "arriving"
         self._rows.append(_instance_values(new, series_id, revision, conflict=conflict))
@@ -235,7 +240,9 @@ def _reopen(connection: Connection, new: NewInstance, series_id: int, revision: 
     connection.execute(
         update(series)
         .where(series.c.series_id == series_id)
-        .values(state="arriving", revision=revision + 1, judged_at=None, evidence=None)
+        .values(
+            state="arriving", revision=revision + 1, judged_at=None, evidence=None, expected_count=None, held_at=None
+        )
     )
     late = Event(
         "late_instance",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from storage.database import Database
 from storage.events import record
 from storage.outbox import insert_results
-from storage.records import Attempt, AttemptOutcome, Event, Job, JobState, NewJob, Result, Series
+from storage.records import Attempt, AttemptOutcome, Companion, Event, Job, JobState, NewJob, Result, Series
 from storage.schema import job, job_attempt, series
 
 _JOINED = select(job, series.c.series_instance_uid, series.c.study_instance_uid).join(
@@ -150,6 +151,11 @@ def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) 
             "created_at": now,
             "finished_at": now if new.state == "skipped" else None,
             "reason": new.reason,
+            "give_up_reason": new.give_up_reason,
+            "remark": new.remark,
+            "companions": [asdict(companion) for companion in new.companions],
+            "deadline_at": new.deadline_at,
+            "stale": False,
         }
         for new in jobs
     ]
@@ -178,4 +184,5 @@ def _end_attempt(
 def _job(row: Row[Any]) -> Job:
     values = {name: row._mapping[name] for name in Job.__dataclass_fields__}
     values["destinations"] = tuple(values["destinations"])
+    values["companions"] = tuple(Companion(**companion) for companion in values["companions"])
     return Job(**values)

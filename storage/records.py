@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 Json = Mapping[str, Any]
 InstanceOutcome = Literal["stored", "same", "conflict"]
-SeriesState = Literal["arriving", "whole"]
-JobState = Literal["ready", "running", "done", "failed", "skipped"]
+SeriesState = Literal["arriving", "whole", "incomplete"]
+JobState = Literal["waiting", "ready", "running", "done", "failed", "skipped", "superseded"]
 Priority = Literal["stat", "routine"]
 AttemptOutcome = Literal["running", "done", "failed", "killed", "timeout", "interrupted"]
-OutboxState = Literal["waiting", "delivered", "refused"]
+OutboxState = Literal["waiting", "delivered", "refused", "withdrawn"]
+AnnouncementKind = Literal["mpps", "ian", "c-find"]
+AnnouncementState = Literal["in progress", "completed", "discontinued"]
 Severity = Literal["info", "warning", "alarm"]
 
 
@@ -97,6 +99,50 @@ class Series:
     first_received_at: float
     last_received_at: float
     evidence: str | None
+    # How many instances the evidence spoke of, where it gave a number.
+    expected_count: int | None = None
+    # Since when what was announced and what came contradict each other; None where they do not.
+    held_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What somebody says of a series, or of a study (series_instance_uid None).
+
+    key: who or what says it, and of what; a later announcement of the same kind and key replaces this one.
+    instance_count, sop_instance_uids: what the series consists of, where that is said.
+    """
+
+    kind: AnnouncementKind
+    key: str
+    source: str
+    study_instance_uid: str
+    series_instance_uid: str | None
+    state: AnnouncementState
+    at: float
+    instance_count: int | None = None
+    sop_instance_uids: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PerformedStep:
+    """A modality performed procedure step (PS3.4 annex F): its SOP Instance UID, who created it, and how far it is."""
+
+    sop_instance_uid: str
+    calling_ae_title: str
+    status: str
+    created_at: float
+    changed_at: float
+    study_instance_uids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """Another series that a job reads, under the name that the model's input contract gives it."""
+
+    name: str
+    series_id: int
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +160,18 @@ class NewJob:
 
     model: str
     route: str
-    state: Literal["ready", "skipped"]
+    state: Literal["waiting", "ready", "skipped"]
     priority: Priority
     destinations: tuple[str, ...]
     report_not_analysed: bool
     timeout_s: float
     reason: str | None = None
+    give_up_reason: str | None = None
+    # What every report of it must say besides.
+    remark: str | None = None
+    companions: tuple[Companion, ...] = ()
+    # When its results should be with their destinations.
+    deadline_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +197,14 @@ class Job:
     reason: str | None
     # Set once the job is given up: what remains is to report "not analysed" for this reason.
     give_up_reason: str | None
+    # What every report of it must say besides.
+    remark: str | None = None
+    companions: tuple[Companion, ...] = ()
+    # When its results should be with their destinations, and when it was noticed that they are not.
+    deadline_at: float | None = None
+    deadline_missed_at: float | None = None
+    # The series had changed by the time it ended.
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,12 @@ series = Table(
     Column("last_received_at", Float, nullable=False),
     Column("judged_at", Float),
     Column("evidence", Text),
+    # How many instances the evidence spoke of, where it gave a number.
+    Column("expected_count", Integer),
+    # Since when what was announced and what came contradict each other; no job starts before that is settled.
+    Column("held_at", Float),
     UniqueConstraint("study_instance_uid", "series_instance_uid"),
-    CheckConstraint("state in ('arriving', 'whole')", name="state"),
+    CheckConstraint("state in ('arriving', 'whole', 'incomplete')", name="state"),
 )
 
 instance = Table(
@@ -90,6 +94,9 @@ instance = Table(
     Column("revision", Integer, nullable=False),
     # Another content under a SOP Instance UID that was already known: kept, never analysed.
     Column("conflict", Boolean, nullable=False),
+    # From this revision on it is not analysed: a Key Object Selection rejected it, with this code (DCM).
+    Column("rejected_revision", Integer),
+    Column("rejected_code", String(16)),
     Column("facts", JSON, nullable=False),
     UniqueConstraint("sop_instance_uid", "content_sha256", "transfer_syntax_uid"),
 )
@@ -103,6 +110,50 @@ association_series = Table(
     Column("stored", Integer, nullable=False),
     Column("repeated", Integer, nullable=False),
 )
+
+# What others say of a series, or of a study: performed procedure steps, availability notifications, C-FIND answers.
+announcement = Table(
+    "announcement",
+    metadata,
+    Column("announcement_id", Integer, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    # What it replaces when it is said again: the object or peer that says it, and of which series.
+    Column("key", String(160), nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("study_instance_uid", String(64), nullable=False, index=True),
+    # None: of the study as a whole.
+    Column("series_instance_uid", String(64), index=True),
+    Column("state", String(16), nullable=False),
+    Column("instance_count", Integer),
+    Column("sop_instance_uids", JSON),
+    Column("at", Float, nullable=False),
+    UniqueConstraint("kind", "key"),
+    CheckConstraint("kind in ('mpps', 'ian', 'c-find')", name="kind"),
+    CheckConstraint("state in ('in progress', 'completed', 'discontinued')", name="state"),
+)
+
+# Modality performed procedure steps (PS3.4 annex F) as their creators left them.
+performed_step = Table(
+    "performed_step",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),
+    Column("study_instance_uids", JSON, nullable=False),
+)
+
+# The longest pause inside each series that was judged, by who sent it: what a source is used to.
+habit = Table(
+    "habit",
+    metadata,
+    Column("series_id", ForeignKey("series.series_id"), primary_key=True),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("longest_gap_s", Float, nullable=False),
+    Column("at", Float, nullable=False),
+)
+Index("ix_habit_calling_ae_title_at", habit.c.calling_ae_title, habit.c.at)
 
 job = Table(
     "job",
@@ -125,8 +176,19 @@ job = Table(
     Column("finished_at", Float),
     Column("reason", Text),
     Column("give_up_reason", Text),
+    # What every report of it must say besides, such as "analysed 410 of 412 images".
+    Column("remark", Text),
+    # Other series that the model reads: [{"name", "series_id", "revision"}].
+    Column("companions", JSON, nullable=False),
+    # When its results should be with their destinations, and when it was noticed that they are not.
+    Column("deadline_at", Float),
+    Column("deadline_missed_at", Float),
+    # The series had changed by the time it ended.
+    Column("stale", Boolean, nullable=False),
     UniqueConstraint("series_id", "revision", "model"),
-    CheckConstraint("state in ('ready', 'running', 'done', 'failed', 'skipped')", name="state"),
+    CheckConstraint(
+        "state in ('waiting', 'ready', 'running', 'done', 'failed', 'skipped', 'superseded')", name="state"
+    ),
     CheckConstraint("priority in ('stat', 'routine')", name="priority"),
 )
 
@@ -156,6 +218,9 @@ result = Table(
     Column("content_sha256", String(64), nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
+    # By a later result of the same model on the same series; the job that made that one.
+    Column("superseded_at", Float),
+    Column("superseded_by", Integer),
 )
 
 outbox = Table(
@@ -171,7 +236,7 @@ outbox = Table(
     Column("delivered_at", Float),
     Column("last_error", Text),
     UniqueConstraint("sop_instance_uid", "destination"),
-    CheckConstraint("state in ('waiting', 'delivered', 'refused')", name="state"),
+    CheckConstraint("state in ('waiting', 'delivered', 'refused', 'withdrawn')", name="state"),
 )
 Index("ix_outbox_state_next_at", outbox.c.state, outbox.c.next_at)
 

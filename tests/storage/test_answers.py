@@ -76,7 +76,7 @@ def test_what_an_older_version_stored_is_counted_when_its_database_is_brought_up
     stored = house.usage.total_bytes()
     config = AlembicConfig()
     config.set_main_option("script_location", str(Path(str(storage.__file__)).parent / "migrations"))
-    with house.database.write() as connection:
+    with house.database.changing_tables() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0001")
     house.database.migrate()
