@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from dicom_node.config import Node
+from dicom_node.config_node import Node
 
 # What one core takes in is what a disk takes, or near to it; more processes than these only wait for each other.
 _MOST_BY_ITSELF = 4

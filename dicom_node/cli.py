@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dicom_node.config import Config, DicomDestination
+from dicom_node.config import Config
+from dicom_node.config_destinations import DicomDestination
 from dicom_node.config_file import load_config
 from dicom_node.errors import NodeError
 from inference.errors import InferenceError

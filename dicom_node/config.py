@@ -1,231 +1,35 @@
 """Which keys may config.yaml hold, and what does each one mean?
 
-The only place where a key is defined: name, type, default, bounds and help. The unit stands last in the name
-(`quiet_s` seconds, `max_pdu_bytes` bytes). `config_file` reads a file into this tree, `config_docs` prints it. The
-tree is frozen and passed in, never imported.
+Keys are defined here and in `config_node` and `config_destinations`, and nowhere else: name, type, default, bounds and
+help. The unit stands last in the name (`quiet_s` seconds, `max_pdu_bytes` bytes). `config_file` reads a file into this
+tree, `config_docs` prints it. The tree is frozen and passed in, never imported.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
 
 from dicom_node.conditions import Condition
+from dicom_node.config_destinations import Destination, DicomDestination, FolderDestination
+from dicom_node.config_node import Access, Node
 from dicom_node.config_references import MAX_NAMES, reference_problems
+from dicom_node.config_section import DAY_S, GIB, MIB, Section
 from dicom_node.config_values import (
-    AETitle,
     AutoOrCount,
-    BindAddress,
     Bytes,
     Count,
     FilePath,
-    Host,
     ModelName,
     Name,
-    Network,
-    Port,
-    ResultKind,
     Seconds,
-    Sha256,
     When,
 )
 from dicom_node.room import marks_from
-from dicom_node.structure import MAX_NESTING
-
-MIB = 1024**2
-GIB = 1024**3
-DAY_S = 86400.0
-
-
-class Section(BaseModel):
-    """A part of the tree: unknown keys are refused, values do not change."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
-    )
-
-
-class Limits(Section):
-    """What one peer may cost. Who goes beyond a limit is cut off, and the log says which one it was."""
-
-    connections: Count = Field(
-        default=512, ge=1, le=65536, description="TCP connections held open at the same time, whatever they do."
-    )
-    connections_per_address: Count = Field(
-        default=32,
-        ge=1,
-        le=65536,
-        description="Of these, those from one IP address. More are closed at once; raise it for peers behind a gateway.",
-    )
-    pdu_bytes: Bytes = Field(
-        default=ByteSize(MIB),
-        ge=64 * 1024,
-        le=64 * MIB,
-        description="Largest PDU that is read; the header of a larger one ends the connection. Not less than "
-        "`node.max_pdu_bytes`, which peers are asked to keep to.",
-    )
-    pdu_timeout_s: Seconds = Field(
-        default=10, gt=0, le=600, description="How long one PDU may take from its first byte to its last."
-    )
-    message_bytes: Bytes = Field(
-        default=ByteSize(4 * GIB), ge=MIB, description="Largest DIMSE message, its data set included."
-    )
-    message_timeout_s: Seconds = Field(
-        default=3600, gt=0, le=DAY_S, description="How long one DIMSE message may take from its first byte to its last."
-    )
-    min_bytes_per_s: Count = Field(
-        default=4096,
-        ge=0,
-        description="Slowest that a message may come, counted from its first byte; judged once it has taken "
-        "`pdu_timeout_s`.",
-    )
-    sequence_depth: Count = Field(
-        default=MAX_NESTING,
-        ge=1,
-        le=MAX_NESTING,
-        description="How deep sequences of a data set may nest; a deeper one is answered 0xC000. Real ones nest less "
-        "than ten deep; beyond 64, readers of DICOM begin to fail.",
-    )
-
-
-class Tls(Section):
-    """DICOM over TLS (PS3.15 B.12): TLS 1.3 where the peer can, 1.2 else, nothing older.
-
-    The files are PEM. When they change, the next peer is met with the new ones; no restart is needed.
-    """
-
-    port: Count = Field(
-        default=2762, ge=0, le=65535, description="TCP port for TLS; 0 takes any free one. 2762 is registered for it."
-    )
-    only: bool = Field(default=False, description="true: `node.port` is not opened, so nobody comes in without TLS.")
-    certificate: FilePath = Field(description="Certificate of the node, and behind it those between it and its CA.")
-    key: FilePath = Field(description="Private key of the certificate. For this user's eyes alone.")
-    key_password: SecretStr | None = Field(
-        default=None, description="Password of the key, best as `${NAME}`. Without it: the key has none."
-    )
-    ca: FilePath | None = Field(
-        default=None,
-        description="Certificates of the CAs whose clients are trusted. Without it: none is asked for one.",
-    )
-    require_certificate: bool = Field(
-        default=True, description="true: a client without a certificate of `ca` is refused. false: it may come without."
-    )
-
-    @model_validator(mode="after")
-    def _clients_can_be_known(self) -> Self:
-        if self.require_certificate and self.ca is None:
-            raise ValueError(
-                "require_certificate needs ca, to tell whose certificates are trusted: name it, or set "
-                "require_certificate: false"
-            )
-        return self
-
-
-class Node(Section):
-    """The node itself: its name, where it listens, where its data lie, and the bounds it sets to every peer."""
-
-    ae_title: AETitle = Field(default="DICOM-NODE", description="AE title of the node, as acceptor and as requestor.")
-    address: BindAddress = Field(
-        default="127.0.0.1",
-        description="IP address to listen on. The default reaches this machine only; 0.0.0.0 is every interface: "
-        "close `access` when you set it.",
-    )
-    port: Count = Field(default=11112, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
-    acceptors: AutoOrCount = Field(
-        default="auto",
-        description="Processes that receive, on the same ports; auto: one per core, at most 4. When one ends, the others "
-        "go on, and it is started again. At most 32.",
-    )
-    data_folder: FilePath = Field(
-        default=Path("data"),
-        description="Folder of the database, the received objects and the results. A relative path counts from the "
-        "folder of this file.",
-    )
-    max_pdu_bytes: Bytes = Field(
-        default=ByteSize(256 * 1024),
-        ge=4096,
-        le=MIB,
-        description="Largest PDU that peers are asked to send (PS3.8 section D.1).",
-    )
-    max_associations: Count = Field(default=64, ge=1, le=4096, description="Associations served at the same time.")
-    acse_timeout_s: Seconds = Field(
-        default=10, gt=0, le=600, description="How long a peer may take to request, accept or release an association."
-    )
-    dimse_timeout_s: Seconds = Field(
-        default=60, gt=0, le=3600, description="How long a peer may take to answer a DIMSE message."
-    )
-    network_timeout_s: Seconds = Field(
-        default=60, gt=0, le=3600, description="Silence after which an association is aborted."
-    )
-    tls: Tls | None = Field(default=None, description="DICOM over TLS, beside the plain port or instead of it.")
-    limits: Limits = Field(default=Limits(), description="What one peer may cost.")
-
-    @field_validator("acceptors")
-    @classmethod
-    def _no_more_than_help(cls, value: AutoOrCount) -> AutoOrCount:
-        if value != "auto" and value > 32:
-            raise ValueError("must be auto or a whole number from 1 to 32")
-        return value
-
-    @model_validator(mode="after")
-    def _limits_fit_what_is_asked_for(self) -> Self:
-        if self.limits.pdu_bytes < self.max_pdu_bytes:
-            raise ValueError("must have max_pdu_bytes <= limits.pdu_bytes: peers would be cut off for what they may do")
-        if self.tls and not self.tls.only and self.tls.port == self.port != 0:
-            raise ValueError("must have another tls.port than port: one port speaks TLS, the other does not")
-        return self
-
-
-class Requestor(Section):
-    """A peer that may associate: its calling AE title, and what proves it. All that is named here must fit."""
-
-    ae_title: AETitle = Field(description="Calling AE title.")
-    addresses: tuple[Network, ...] = Field(
-        default=(),
-        description="IP addresses or networks (10.1.2.0/24) it may come from. An AE title alone proves nothing: name "
-        "these, or a certificate, or both.",
-    )
-    certificate_name: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=64,
-        description="Common name (CN) of the subject of its certificate, which a CA of `node.tls.ca` has signed.",
-    )
-    certificate_sha256: Sha256 | None = Field(
-        default=None,
-        description="SHA-256 fingerprint of its certificate, in hexadecimal digits with or without colons: this one "
-        "alone, and no other that the CA may sign.",
-    )
-
-    @model_validator(mode="after")
-    def _something_proves_it(self) -> Self:
-        if not (self.addresses or self.certificate_name or self.certificate_sha256):
-            raise ValueError("must name addresses, certificate_name or certificate_sha256: an AE title proves nothing")
-        return self
-
-
-class Access(Section):
-    """Who may associate with the node."""
-
-    open: bool = Field(
-        default=True,
-        description="true: every peer may send, with a warning at start. false: only those of `requestors`.",
-    )
-    check_called_ae_title: bool = Field(
-        default=False, description="Reject associations whose called AE title is not `node.ae_title`."
-    )
-    requestors: tuple[Requestor, ...] = Field(default=(), description="Peers that may associate when `open` is false.")
-
-    @model_validator(mode="after")
-    def _somebody_may_send(self) -> Self:
-        if not self.open and not self.requestors:
-            raise ValueError("is closed (open: false) and names no requestors, so nobody could send: add one")
-        return self
 
 
 class Model(Section):
@@ -264,124 +68,6 @@ class Route(Section):
     report_not_analysed: bool = Field(
         default=True, description='Send a report "not analysed, because ..." when a model could compute nothing.'
     )
-
-
-class Retry(Section):
-    """When a delivery that failed is tried again: the wait doubles from `first_s` to `max_s`, with jitter."""
-
-    first_s: Seconds = Field(default=5, gt=0, le=3600, description="Wait after the first failure.")
-    max_s: Seconds = Field(default=900, gt=0, le=DAY_S, description="Longest wait between two attempts.")
-    for_s: Seconds = Field(
-        default=7 * DAY_S, gt=0, le=365 * DAY_S, description="Age at which a delivery is given up as failed."
-    )
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if not self.first_s <= self.max_s <= self.for_s:
-            raise ValueError("must have first_s <= max_s <= for_s")
-        return self
-
-
-class Breaker(Section):
-    """When a destination counts as down: it is then left alone for a while and delays no other."""
-
-    failures: Count = Field(
-        default=5, ge=1, le=1000, description="Failures in a row after which the destination is paused."
-    )
-    pause_s: Seconds = Field(default=60, gt=0, le=DAY_S, description="Pause before one delivery tries it again.")
-
-
-class _Destination(Section):
-    name: Name = Field(description="Name of the destination, as routes refer to it.")
-    results: tuple[ResultKind, ...] = Field(
-        default=("seg", "sr", "sc"),
-        min_length=1,
-        description="Kinds of result it takes: segmentation, report, summary picture.",
-    )
-    retry: Retry = Field(default=Retry(), description="When a failed delivery is tried again.")
-    breaker: Breaker = Field(default=Breaker(), description="When it counts as down.")
-
-    @field_validator("results")
-    @classmethod
-    def _no_kind_twice(cls, value: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError("must name no kind twice")
-        return value
-
-
-class DestinationTls(Section):
-    """DICOM over TLS to a destination (PS3.15 B.12): TLS 1.3 where it can, 1.2 else; nothing older, and never plain.
-
-    The files are PEM. When they change, the next association uses the new ones; no restart is needed.
-    """
-
-    ca: FilePath = Field(description="Certificates of the CAs that may have signed the destination's, or this itself.")
-    certificate: FilePath | None = Field(
-        default=None,
-        description="Certificate that the node shows as client, and behind it those between it and its CA. Without it: "
-        "none is shown.",
-    )
-    key: FilePath | None = Field(
-        default=None, description="Private key of the certificate. For this user's eyes alone."
-    )
-    key_password: SecretStr | None = Field(
-        default=None, description="Password of the key, best as `${NAME}`. Without it: the key has none."
-    )
-    check_host_name: bool = Field(
-        default=True,
-        description="true: the certificate must be for the destination's `address`, or `host_name`. false: any that a "
-        "CA of `ca` has signed will do.",
-    )
-    host_name: Host | None = Field(
-        default=None,
-        description="Host name or IP address that the certificate is for. Without it: `address` of the destination.",
-    )
-
-    @model_validator(mode="after")
-    def _belong_together(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("must name certificate and key together, or neither")
-        if self.key_password is not None and self.key is None:
-            raise ValueError("must name the key that key_password is for")
-        return self
-
-
-class DicomDestination(_Destination):
-    """A PACS or other storage SCP; results go by C-STORE, those of a study on one association."""
-
-    type: Literal["dicom"] = Field(description="dicom")
-    ae_title: AETitle = Field(description="Called AE title.")
-    address: Host = Field(description="Host name or IP address.")
-    port: Port = Field(description="TCP port.")
-    tls: DestinationTls | None = Field(default=None, description="DICOM over TLS. Without it: plain DICOM.")
-    calling_ae_title: AETitle | None = Field(default=None, description="Calling AE title. Without it: `node.ae_title`.")
-    max_pdu_bytes: Bytes = Field(
-        default=ByteSize(128 * 1024), ge=4096, le=MIB, description="Largest PDU to accept from it."
-    )
-    connect_timeout_s: Seconds = Field(
-        default=10, gt=0, le=600, description="How long the TCP connection may take, with its TLS handshake."
-    )
-    acse_timeout_s: Seconds = Field(default=30, gt=0, le=600, description="How long it may take to accept or release.")
-    dimse_timeout_s: Seconds = Field(default=60, gt=0, le=3600, description="How long it may take to answer a C-STORE.")
-    network_timeout_s: Seconds = Field(
-        default=60,
-        gt=0,
-        le=3600,
-        description="Silence after which the association is aborted, and so is one on which it reads less "
-        "than 1 KiB/s.",
-    )
-
-
-class FolderDestination(_Destination):
-    """A folder; results are written as DICOM files, each whole or not at all."""
-
-    type: Literal["folder"] = Field(description="folder")
-    path: FilePath = Field(
-        description="The folder; made when absent. A relative path counts from the folder of this file."
-    )
-
-
-Destination = Annotated[DicomDestination | FolderDestination, Field(discriminator="type")]
 
 
 class Completeness(Section):

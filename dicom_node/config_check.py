@@ -23,8 +23,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dicom_node.config import Config, DestinationTls, DicomDestination, FolderDestination, Model, Tls
+from dicom_node.config import Config, Model
+from dicom_node.config_destinations import DestinationTls, DicomDestination, FolderDestination
 from dicom_node.config_file import load_config
+from dicom_node.config_node import Tls
 from dicom_node.destinations.dicom import peer_of
 from dicom_node.errors import ConfigError, Problem
 from dicom_node.network.certificates import findings

@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from dicom_node import conditions
-from dicom_node.config import Config, Section
+from dicom_node.config import Config
 from dicom_node.config_problems import sections_in
+from dicom_node.config_section import Section
 
 DOCS_PATH = Path(__file__).parents[1] / "docs" / "config.md"
 UNITS = {"_bytes_per_s": "bytes/s", "_s": "s", "_bytes": "bytes"}

@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from dicom_node.conditions import ROUTING_KEYWORDS
-from dicom_node.config import Section
 from dicom_node.config_references import PathKey, ReferenceProblem, nearest_to, path_of
+from dicom_node.config_section import Section
 from dicom_node.errors import Problem
 
 _SHOWN_CHARACTERS = 60

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_node import config
+from dicom_node import config_destinations as config
 from dicom_node.destinations.dicom import destination_at, open_dicom, peer_of
 from dicom_node.destinations.folder import open_folder
 from dicom_node.destinations.protocol import Destination

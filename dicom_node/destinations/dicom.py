@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from dicom_node import logs
-from dicom_node.config import DicomDestination as Settings
+from dicom_node.config_destinations import DicomDestination as Settings
 from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.errors import NodeError
 from dicom_node.network.requestor import Outgoing, Peer, SendOutcome, Timeouts, send

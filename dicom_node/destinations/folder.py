@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.config import FolderDestination as Settings
+from dicom_node.config_destinations import FolderDestination as Settings
 from dicom_node.destinations.protocol import Outcome, Parcel
 from storage.records import Result
 

@@ -16,7 +16,7 @@ from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, SOPClassCommonExtendedNegotiation
 
 from dicom_node import logs
-from dicom_node.config import Access, Node
+from dicom_node.config_node import Access, Node
 from dicom_node.intake import Intake
 from dicom_node.network import access as access_rules
 from dicom_node.network import status

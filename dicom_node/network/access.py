@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from dicom_node.config import Access, Requestor
+from dicom_node.config_node import Access, Requestor
 from dicom_node.network.tls import PeerCertificate
 
 PERMANENT, TRANSIENT = 1, 2

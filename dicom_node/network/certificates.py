@@ -11,7 +11,8 @@ from typing import Literal
 
 from cryptography import x509
 
-from dicom_node.config import DestinationTls, Tls
+from dicom_node.config_destinations import DestinationTls
+from dicom_node.config_node import Tls
 from dicom_node.network.tls_context import TlsError, context_for
 
 SOON = timedelta(days=30)

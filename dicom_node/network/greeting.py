@@ -19,7 +19,7 @@ from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ
 from pynetdicom.transport import RequestHandler
 
 from dicom_node import logs
-from dicom_node.config import Limits
+from dicom_node.config_node import Limits
 from dicom_node.network.guard import (
     INVALID_PARAMETER_VALUE,
     MAX_REQUEST_BYTES,

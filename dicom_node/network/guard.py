@@ -13,7 +13,7 @@ import weakref
 from collections import Counter, defaultdict
 from ipaddress import ip_address
 
-from dicom_node.config import Limits
+from dicom_node.config_node import Limits
 from dicom_node.network.occupancy import Occupancy
 
 # An association request of 128 presentation contexts with every transfer syntax there is takes about 150 kB.

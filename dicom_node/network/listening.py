@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
-from dicom_node.config import Node
+from dicom_node.config_node import Node
 from dicom_node.network.occupancy import Occupancy, new_table
 
 ACCEPT_S = 0.2  # how long a process waits for a connection before it looks whether it is to stop

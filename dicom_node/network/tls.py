@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_node.config import Tls
+from dicom_node.config_node import Tls
 from dicom_node.network.tls_context import Renewing
 
 

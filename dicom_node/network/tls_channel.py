@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 
-from dicom_node.config import DestinationTls
+from dicom_node.config_destinations import DestinationTls
 from dicom_node.network.framing import Piece
 from dicom_node.network.tls_context import Renewing, TlsError
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from dicom_node import logs
-from dicom_node.config import DestinationTls, Tls
+from dicom_node.config_destinations import DestinationTls
+from dicom_node.config_node import Tls
 
 # RFC 9325 4.2: of TLS 1.2 only what is authenticated and forgets its keys. TLS 1.3 has nothing else.
 _CIPHERS_OF_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.config import Node
+from dicom_node.config_node import Node
 from tests.dicom_node.serving import serving
 from tests.processes import exit_status
 

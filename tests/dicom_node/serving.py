@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.config import Access, Node
+from dicom_node.config_node import Access, Node
 from dicom_node.network.acceptor import Acceptor
 from dicom_node.network.file_meta import read_file_meta
 from dicom_node.room import Marks

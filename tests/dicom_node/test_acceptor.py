@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pynetdicom import AE
 
-from dicom_node.config import Access, Node
+from dicom_node.config_node import Access, Node
 from dicom_node.network import status
 from dicom_node.network.negotiation import service_of
 from dicom_node.network.services import SERVICES

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_node.config import Access
+from dicom_node.config_node import Access
 from dicom_node.network.access import Rejection, decide, too_many, unjudged
 
 OPEN = Access()

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dicom_node.config import Access, Config, DicomDestination, FolderDestination
+from dicom_node.config import Config
+from dicom_node.config_destinations import DicomDestination, FolderDestination
+from dicom_node.config_node import Access
 from dicom_node.room import Marks
 from dicom_node.room_gauge import marks_of
 

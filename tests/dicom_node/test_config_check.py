@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dicom_node.config import DicomDestination, Model
+from dicom_node.config import Model
 from dicom_node.config_check import CheckReport, check_config, echo_destination, render
+from dicom_node.config_destinations import DicomDestination
 from tests.ports import free_port
 
 VALID = """

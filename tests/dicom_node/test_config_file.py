@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_node.config import Config, FolderDestination
+from dicom_node.config import Config
+from dicom_node.config_destinations import FolderDestination
 from dicom_node.config_file import MAX_FILE_BYTES, load_config, plain_value
 from dicom_node.errors import ConfigError, Problem
 

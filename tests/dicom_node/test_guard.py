@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pynetdicom import AE
 
-from dicom_node.config import Limits, Node
+from dicom_node.config_node import Limits, Node
 from dicom_node.network.guard import Breach, Gate, Gone, Late, Pace, read_pdu
 from dicom_node.network.occupancy import Occupancy, new_table
 from dicom_node.network.store_message import data_pdu

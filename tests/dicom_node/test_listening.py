@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from dicom_node.acceptors import acceptor_names
-from dicom_node.config import Limits, Node, Tls
+from dicom_node.config_node import Limits, Node, Tls
 from dicom_node.network.listening import ACCEPT_S, CannotListen, Listening
 from dicom_node.network.occupancy import Refusal
 

@@ -15,7 +15,7 @@ from pynetdicom import AE
 from rich.console import Console
 
 from dicom_node import console
-from dicom_node.config import Access, Limits, Node, Requestor
+from dicom_node.config_node import Access, Limits, Node, Requestor
 from dicom_node.network import receive, status
 from dicom_node.network.answer_words import code_of, words_of
 from dicom_node.network.services import store

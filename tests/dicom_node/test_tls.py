@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from dicom_node.config import Access, Node
+from dicom_node.config_node import Access, Node
 from dicom_node.network.tls_context import TlsError
 from dicom_node.part10 import file_meta
 from tests.dicom_node.certificates import Authority, Identity

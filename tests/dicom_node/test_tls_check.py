@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dicom_node.config import Config, DestinationTls, Node, Requestor, Tls
+from dicom_node.config import Config
 from dicom_node.config_check import check_config
+from dicom_node.config_destinations import DestinationTls
 from dicom_node.config_file import load_config
+from dicom_node.config_node import Node, Requestor, Tls
 from dicom_node.network.access import decide
 from dicom_node.network.certificates import findings
 from dicom_node.network.tls import PeerCertificate

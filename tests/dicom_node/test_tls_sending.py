@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import generate_uid
 
-from dicom_node.config import DestinationTls
+from dicom_node.config_destinations import DestinationTls
 from dicom_node.network.file_meta import read_file_meta
 from dicom_node.network.requestor import Outgoing, Peer, echo, send
 from dicom_node.network.tls_channel import ClientTls

@@ -11,7 +11,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from dicom_node.config import Node
+from dicom_node.config_node import Node
 from tests.dicom_node.serving import serving
 
 

@@ -1,0 +1,17 @@
+"""What all parts of the configuration tree have in common."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+MIB = 1024**2
+GIB = 1024**3
+DAY_S = 86400.0
+
+
+class Section(BaseModel):
+    """A part of the tree: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
+    )
