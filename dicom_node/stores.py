@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.config import Config
+from storage.announcements import Announcements
 from storage.answers import Answers
 from storage.database import Database
 from storage.events import Events
@@ -29,6 +30,7 @@ class Stores:
     events: Events
     usage: Usage
     answers: Answers
+    announcements: Announcements
     run_folder: Path
 
 
@@ -45,5 +47,6 @@ def open_stores(config: Config) -> Stores:
         events=Events(database),
         usage=Usage(database),
         answers=Answers(database),
+        announcements=Announcements(database),
         run_folder=config.node.data_folder / "run",
     )

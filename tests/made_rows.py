@@ -16,6 +16,7 @@ from dicom_node.intake import Intake
 from dicom_node.part10 import file_meta
 from dicom_node.room import Marks
 from dicom_node.room_gauge import Gauge
+from storage.announcements import Announcements
 from storage.answers import Answers
 from storage.database import Database
 from storage.errors import UnknownObject
@@ -117,6 +118,7 @@ class House:
     events: Events
     usage: Usage
     answers: Answers
+    announcements: Announcements
     objects: MemoryStore
     run_folder: Path
 
@@ -226,6 +228,7 @@ def open_house(folder: Path) -> House:
         events=Events(database),
         usage=Usage(database),
         answers=Answers(database),
+        announcements=Announcements(database),
         objects=MemoryStore(),
         run_folder=folder,
     )
