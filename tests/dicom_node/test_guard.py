@@ -116,12 +116,15 @@ def test_an_idle_connection_is_closed_at_its_deadline_and_leaves_nothing_behind(
         assert eventually(lambda: node.threads() <= 5)
         threads, descriptors = node.threads(), node.descriptors()
         with ExitStack() as stack:
-            waiting = [stack.enter_context(_connected(node.port)) for _ in range(30)]
-            # Not all of them: where it takes long to open so many, the first are closed before the last is open.
-            assert eventually(lambda: node.threads() > threads)
+            waiting, most = [], threads
+            for _ in range(30):
+                waiting.append(stack.enter_context(_connected(node.port)))
+                # While they are opened: on a busy machine the first ones are closed before the last is open.
+                most = max(most, node.threads())
             assert [_ends(connection) for connection in waiting] == [b""] * 30
-        assert eventually(lambda: node.threads() == threads)
-        assert eventually(lambda: node.descriptors() == descriptors)
+        assert most > threads
+        assert eventually(lambda: node.threads() <= threads)
+        assert eventually(lambda: node.descriptors() <= descriptors)
 
 
 def test_one_address_may_hold_so_many_connections_and_others_still_come_in(tmp_path: Path) -> None:
