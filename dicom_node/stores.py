@@ -10,6 +10,7 @@ from storage.announcements import Announcements
 from storage.answers import Answers
 from storage.database import Database
 from storage.events import Events
+from storage.habits import Habits
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects import open_store
@@ -31,6 +32,7 @@ class Stores:
     usage: Usage
     answers: Answers
     announcements: Announcements
+    habits: Habits
     run_folder: Path
 
 
@@ -48,5 +50,6 @@ def open_stores(config: Config) -> Stores:
         usage=Usage(database),
         answers=Answers(database),
         announcements=Announcements(database),
+        habits=Habits(database),
         run_folder=config.node.data_folder / "run",
     )
