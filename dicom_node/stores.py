@@ -15,6 +15,7 @@ from storage.jobs import Jobs
 from storage.objects import open_store
 from storage.objects.protocol import PackStore
 from storage.outbox import Outbox
+from storage.performed_steps import PerformedSteps
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -31,6 +32,7 @@ class Stores:
     usage: Usage
     answers: Answers
     announcements: Announcements
+    performed_steps: PerformedSteps
     run_folder: Path
 
 
@@ -48,5 +50,6 @@ def open_stores(config: Config) -> Stores:
         usage=Usage(database),
         answers=Answers(database),
         announcements=Announcements(database),
+        performed_steps=PerformedSteps(database),
         run_folder=config.node.data_folder / "run",
     )

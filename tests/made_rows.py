@@ -25,6 +25,7 @@ from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects.protocol import ObjectStore, PackStore
 from storage.outbox import Outbox
+from storage.performed_steps import PerformedSteps
 from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
 from storage.studies import Studies
 from storage.usage import Usage
@@ -119,6 +120,7 @@ class House:
     usage: Usage
     answers: Answers
     announcements: Announcements
+    performed_steps: PerformedSteps
     objects: MemoryStore
     run_folder: Path
 
@@ -229,6 +231,7 @@ def open_house(folder: Path) -> House:
         usage=Usage(database),
         answers=Answers(database),
         announcements=Announcements(database),
+        performed_steps=PerformedSteps(database),
         objects=MemoryStore(),
         run_folder=folder,
     )
