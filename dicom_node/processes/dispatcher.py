@@ -88,6 +88,7 @@ def compose(
         recipients={destination.name: destination.results for destination in config.destinations},
         spec_of=lambda job: spec_of(config, stores, models, job),
         routine_waits=lambda: watch.routine_waits,
+        stat_head_start_s=config.engine.stat_head_start_s,
     )
     return settle, dispatch, watch
 
@@ -101,7 +102,13 @@ def route_series(
         calling_ae_title=part.association.calling_ae_title,
         called_ae_title=part.association.called_ae_title,
     )
-    return route(attributes, series_facts(facts, {item.sop_class_uid for item in instances}), config.routes, models)
+    return route(
+        attributes,
+        series_facts(facts, {item.sop_class_uid for item in instances}),
+        config.routes,
+        models,
+        last_received_at=max(item.received_at for item in instances),
+    )
 
 
 def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], job: Job) -> JobSpec:
