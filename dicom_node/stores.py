@@ -8,6 +8,7 @@ from pathlib import Path
 from dicom_node.config import Config
 from storage.answers import Answers
 from storage.database import Database
+from storage.deadlines import Deadlines
 from storage.events import Events
 from storage.instances import Instances
 from storage.jobs import Jobs
@@ -25,6 +26,7 @@ class Stores:
     studies: Studies
     instances: Instances
     jobs: Jobs
+    deadlines: Deadlines
     outbox: Outbox
     events: Events
     usage: Usage
@@ -41,6 +43,7 @@ def open_stores(config: Config) -> Stores:
         studies=Studies(database),
         instances=Instances(database),
         jobs=Jobs(database),
+        deadlines=Deadlines(database),
         outbox=Outbox(database),
         events=Events(database),
         usage=Usage(database),

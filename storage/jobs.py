@@ -31,7 +31,7 @@ from storage.records import (
 )
 from storage.schema import job, job_attempt, series
 
-_JOINED = select(job, series.c.series_instance_uid, series.c.study_instance_uid).join(
+JOINED = select(job, series.c.series_instance_uid, series.c.study_instance_uid).join(
     series, series.c.series_id == job.c.series_id
 )
 
@@ -54,24 +54,24 @@ class Jobs:
     def _next(self, priority: Priority, limit: int) -> tuple[Job, ...]:
         """Of one priority, straight from the index, however many stand before them with the other one."""
         return self._fetch(
-            _JOINED.where(job.c.state == "ready", job.c.priority == priority)
+            JOINED.where(job.c.state == "ready", job.c.priority == priority)
             .order_by(job.c.queued_at, job.c.job_id)
             .limit(limit)
         )
 
     def waiting(self) -> tuple[Job, ...]:
         """Jobs that wait for other series, oldest first."""
-        return self._fetch(_JOINED.where(job.c.state == "waiting").order_by(job.c.queued_at, job.c.job_id))
+        return self._fetch(JOINED.where(job.c.state == "waiting").order_by(job.c.queued_at, job.c.job_id))
 
     def running(self) -> tuple[Job, ...]:
-        return self._fetch(_JOINED.where(job.c.state == "running"))
+        return self._fetch(JOINED.where(job.c.state == "running"))
 
     def get(self, job_id: int) -> Job | None:
-        found = self._fetch(_JOINED.where(job.c.job_id == job_id))
+        found = self._fetch(JOINED.where(job.c.job_id == job_id))
         return found[0] if found else None
 
     def of_study(self, study_instance_uid: str) -> tuple[Job, ...]:
-        return self._fetch(_JOINED.where(series.c.study_instance_uid == study_instance_uid).order_by(job.c.job_id))
+        return self._fetch(JOINED.where(series.c.study_instance_uid == study_instance_uid).order_by(job.c.job_id))
 
     def attempts(self, job_id: int) -> tuple[Attempt, ...]:
         query = select(job_attempt).where(job_attempt.c.job_id == job_id).order_by(job_attempt.c.number)
@@ -191,7 +191,7 @@ class Jobs:
 
     def _fetch(self, query: Any) -> tuple[Job, ...]:
         with self._database.read() as connection:
-            return tuple(_job(row) for row in connection.execute(query))
+            return tuple(job_from(row) for row in connection.execute(query))
 
 
 def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) -> None:
@@ -251,7 +251,7 @@ def turn(waiting: Job, stat_head_start_s: float) -> tuple[float, bool, float, in
     return counts_from, is_routine, waiting.queued_at, waiting.job_id
 
 
-def _job(row: Row[Any]) -> Job:
+def job_from(row: Row[Any]) -> Job:
     values = {name: row._mapping[name] for name in Job.__dataclass_fields__}
     values["destinations"] = tuple(values["destinations"])
     values["companions"] = tuple(Companion(**companion) for companion in values["companions"])
