@@ -232,6 +232,37 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptResult:
+    """A result with the job that made it; superseded_by: the job whose results took the place of this one."""
+
+    result: Result
+    job_id: int
+    created_at: float
+    superseded_at: float | None
+    superseded_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """How many instances came in one revision of a series, and when the first of them."""
+
+    series_id: int
+    revision: int
+    instance_count: int
+    first_received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejections:
+    """How many instances of a series are not analysed from a revision on, and the code of the rejection (DCM)."""
+
+    series_id: int
+    revision: int
+    code: str
+    instance_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One result on its way to one destination."""
 

@@ -21,6 +21,7 @@ from storage.answers import Answers
 from storage.database import Database
 from storage.errors import UnknownObject
 from storage.events import Events
+from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects.protocol import ObjectStore, PackStore
@@ -119,6 +120,7 @@ class House:
     usage: Usage
     answers: Answers
     announcements: Announcements
+    history: History
     objects: MemoryStore
     run_folder: Path
 
@@ -229,6 +231,7 @@ def open_house(folder: Path) -> House:
         usage=Usage(database),
         answers=Answers(database),
         announcements=Announcements(database),
+        history=History(database),
         objects=MemoryStore(),
         run_folder=folder,
     )
