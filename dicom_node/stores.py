@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.config import Config
+from storage.announcements import Announcements
 from storage.answers import Answers
 from storage.database import Database
 from storage.deadlines import Deadlines
 from storage.events import Events
+from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects import open_store
@@ -31,6 +33,8 @@ class Stores:
     events: Events
     usage: Usage
     answers: Answers
+    history: History
+    announcements: Announcements
     run_folder: Path
 
 
@@ -48,5 +52,7 @@ def open_stores(config: Config) -> Stores:
         events=Events(database),
         usage=Usage(database),
         answers=Answers(database),
+        history=History(database),
+        announcements=Announcements(database),
         run_folder=config.node.data_folder / "run",
     )

@@ -140,12 +140,14 @@ class PerformedStep:
 class Companion:
     """Another series that a job reads, under the name that the model's input contract gives it.
 
-    series_id: None while none is known; `absent` then says why, in words.
+    series_id: None while none is known, and the others with it; `absent` then says why, in words.
     """
 
     name: str
     series_id: int | None = None
     revision: int | None = None
+    series_instance_uid: str | None = None
+    study_instance_uid: str | None = None
     absent: str | None = None
 
 
@@ -239,6 +241,37 @@ class Result:
     object_key: str
     content_sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptResult:
+    """A result with the job that made it; superseded_by: the job whose results took the place of this one."""
+
+    result: Result
+    job_id: int
+    created_at: float
+    superseded_at: float | None
+    superseded_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """How many instances came in one revision of a series, and when the first of them."""
+
+    series_id: int
+    revision: int
+    instance_count: int
+    first_received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejections:
+    """How many instances of a series are not analysed from a revision on, and the code of the rejection (DCM)."""
+
+    series_id: int
+    revision: int
+    code: str
+    instance_count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,13 @@ from dicom_node.intake import Intake
 from dicom_node.part10 import file_meta
 from dicom_node.room import Marks
 from dicom_node.room_gauge import Gauge
+from storage.announcements import Announcements
 from storage.answers import Answers
 from storage.database import Database
-from storage.errors import UnknownObject
 from storage.deadlines import Deadlines
+from storage.errors import UnknownObject
 from storage.events import Events
+from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects.protocol import ObjectStore, PackStore
@@ -119,6 +121,8 @@ class House:
     events: Events
     usage: Usage
     answers: Answers
+    announcements: Announcements
+    history: History
     objects: MemoryStore
     run_folder: Path
 
@@ -229,6 +233,8 @@ def open_house(folder: Path) -> House:
         events=Events(database),
         usage=Usage(database),
         answers=Answers(database),
+        announcements=Announcements(database),
+        history=History(database),
         objects=MemoryStore(),
         run_folder=folder,
     )

@@ -11,6 +11,7 @@ from dicom_node import logs
 from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, JobSpec, run_attempt
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
+from dicom_node.deadlines import DeadlineWatch
 from dicom_node.delivery import Delivery
 from dicom_node.dispatch import Dispatch
 from dicom_node.engine import Engine, EngineLost, EngineSettings
@@ -46,6 +47,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     delivery = Delivery(config, stores)
     try:
         settle, dispatch, watch = compose(config, stores, models, engine)
+        deadlines = DeadlineWatch(stores.deadlines)
         interrupted = dispatch.recover()
         delivery.start()
         write_state(stores.run_folder, name)
@@ -53,6 +55,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         while not stopping.is_set():
             watch.step()
             settle.step()
+            deadlines.step()
             dispatch.step(ROUND_S)
         dispatch.release()
     except StorageError as error:
