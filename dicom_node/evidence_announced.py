@@ -73,7 +73,7 @@ def _may_decide(item: Said, instance_count: int, study_instance_count: int) -> b
     if item.state == "discontinued":
         return True
     is_list = item.state == "completed" and item.series_instance_uid is not None
-    return is_list and (item.instance_count is None or item.instance_count <= instance_count)
+    return is_list and item.instance_count is not None and item.instance_count <= instance_count
 
 
 def _says(item: Announcement) -> bool:

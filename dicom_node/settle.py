@@ -193,7 +193,8 @@ def _events(known: Arriving, evidence: str, verdict: Verdict, routing: Routing) 
         if job.state == "skipped":
             events.append(_event(known, "job_skipped", f"{job.model} does not apply: {job.reason}"))
         else:
-            events.append(_event(known, "job_queued", f"{job.model} queued by route {job.route}, {job.priority}"))
+            urgency = job.priority if job.priority_reason is None else f"{job.priority}: {job.priority_reason}"
+            events.append(_event(known, "job_queued", f"{job.model} queued by route {job.route}, {urgency}"))
     if not routing.jobs:
         events.append(_event(known, "no_job", "no route applies: nothing will be analysed"))
     return events

@@ -212,7 +212,7 @@ def test_a_peer_that_counts_only_studies_is_held_against_the_study() -> None:
     [
         (Said("mpps", "1.4", "completed", 10, 0.0), True),
         (Said("mpps", "1.4", "completed", 11, 0.0), False),
-        (Said("mpps", "1.4", "completed", None, 0.0), True),
+        (Said("mpps", "1.4", "completed", None, 0.0), False),
         (Said("mpps", None, "completed", None, 0.0), False),
         (Said("mpps", None, "in progress", None, 0.0), False),
         (Said("mpps", None, "discontinued", None, 0.0), True),
