@@ -232,6 +232,17 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A report that a later one takes the place of. revision: of the series, that it is about."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One result on its way to one destination."""
 
