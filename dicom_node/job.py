@@ -6,7 +6,6 @@ every UID and time in them derives from the job, so it does no harm that a lost 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import time
 from collections.abc import Iterator, Sequence
@@ -15,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.attempt import JobOutcome, JobSpec
+from dicom_node.result_objects import put_result
 from dicom_node.results.encode import encode
 from dicom_node.results.report import EncodedResult, Report
 from inference.errors import InferenceError, NotAVolume
@@ -130,22 +129,15 @@ def _left_out(reading: SeriesReading) -> str:
 
 
 def _put(objects: ObjectStore, spec: JobSpec, item: EncodedResult) -> Result:
-    """The key holds the digest of the content: another content never replaces one that was recorded."""
-    digest = hashlib.sha256(item.payload).hexdigest()
-    study = hashlib.sha256(spec.study_instance_uid.encode()).hexdigest()
-    key = f"results/{study[:2]}/{study[2:18]}/{digest[:32]}.dcm"
-    objects.put(key, [item.payload])
-    return Result(
-        sop_instance_uid=item.sop_instance_uid,
+    return put_result(
+        objects,
+        item.payload,
+        kind=item.kind,
         sop_class_uid=item.sop_class_uid,
+        sop_instance_uid=item.sop_instance_uid,
         series_instance_uid=item.series_instance_uid,
         study_instance_uid=spec.study_instance_uid,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        kind=item.kind,
         description=item.description,
-        object_key=key,
-        content_sha256=digest,
-        size_bytes=len(item.payload),
     )
 
 

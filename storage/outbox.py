@@ -11,6 +11,7 @@ from sqlalchemy import Row, func, select, update
 from storage.database import Database
 from storage.events import record
 from storage.records import Delivery, Event, Result
+from storage.results import insert_rejection
 from storage.schema import outbox, result
 
 _JOINED = select(outbox, result).join(result, result.c.sop_instance_uid == outbox.c.sop_instance_uid)
@@ -116,6 +117,23 @@ class Outbox:
             if changed.rowcount:
                 record(connection, events)
             return changed.rowcount
+
+    def held_superseded(self, destination: str) -> tuple[Delivery, ...]:
+        """What a destination holds that does not count any more and was not told so, study by study."""
+        where = [
+            outbox.c.destination == destination,
+            outbox.c.state == "delivered",
+            result.c.superseded_at.is_not(None),
+        ]
+        return self._fetch(_JOINED.where(*where).order_by(result.c.study_instance_uid, outbox.c.delivery_id))
+
+    def withdraw_delivered(self, held: Sequence[Delivery], told: Result, *, events: Iterable[Event] = ()) -> None:
+        """Queue `told`, which says of delivered results of one destination that they are withdrawn, and mark them so."""
+        ids = [delivery.delivery_id for delivery in held]
+        with self._database.write() as connection:
+            connection.execute(update(outbox).where(outbox.c.delivery_id.in_(ids)).values(state="withdrawn"))
+            insert_rejection(connection, told, job_id=held[0].job_id, destination=held[0].destination)
+            record(connection, events)
 
     def results_of_study(self, study_instance_uid: str) -> tuple[Result, ...]:
         query = select(result).where(result.c.study_instance_uid == study_instance_uid).order_by(result.c.created_at)

@@ -127,19 +127,27 @@ def _unknown(connection: Connection, finished: Job, results: Iterable[Result]) -
     return found
 
 
+def insert_rejection(connection: Connection, told: Result, *, job_id: int, destination: str) -> None:
+    """Record what tells a destination to reject results of a job, and queue it."""
+    _record(connection, told, job_id, superseded_at=None)
+    _queue(connection, told.sop_instance_uid, destination)
+
+
 def _insert(connection: Connection, finished: Job, item: Result, destinations: Sequence[str], *, counts: bool) -> None:
-    now = time.time()
+    _record(connection, item, finished.job_id, superseded_at=None if counts else time.time())
+    for destination in destinations:
+        _queue(connection, item.sop_instance_uid, destination)
+
+
+def _record(connection: Connection, item: Result, job_id: int, *, superseded_at: float | None) -> None:
     values = {name: getattr(item, name) for name in Result.__dataclass_fields__}
-    superseded_at = None if counts else now
     connection.execute(
-        insert(result).values(**values, job_id=finished.job_id, created_at=now, superseded_at=superseded_at)
+        insert(result).values(**values, job_id=job_id, created_at=time.time(), superseded_at=superseded_at)
     )
     grow(connection, "results", item.size_bytes)
-    for destination in destinations:
-        queue(connection, item.sop_instance_uid, destination)
 
 
-def queue(connection: Connection, sop_instance_uid: str, destination: str) -> None:
+def _queue(connection: Connection, sop_instance_uid: str, destination: str) -> None:
     """Into the outbox, to be sent as soon as may be."""
     now = time.time()
     connection.execute(
