@@ -8,6 +8,7 @@ start is superseded; one that runs then ends, and its results are stale.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,12 +44,14 @@ class Dispatch:
         spec_of: Callable[[Job], JobSpec],
         routine_waits: Callable[[], bool] = lambda: False,
         send_stale: bool = False,
+        stat_head_start_s: float = math.inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """recipients: the kinds of result that each destination takes, by its name.
 
         routine_waits: whether routine jobs are not to be started now; those that run go on, and STAT jobs start.
         send_stale: whether results of a series that changed while its job ran are sent all the same.
+        stat_head_start_s: see `Jobs.ready`.
         """
         self._jobs = jobs
         self._engine = engine
@@ -57,6 +60,7 @@ class Dispatch:
         self._spec_of = spec_of
         self._routine_waits = routine_waits
         self._send_stale = send_stale
+        self._stat_head_start_s = stat_head_start_s
         self._clock = clock
         self._running: dict[Key, _Running] = {}
         self._held_until: dict[int, float] = {}
@@ -89,11 +93,13 @@ class Dispatch:
             return
         now = self._clock()
         self._held_until = {job_id: until for job_id, until in self._held_until.items() if until > now}
-        found = self._jobs.ready(free + len(self._held_until) + len(self._running))
+        found = self._jobs.ready(
+            free + len(self._held_until) + len(self._running),
+            stat_head_start_s=self._stat_head_start_s,
+            stat_only=self._routine_waits(),
+        )
         busy = {_subject(running.job) for running in self._running.values()}
         waiting = [job for job in found if job.job_id not in self._held_until and _subject(job) not in busy]
-        if self._routine_waits():  # STAT jobs come first, so none is behind those that were fetched
-            waiting = [job for job in waiting if job.priority == "stat"]
         for job in waiting[:free]:
             self._start(job, now)
 

@@ -16,14 +16,18 @@ from dicom_node.intake import Intake
 from dicom_node.part10 import file_meta
 from dicom_node.room import Marks
 from dicom_node.room_gauge import Gauge
+from storage.announcements import Announcements
 from storage.answers import Answers
 from storage.database import Database
+from storage.deadlines import Deadlines
 from storage.errors import UnknownObject
 from storage.events import Events
+from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects.protocol import ObjectStore, PackStore
 from storage.outbox import Outbox
+from storage.performed_steps import PerformedSteps
 from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
 from storage.studies import Studies
 from storage.usage import Usage
@@ -113,10 +117,14 @@ class House:
     studies: Studies
     instances: Instances
     jobs: Jobs
+    deadlines: Deadlines
     outbox: Outbox
     events: Events
     usage: Usage
     answers: Answers
+    announcements: Announcements
+    performed_steps: PerformedSteps
+    history: History
     objects: MemoryStore
     run_folder: Path
 
@@ -222,10 +230,14 @@ def open_house(folder: Path) -> House:
         studies=Studies(database),
         instances=Instances(database),
         jobs=Jobs(database),
+        deadlines=Deadlines(database),
         outbox=Outbox(database),
         events=Events(database),
         usage=Usage(database),
         answers=Answers(database),
+        announcements=Announcements(database),
+        performed_steps=PerformedSteps(database),
+        history=History(database),
         objects=MemoryStore(),
         run_folder=folder,
     )
