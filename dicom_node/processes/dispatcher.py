@@ -120,7 +120,6 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     chosen = next((model for model in models.values() if model.package.key == job.model), None)
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
-    instances = stores.instances.of_series(job.series_id, up_to_revision=job.revision)
     predecessors = stores.jobs.predecessors(job)
     wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
     return JobSpec(
@@ -129,7 +128,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         revision=job.revision,
         created_at=job.created_at,
         objects_url=config.objects_url,
-        object_keys=tuple(item.object_key for item in instances),
+        object_keys=stores.instances.object_keys(job.series_id, up_to_revision=job.revision),
         package_folder=str(chosen.package.folder),
         package_sha256=chosen.package.content_sha256,
         device=chosen.device,
