@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 
 from storage.database import Database
+from storage.ended import read_ended
 from storage.events import record
 from storage.jobs import insert_jobs
-from storage.records import Association, Event, NewJob, Series, SeriesPart, Study
+from storage.records import Association, Ended, Event, NewJob, Series, SeriesPart, Study
 from storage.schema import association, association_series, series, study
 
 # Statements of each batch, made once.
@@ -90,6 +91,14 @@ class Studies:
         )
         with self._database.read() as connection:
             return tuple(_series(row) for row in connection.execute(query))
+
+    def ended(self, calling_ae_titles: Collection[str]) -> tuple[Ended, ...]:
+        """Series that arrive, none of whose associations is open, and the last of which was one of these requestors'.
+
+        The one that ended last comes first.
+        """
+        with self._database.read() as connection:
+            return read_ended(connection, calling_ae_titles)
 
     def parts(self, series_id: int) -> tuple[SeriesPart, ...]:
         """Which associations brought a series, in the order in which they were opened."""
