@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,7 +41,7 @@ def _study(item: StudyAccount) -> dict[str, Any]:
         "settled": item.is_settled,
         "announcements": [_announcement(one) for one in item.announcements],
         "series": [_series(one) for one in item.details],
-        "jobs": [_job(one, item.details) for one in item.jobs],
+        "jobs": [_job(one) for one in item.jobs],
         "results": [_result(one, item.deliveries) for one in item.results],
         "timeline": [_line(one) for one in item.timeline],
     }
@@ -112,9 +112,8 @@ def _announcement(item: Announcement) -> dict[str, Any]:
     }
 
 
-def _job(item: JobAccount, series: Sequence[SeriesAccount]) -> dict[str, Any]:
+def _job(item: JobAccount) -> dict[str, Any]:
     job = item.job
-    uids = {one.series.series_id: one.series.series_instance_uid for one in series}
     return {
         "job_id": job.job_id,
         "series_instance_uid": job.series_instance_uid,
@@ -131,7 +130,13 @@ def _job(item: JobAccount, series: Sequence[SeriesAccount]) -> dict[str, Any]:
         "give_up_reason": job.give_up_reason,
         "remark": job.remark,
         "companions": [
-            {"name": one.name, "series_instance_uid": uids.get(one.series_id), "revision": one.revision}
+            {
+                "name": one.name,
+                "series_instance_uid": one.series_instance_uid,
+                "study_instance_uid": one.study_instance_uid,
+                "revision": one.revision,
+                "absent": one.absent,
+            }
             for one in job.companions
         ],
         "created_at": iso(job.created_at),
@@ -139,6 +144,7 @@ def _job(item: JobAccount, series: Sequence[SeriesAccount]) -> dict[str, Any]:
         "finished_at": iso(job.finished_at),
         "deadline_at": iso(job.deadline_at),
         "deadline_missed_at": iso(job.deadline_missed_at),
+        "deadline_closed_at": iso(job.deadline_closed_at),
         "attempts": [_attempt(one) for one in item.attempts],
     }
 

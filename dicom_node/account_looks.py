@@ -15,7 +15,7 @@ from dicom_node.history import JobAccount, SeriesAccount, StudyAccount
 from dicom_node.revisions import RevisionAccount
 from dicom_node.terminal import STYLES, Entry, apart, count, listing, moment, table_of
 from dicom_node.timeline import announced, brought_in_words, ending_in_words
-from storage.records import Announcement, Attempt, Delivery, Event, Job, KeptResult, Rejections, SeriesPart
+from storage.records import Announcement, Attempt, Companion, Delivery, Event, Job, KeptResult, Rejections, SeriesPart
 
 _DAY_CHARACTERS = len("2026-01-31")
 _DEEPER = 4
@@ -39,7 +39,7 @@ def account(item: StudyAccount) -> RenderableType:
     if item.announcements:
         parts.append(listing("said of the study", [Entry((_said(entry),), ()) for entry in item.announcements]))
     if item.jobs:
-        parts.append(listing("jobs", [_job(entry, item.details) for entry in item.jobs]))
+        parts.append(listing("jobs", [_job(entry) for entry in item.jobs]))
     if item.results:
         parts.append(listing("results", [line for entry in item.results for line in _result(entry, item.deliveries)]))
     return apart(parts)
@@ -121,7 +121,7 @@ def _rejected(item: Rejections) -> Text:
     return Text(f"rejected (DCM {item.code}), from revision {item.revision} on: {what}", "yellow")
 
 
-def _job(entry: JobAccount, series: Sequence[SeriesAccount]) -> Entry:
+def _job(entry: JobAccount) -> Entry:
     job = entry.job
     words = (
         Text(f"job {job.job_id}"),
@@ -133,7 +133,7 @@ def _job(entry: JobAccount, series: Sequence[SeriesAccount]) -> Entry:
     )
     below = [
         Text(job.series_instance_uid),
-        *(_companion(name, series_id, series) for name, series_id in _companions(job)),
+        *(_companion(one) for one in job.companions),
         Text(entry.queued or ""),
         Text(entry.waits or job.reason or ""),
         Text(f"every report says: {job.remark}" if job.remark else ""),
@@ -144,13 +144,10 @@ def _job(entry: JobAccount, series: Sequence[SeriesAccount]) -> Entry:
     return Entry(words, tuple(below))
 
 
-def _companions(job: Job) -> list[tuple[str, int]]:
-    return [(companion.name, companion.series_id) for companion in job.companions]
-
-
-def _companion(name: str, series_id: int, series: Sequence[SeriesAccount]) -> Text:
-    known = {item.series.series_id: item.series.series_instance_uid for item in series}
-    return Text(f"with {name} {known.get(series_id, 'of another study')}", "dim")
+def _companion(one: Companion) -> Text:
+    if one.series_instance_uid is not None:
+        return Text(f"with {one.name} {one.series_instance_uid}", "dim")
+    return Text(f"without {one.name}: {one.absent}" if one.absent else f"reads {one.name} besides", "dim")
 
 
 def _deadline(job: Job) -> Text:

@@ -165,11 +165,15 @@ def requeue(
     model: Annotated[str | None, typer.Option(help="Only jobs of this model (name or name@version).")] = None,
     deliveries: Annotated[bool, typer.Option("--deliveries", help="Send the results again, do not analyse.")] = False,
     destination: Annotated[str | None, typer.Option(help="With --deliveries: only to this destination.")] = None,
+    *,
+    stat: Annotated[bool, typer.Option("--stat", help="Before routine jobs; also jobs that still wait.")] = False,
 ) -> None:
     """Analyse a study again, or send its results again. Results keep their UIDs, so a PACS shows them once."""
     from dicom_node.requeue import analyse_again, send_again
 
     with _stores(config) as (loaded, stores):
+        if stat and deliveries:
+            raise NodeError("--stat is of analyses, and --deliveries sends what was analysed: give one of them")
         names = [item.name for item in loaded.destinations]
         if destination and destination not in names:
             raise NodeError(f"--destination {destination}: no destination has that name; known: {', '.join(names)}")
@@ -182,7 +186,10 @@ def requeue(
                 "delivered or refused; what waits is tried again by itself",
             )
         else:
-            count, what, hint = analyse_again(stores, key, model), "job{} queued again", "done or failed"
+            count = analyse_again(stores, key, model, stat=stat)
+            what, hint = "job{} queued again", "done or failed"
+            if stat:
+                what, hint = "job{} queued as stat", "done or failed, or waits as a routine job"
     out.print(f"{count} {what.format('' if count == 1 else 's')}")
     if not count:
         err.print(f"{key} has none that is {hint}")

@@ -65,7 +65,19 @@ class Route(Section):
     destinations: tuple[Name, ...] = Field(
         min_length=1, max_length=MAX_NAMES, description="Names of `destinations` for the results."
     )
-    priority: Literal["routine", "stat"] = Field(default="routine", description="stat jobs run before routine ones.")
+    priority: Literal["from_data", "routine", "stat"] = Field(
+        default="from_data",
+        description="stat jobs run before routine ones. from_data: stat where the images say so, by Requested Procedure "
+        "Priority or Scheduled Procedure Step Priority STAT or HIGH, also within Request Attributes. routine: never, for "
+        "scanners that mark everything.",
+    )
+    deadline_s: Seconds | None = Field(
+        default=None,
+        gt=0,
+        le=30 * DAY_S,
+        description="Longest time from the last image of a series to its results at every destination. It changes no "
+        "order; when it is missed there is an alarm. Without it: no deadline.",
+    )
     report_not_analysed: bool = Field(
         default=True, description='Send a report "not analysed, because ..." when a model could compute nothing.'
     )
@@ -173,6 +185,13 @@ class Engine(Section):
     )
     attempts: Count = Field(
         default=3, ge=1, le=100, description="Runs of a job that kill its worker before it counts as failed."
+    )
+    stat_head_start_s: Seconds = Field(
+        default=3600,
+        ge=0,
+        le=30 * DAY_S,
+        description="A stat job runs before all routine ones that have not waited this much longer. Those that have are "
+        "not overtaken any more, so that they run at all where stat jobs never end.",
     )
 
     @field_validator("scheduler")

@@ -7,6 +7,7 @@ says why the series was not analysed, so that a reader never meets silence.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,11 +42,13 @@ class Dispatch:
         recipients: Mapping[str, Sequence[str]],
         spec_of: Callable[[Job], JobSpec],
         routine_waits: Callable[[], bool] = lambda: False,
+        stat_head_start_s: float = math.inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """recipients: the kinds of result that each destination takes, by its name.
 
         routine_waits: whether routine jobs are not to be started now; those that run go on, and STAT jobs start.
+        stat_head_start_s: see `Jobs.ready`.
         """
         self._jobs = jobs
         self._engine = engine
@@ -53,6 +56,7 @@ class Dispatch:
         self._kinds_of = recipients
         self._spec_of = spec_of
         self._routine_waits = routine_waits
+        self._stat_head_start_s = stat_head_start_s
         self._clock = clock
         self._running: dict[Key, _Running] = {}
         self._held_until: dict[int, float] = {}
@@ -85,9 +89,10 @@ class Dispatch:
             return
         now = self._clock()
         self._held_until = {job_id: until for job_id, until in self._held_until.items() if until > now}
-        waiting = [job for job in self._jobs.ready(free + len(self._held_until)) if job.job_id not in self._held_until]
-        if self._routine_waits():  # STAT jobs come first, so none is behind those that were fetched
-            waiting = [job for job in waiting if job.priority == "stat"]
+        ready = self._jobs.ready(
+            free + len(self._held_until), stat_head_start_s=self._stat_head_start_s, stat_only=self._routine_waits()
+        )
+        waiting = [job for job in ready if job.job_id not in self._held_until]
         for job in waiting[:free]:
             self._start(job, now)
 

@@ -6,16 +6,33 @@ from dicom_node.stores import Stores
 from storage.records import Event, Job
 
 
-def analyse_again(stores: Stores, key: str, model: str | None) -> int:
-    """Queue the ended jobs of the studies that `key` names; returns how many. Skipped jobs run when they are named."""
+def analyse_again(stores: Stores, key: str, model: str | None, *, stat: bool = False) -> int:
+    """Queue the ended jobs of the studies that `key` names; returns how many. Skipped jobs run when they are named.
+
+    stat: they are STAT from now on; and so are those that still wait for their turn, which then count too.
+    """
     count = 0
     for study in stores.studies.find(key):
         for job in _newest(stores.jobs.of_study(study.study_instance_uid)):
-            wanted = model in (job.model, job.model.partition("@")[0]) if model else job.state != "skipped"
-            text = f"{job.model} queued again by hand"
-            event = Event("job_requeued", text, study_instance_uid=study.study_instance_uid, job_id=job.job_id)
-            count += wanted and stores.jobs.requeue(job.job_id, event=event)
+            if model in (job.model, job.model.partition("@")[0]) if model else job.state != "skipped":
+                count += _again(stores, job, stat=stat)
     return count
+
+
+def _again(stores: Stores, job: Job, *, stat: bool) -> bool:
+    def event(kind: str, text: str) -> Event:
+        return Event(
+            kind,
+            f"{job.model} {text}",
+            study_instance_uid=job.study_instance_uid,
+            series_instance_uid=job.series_instance_uid,
+            job_id=job.job_id,
+        )
+
+    words = "queued again by hand, stat" if stat else "queued again by hand"
+    if stores.jobs.requeue(job.job_id, event=event("job_requeued", words), stat=stat):
+        return True
+    return stat and stores.jobs.hurry(job.job_id, event=event("job_hurried", "made stat by hand, while it waits"))
 
 
 def send_again(stores: Stores, key: str, destination: str | None) -> int:

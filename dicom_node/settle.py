@@ -124,7 +124,8 @@ def _events(series: Series, evidence: str, routing: Routing) -> list[Event]:
         if job.state == "skipped":
             events.append(event("job_skipped", f"{job.model} does not apply: {job.reason}"))
         else:
-            events.append(event("job_queued", f"{job.model} queued by route {job.route}, {job.priority}"))
+            urgency = job.priority if job.priority_reason is None else f"{job.priority}: {job.priority_reason}"
+            events.append(event("job_queued", f"{job.model} queued by route {job.route}, {urgency}"))
     if not routing.jobs:
         events.append(event("no_job", "no route applies: nothing will be analysed"))
     return events

@@ -9,6 +9,7 @@ from dicom_node.config import Config
 from storage.announcements import Announcements
 from storage.answers import Answers
 from storage.database import Database
+from storage.deadlines import Deadlines
 from storage.events import Events
 from storage.history import History
 from storage.instances import Instances
@@ -27,6 +28,7 @@ class Stores:
     studies: Studies
     instances: Instances
     jobs: Jobs
+    deadlines: Deadlines
     outbox: Outbox
     events: Events
     usage: Usage
@@ -45,6 +47,7 @@ def open_stores(config: Config) -> Stores:
         studies=Studies(database),
         instances=Instances(database),
         jobs=Jobs(database),
+        deadlines=Deadlines(database),
         outbox=Outbox(database),
         events=Events(database),
         usage=Usage(database),

@@ -138,11 +138,17 @@ class PerformedStep:
 
 @dataclass(frozen=True, slots=True)
 class Companion:
-    """Another series that a job reads, under the name that the model's input contract gives it."""
+    """Another series that a job reads, under the name that the model's input contract gives it.
+
+    series_id: None while none is known, and the others with it; `absent` then says why, in words.
+    """
 
     name: str
-    series_id: int
-    revision: int
+    series_id: int | None = None
+    revision: int | None = None
+    series_instance_uid: str | None = None
+    study_instance_uid: str | None = None
+    absent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,8 @@ class NewJob:
     companions: tuple[Companion, ...] = ()
     # When its results should be with their destinations.
     deadline_at: float | None = None
+    # Why it has its priority, in words for its history.
+    priority_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +217,15 @@ class Job:
     # What every report of it must say besides.
     remark: str | None = None
     companions: tuple[Companion, ...] = ()
-    # When its results should be with their destinations, and when it was noticed that they are not.
+    # When its results should be with their destinations, when it was noticed that they are not, and since when nothing
+    # is left to be delivered.
     deadline_at: float | None = None
     deadline_missed_at: float | None = None
+    deadline_closed_at: float | None = None
     # The series had changed by the time it ended.
     stale: bool = False
+    # Since when it stands in the queue, for its turn.
+    queued_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dicom_node.room_gauge import Gauge
 from storage.announcements import Announcements
 from storage.answers import Answers
 from storage.database import Database
+from storage.deadlines import Deadlines
 from storage.errors import UnknownObject
 from storage.events import Events
 from storage.history import History
@@ -115,6 +116,7 @@ class House:
     studies: Studies
     instances: Instances
     jobs: Jobs
+    deadlines: Deadlines
     outbox: Outbox
     events: Events
     usage: Usage
@@ -226,6 +228,7 @@ def open_house(folder: Path) -> House:
         studies=Studies(database),
         instances=Instances(database),
         jobs=Jobs(database),
+        deadlines=Deadlines(database),
         outbox=Outbox(database),
         events=Events(database),
         usage=Usage(database),

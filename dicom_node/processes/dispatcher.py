@@ -11,6 +11,7 @@ from dicom_node import logs
 from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, JobSpec, run_attempt
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
+from dicom_node.deadlines import DeadlineWatch
 from dicom_node.delivery import Delivery
 from dicom_node.dispatch import Dispatch
 from dicom_node.engine import Engine, EngineLost, EngineSettings
@@ -46,6 +47,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     delivery = Delivery(config, stores)
     try:
         settle, dispatch, watch = compose(config, stores, models, engine)
+        deadlines = DeadlineWatch(stores.deadlines)
         interrupted = dispatch.recover()
         delivery.start()
         write_state(stores.run_folder, name)
@@ -53,6 +55,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         while not stopping.is_set():
             watch.step()
             settle.step()
+            deadlines.step()
             dispatch.step(ROUND_S)
         dispatch.release()
     except StorageError as error:
@@ -88,6 +91,7 @@ def compose(
         recipients={destination.name: destination.results for destination in config.destinations},
         spec_of=lambda job: spec_of(config, stores, models, job),
         routine_waits=lambda: watch.routine_waits,
+        stat_head_start_s=config.engine.stat_head_start_s,
     )
     return settle, dispatch, watch
 
@@ -101,7 +105,13 @@ def route_series(
         calling_ae_title=part.association.calling_ae_title,
         called_ae_title=part.association.called_ae_title,
     )
-    return route(attributes, series_facts(facts, {item.sop_class_uid for item in instances}), config.routes, models)
+    return route(
+        attributes,
+        series_facts(facts, {item.sop_class_uid for item in instances}),
+        config.routes,
+        models,
+        last_received_at=max(item.received_at for item in instances),
+    )
 
 
 def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], job: Job) -> JobSpec:

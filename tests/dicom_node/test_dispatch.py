@@ -66,6 +66,7 @@ class Bench:
         self.now = 1000.0
         self.spec_error: NodeError | None = None
         self.routine_waits = False
+        self.head_start_s = 3600.0
         self.dispatch = self.new_dispatch()
 
     def new_dispatch(self) -> Dispatch:
@@ -76,6 +77,7 @@ class Bench:
             recipients={"pacs": ("sr", "sc"), "archive": ("sr",)},
             spec_of=self._spec,
             routine_waits=lambda: self.routine_waits,
+            stat_head_start_s=self.head_start_s,
             clock=lambda: self.now,
         )
 
@@ -247,6 +249,34 @@ def test_a_late_answer_of_an_attempt_that_was_given_up_changes_nothing(bench: Be
 def test_a_stat_job_overtakes_routine_ones(bench: Bench) -> None:
     bench.queue("routine@1.0.0")
     stat = bench.queue("stat@1.0.0", priority="stat")
+    bench.dispatch.step(0)
+    assert list(bench.engine.submitted) == [(stat.job_id, 1)]
+
+
+def test_a_stat_job_takes_the_next_free_worker_and_a_routine_one_past_the_head_start_is_not_overtaken(
+    bench: Bench,
+) -> None:
+    bench.head_start_s = 0.0
+    bench.dispatch = bench.new_dispatch()
+    first, aged = bench.queue("first@1.0.0"), bench.queue("aged@1.0.0")
+    bench.dispatch.step(0)
+    stat = bench.queue("stat@1.0.0", priority="stat")
+    bench.engine.end("done", JobOutcome("ok"))
+    bench.dispatch.step(0)
+    assert bench.job(first).state == "done"
+    assert list(bench.engine.submitted) == [(aged.job_id, 1)]
+    bench.engine.end("done", JobOutcome("ok"))
+    bench.dispatch.step(0)
+    assert list(bench.engine.submitted) == [(stat.job_id, 1)]
+
+
+def test_while_routine_jobs_wait_a_stat_job_is_found_behind_routine_ones_past_the_head_start(bench: Bench) -> None:
+    bench.head_start_s = 0.0
+    bench.dispatch = bench.new_dispatch()
+    for number in range(5):
+        bench.queue(f"aged{number}@1.0.0")
+    stat = bench.queue("stat@1.0.0", priority="stat")
+    bench.routine_waits = True
     bench.dispatch.step(0)
     assert list(bench.engine.submitted) == [(stat.job_id, 1)]
 

@@ -18,7 +18,9 @@ from storage.records import Association, Instance, NewInstance, NewJob, SeriesPa
 from storage.studies import Studies
 
 STUDY = "1.2.3"
-JOB = NewJob("m@1.0.0", "r", "ready", "routine", ("pacs",), True, 60.0)
+JOB = NewJob(
+    "m@1.0.0", "r", "ready", "stat", ("pacs",), True, 60.0, priority_reason="Requested Procedure Priority HIGH"
+)
 
 
 def _association(name: str, opened_at: float) -> Association:
@@ -114,6 +116,9 @@ def test_every_decision_is_in_the_history_in_words(bench: Bench) -> None:
         "route_passed_over",
         "job_queued",
     ]
+    assert bench.events.of_study(STUDY)[-1].text == (
+        "m@1.0.0 queued by route r, stat: Requested Procedure Priority HIGH"
+    )
 
 
 def test_the_release_of_an_association_is_seen_though_no_instance_came(bench: Bench) -> None:

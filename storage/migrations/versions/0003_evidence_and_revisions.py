@@ -66,10 +66,24 @@ def upgrade() -> None:
         table.add_column(sa.Column("companions", sa.JSON(), nullable=False, server_default="[]"))
         table.add_column(sa.Column("deadline_at", sa.Float(), nullable=True))
         table.add_column(sa.Column("deadline_missed_at", sa.Float(), nullable=True))
+        table.add_column(sa.Column("deadline_closed_at", sa.Float(), nullable=True))
+        table.add_column(sa.Column("queued_at", sa.Float(), nullable=True))
         table.add_column(sa.Column("stale", sa.Boolean(), nullable=False, server_default=sa.false()))
+        table.drop_index("ix_job_state")
+    op.execute("update job set queued_at = created_at")
     with op.batch_alter_table("job") as table:
         table.alter_column("companions", server_default=None)
         table.alter_column("stale", server_default=None)
+        table.alter_column("queued_at", nullable=False)
+    op.create_index("ix_job_state_priority_queued_at", "job", ["state", "priority", "queued_at", "job_id"])
+    still_open = sa.text("deadline_at IS NOT NULL AND deadline_closed_at IS NULL")
+    op.create_index(
+        "ix_job_open_deadline_at",
+        "job",
+        ["deadline_at", "deadline_missed_at"],
+        sqlite_where=still_open,
+        postgresql_where=still_open,
+    )
     op.add_column("result", sa.Column("superseded_at", sa.Float(), nullable=True))
     op.add_column("result", sa.Column("superseded_by", sa.Integer(), nullable=True))
     _states("outbox", ("waiting", "delivered", "refused", "withdrawn"))
@@ -82,9 +96,13 @@ def downgrade() -> None:
         table.drop_column("superseded_by")
         table.drop_column("superseded_at")
     op.execute("update job set state = 'skipped' where state in ('waiting', 'superseded')")
+    op.drop_index("ix_job_open_deadline_at", "job")
+    op.drop_index("ix_job_state_priority_queued_at", "job")
+    added = ("stale", "queued_at", "deadline_closed_at", "deadline_missed_at", "deadline_at", "companions", "remark")
     with op.batch_alter_table("job") as table:
-        for name in ("stale", "deadline_missed_at", "deadline_at", "companions", "remark"):
+        for name in added:
             table.drop_column(name)
+        table.create_index("ix_job_state", ["state"])
     _states("job", _JOB_STATES)
     with op.batch_alter_table("instance") as table:
         table.drop_column("rejected_code")
