@@ -16,6 +16,7 @@ from dicom_node.delivery import Delivery
 from dicom_node.dispatch import Dispatch
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
+from dicom_node.inquiry import Inquiry
 from dicom_node.models import routable_models
 from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
@@ -45,11 +46,13 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     stores = open_stores(config)
     engine = Engine(engine_settings(config, log_format), run_attempt)
     delivery = Delivery(config, stores)
+    inquiry = Inquiry(config, stores)
     try:
         settle, dispatch, watch = compose(config, stores, models, engine)
         deadlines = DeadlineWatch(stores.deadlines)
         interrupted = dispatch.recover()
         delivery.start()
+        inquiry.start()
         write_state(stores.run_folder, name)
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
         while not stopping.is_set():
@@ -66,6 +69,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         log.error("workers are lost, the dispatcher starts again", error=error)
         return 1
     finally:
+        inquiry.stop()
         delivery.stop()
         engine.close()
         stores.database.close()

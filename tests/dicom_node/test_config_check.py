@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from dicom_node.config import Model
-from dicom_node.config_check import CheckReport, check_config, echo_destination, render
+from dicom_node.config_check import CheckReport, check_config, echo_peer, render
 from dicom_node.config_destinations import DicomDestination
 from tests.ports import free_port
 
@@ -220,6 +220,6 @@ def test_a_folder_without_a_model_package_is_an_error(check: Check) -> None:
 def test_a_destination_where_nothing_listens_fails_the_check(check: Check) -> None:
     place = f"address: 127.0.0.1, port: {free_port()}"
     text = VALID.replace("address: pacs.example.org, port: 104", place).replace("address: 10.0.0.2, port: 104", place)
-    report = check(text, connect=True, echo=echo_destination)
+    report = check(text, connect=True, echo=echo_peer)
     assert not report.ok
     assert all(result.detail and not result.ok for _, result in report.echoes)
