@@ -17,6 +17,7 @@ from storage.jobs import Jobs
 from storage.objects import open_store
 from storage.objects.protocol import PackStore
 from storage.outbox import Outbox
+from storage.performed_steps import PerformedSteps
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -35,6 +36,7 @@ class Stores:
     answers: Answers
     history: History
     announcements: Announcements
+    performed_steps: PerformedSteps
     run_folder: Path
 
 
@@ -54,5 +56,6 @@ def open_stores(config: Config) -> Stores:
         answers=Answers(database),
         history=History(database),
         announcements=Announcements(database),
+        performed_steps=PerformedSteps(database),
         run_folder=config.node.data_folder / "run",
     )

@@ -27,6 +27,7 @@ from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects.protocol import ObjectStore, PackStore
 from storage.outbox import Outbox
+from storage.performed_steps import PerformedSteps
 from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
 from storage.studies import Studies
 from storage.usage import Usage
@@ -122,6 +123,7 @@ class House:
     usage: Usage
     answers: Answers
     announcements: Announcements
+    performed_steps: PerformedSteps
     history: History
     objects: MemoryStore
     run_folder: Path
@@ -234,6 +236,7 @@ def open_house(folder: Path) -> House:
         usage=Usage(database),
         answers=Answers(database),
         announcements=Announcements(database),
+        performed_steps=PerformedSteps(database),
         history=History(database),
         objects=MemoryStore(),
         run_folder=folder,
