@@ -24,16 +24,16 @@ class Find(Section):
     calling_ae_title: AETitle | None = Field(default=None, description="Calling AE title. Without it: `node.ae_title`.")
     has_whole_series: bool = Field(
         default=False,
-        description="true: it has all of a series before it, or whom it stands for, sends the last of it here, as a PACS "
-        "that forwards what it has; as many as it has are all there are, at once. false: it may get them while the node "
-        "does, as a PACS that the scanner sends to as well; as many as it has count when they are as many `stable_s` later.",
+        description="Whether it has all of a series before the last of it comes here, as a PACS has that forwards what it "
+        "holds: as many as it has are then all there are, at once. false: it may still be getting them itself, as a PACS "
+        "that the scanner sends to in parallel; its count is believed once it was the same for `stable_s`.",
     )
     stable_s: Seconds = Field(
         default=5,
         gt=0,
         le=3600,
-        description="Time between the two answers that must agree where `has_whole_series` is false. Longer than the "
-        "pauses of those who send to it.",
+        description="Time between the two answers that must agree where `has_whole_series` is false. Make it longer than "
+        "the pauses of those who send to it.",
     )
     for_s: Seconds = Field(
         default=3600,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dicom_node.config import Config
+from dicom_node.config import Completeness, Config
 from dicom_node.config_sources import Find, Source
 from dicom_node.network.connecting import Peer, Timeouts
 from dicom_node.network.tls_channel import ClientTls
@@ -17,15 +17,9 @@ class Waits(NamedTuple):
     quiet_s: float
 
 
-def source_of(config: Config, calling_ae_title: str) -> Source | None:
-    return next((source for source in config.sources if calling_ae_title in source.ae_titles), None)
-
-
-def rules_for(config: Config, calling_ae_title: str) -> Waits:
+def waits_of(source: Source, general: Completeness) -> Waits:
     """Of the two, what a source does not say gives way to what it says: settle_s is never more than quiet_s."""
-    general, source = config.completeness, source_of(config, calling_ae_title)
-    settle_s = source.settle_s if source else None
-    quiet_s = source.quiet_s if source else None
+    settle_s, quiet_s = source.settle_s, source.quiet_s
     if settle_s is None:
         settle_s = general.settle_s if quiet_s is None else min(general.settle_s, quiet_s)
     if quiet_s is None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from dicom_node import logs
 from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, JobSpec, run_attempt
+from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
 from dicom_node.deadlines import DeadlineWatch
@@ -22,7 +23,7 @@ from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
 from dicom_node.series_facts import series_facts
-from dicom_node.settle import Settle
+from dicom_node.settle import Evidence, Settle
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from inference.errors import PackageError
@@ -48,7 +49,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     delivery = Delivery(config, stores)
     inquiry = Inquiry(config, stores)
     try:
-        settle, dispatch, watch = compose(config, stores, models, engine)
+        settle, dispatch, watch = compose(config, stores, models, engine, inquiry)
         deadlines = DeadlineWatch(stores.deadlines)
         interrupted = dispatch.recover()
         delivery.start()
@@ -77,16 +78,14 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
 
 
 def compose(
-    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine
+    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine, inquiry: Inquiry
 ) -> tuple[Settle, Dispatch, RoomWatch]:
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
-        stores.studies,
-        stores.instances,
+        evidence_of(stores, inquiry),
         lambda instances, part: route_series(config, models, instances, part),
-        settle_s=config.completeness.settle_s,
-        quiet_s=config.completeness.quiet_s,
+        rules_by_source(config),
     )
     dispatch = Dispatch(
         stores.jobs,
@@ -98,6 +97,11 @@ def compose(
         stat_head_start_s=config.engine.stat_head_start_s,
     )
     return settle, dispatch, watch
+
+
+def evidence_of(stores: Stores, inquiry: Inquiry) -> Evidence:
+    """Where the facts of a series are read."""
+    return Evidence(stores.studies, stores.instances, stores.announcements, stores.habits, inquiry.remarks)
 
 
 def route_series(
