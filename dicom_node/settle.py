@@ -10,23 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dicom_node import logs
-from dicom_node.arrival_facts import Facts, facts_of
+from dicom_node.arrival_facts import Facts
 from dicom_node.completeness import Rules, Verdict, judge
+from dicom_node.evidence import Evidence, RulesOf, source_of
 from dicom_node.evidence_announced import may_decide
 from dicom_node.evidence_wire import longest_silences
 from dicom_node.routing import Routing
-from storage.announcements import Announcements
-from storage.habits import Habits
-from storage.instances import Instances
 from storage.records import Arriving, Event, Instance, NewJob, SeriesPart, Severity, Silence
-from storage.studies import Studies
-
-# From how many of its latest series it is learned what a source is used to.
-HABIT_SERIES = 200
 
 log = logs.get("settle")
 
 Route = Callable[[tuple[Instance, ...], SeriesPart], Routing]
+<<<<<<< HEAD
 RulesOf = Callable[[str], Rules]
 
 
@@ -66,6 +61,8 @@ class Evidence:
             known.series.series_id: judge(self.gather(known)[1], rules_of(_source(known)), now)
             for known in self.studies.known_of_arriving()
         }
+=======
+>>>>>>> main
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ class Settle:
         return sum(self._settle(known) for known in arriving)
 
     def _settle(self, known: Arriving) -> bool:
-        series, now, rules = known.series, self._clock(), self._rules_of(_source(known))
+        series, now, rules = known.series, self._clock(), self._rules_of(source_of(known))
         seen = self._judged.get(series.series_id)
         if seen and seen.known == known and now < seen.until:
             return False
@@ -136,7 +133,7 @@ class Settle:
             events=_events(known, evidence, verdict, routing),
             state="whole" if verdict.whole else "incomplete",
             expected_count=verdict.expected,
-            silence=Silence(_source(known), gap_s, pause_s, self._clock()),
+            silence=Silence(source_of(known), gap_s, pause_s, self._clock()),
         )
         if settled:
             log.info(
@@ -147,11 +144,6 @@ class Settle:
                 **_named(known),
             )
         return settled
-
-
-def _source(known: Arriving) -> str:
-    """The calling AE title that brought a series last."""
-    return known.parts[-1].association.calling_ae_title if known.parts else ""
 
 
 def _named(known: Arriving) -> dict[str, str]:

@@ -17,13 +17,17 @@ from dicom_node.delivery import Delivery
 from dicom_node.dispatch import Dispatch, replaces_another
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
+<<<<<<< HEAD
 from dicom_node.inquiry import Inquiry
+=======
+from dicom_node.evidence import evidence_of
+>>>>>>> main
 from dicom_node.models import routable_models
 from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
 from dicom_node.series_facts import series_facts
-from dicom_node.settle import Evidence, Settle
+from dicom_node.settle import Settle
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from inference.errors import PackageError
@@ -58,9 +62,9 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
         while not stopping.is_set():
             watch.step()
-            settle.step()
+            judged = settle.step()
             deadlines.step()
-            dispatch.step(ROUND_S)
+            dispatch.step(0.0 if judged else ROUND_S)  # what was queued just now starts at once
         dispatch.release()
     except StorageError as error:
         # Nothing is lost: the next start finds in the database all that was committed, and goes on from there.
@@ -100,11 +104,14 @@ def compose(
     return settle, dispatch, watch
 
 
+<<<<<<< HEAD
 def evidence_of(stores: Stores, inquiry: Inquiry) -> Evidence:
     """Where the facts of a series are read."""
     return Evidence(stores.studies, stores.instances, stores.announcements, stores.habits, inquiry.remarks)
 
 
+=======
+>>>>>>> main
 def route_series(
     config: Config, models: dict[str, RoutableModel], instances: tuple[Instance, ...], part: SeriesPart
 ) -> Routing:

@@ -19,12 +19,13 @@ from pynetdicom import AE, evt
 
 from dicom_node.config_sources import Find
 from dicom_node.network import query
+from dicom_node.network.connecting import Timeouts
 from dicom_node.network.find import Answer, NotAsked, Question, SeriesCount, ask
 from dicom_node.network.framing import BadPdu, fragments
 from dicom_node.sources import peer_of
 from tests.dicom_node.certificates import Authority
 from tests.dicom_node.finding import FIND, FindScp, dcmqrscp
-from tests.dicom_node.peers import SHORT, AnsweringScp, black_hole, drip_an_acceptance, peer_at, scp_at, served
+from tests.dicom_node.peers import LONG, SHORT, AnsweringScp, black_hole, drip_an_acceptance, peer_at, scp_at, served
 from tests.made_rows import SOP_CLASSES, secondary_capture
 from tests.orthanc import Orthanc
 from tests.ports import free_port
@@ -146,9 +147,9 @@ def test_a_series_that_is_matched_twice_with_two_counts_is_counted_by_its_instan
     assert answer.series == {SERIES: SeriesCount(7, tuple(INSTANCES))}
 
 
-def reason_of(port: int, **more: Any) -> str:
+def reason_of(port: int, timeouts: Timeouts = LONG) -> str:
     with pytest.raises(NotAsked) as caught:
-        asked(port, timeouts=SHORT, **more)
+        asked(port, timeouts=timeouts)
     return str(caught.value)
 
 
@@ -168,7 +169,7 @@ def test_a_peer_that_never_answers_costs_its_time_and_no_more() -> None:
         yield 0x0000, match()
 
     with answering(silent) as port:
-        assert "no end of the answers to C-FIND within 1 s" in reason_of(port)
+        assert "no end of the answers to C-FIND within 1 s" in reason_of(port, SHORT)
 
 
 def test_a_peer_whose_answers_never_end_is_cut_off_by_the_time_they_take() -> None:
@@ -177,7 +178,7 @@ def test_a_peer_whose_answers_never_end_is_cut_off_by_the_time_they_take() -> No
             yield 0xFF00, match(StudyInstanceUID=STUDY, SeriesInstanceUID=OTHER)
 
     with answering(endless) as port:
-        assert "no end of the answers to C-FIND within 1 s" in reason_of(port)
+        assert "no end of the answers to C-FIND within 1 s" in reason_of(port, SHORT)
 
 
 def test_a_peer_whose_answers_never_end_is_cut_off_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,9 +227,9 @@ def test_a_peer_that_offers_no_c_find_is_a_matter_for_a_person() -> None:
 def test_a_port_where_nothing_listens_or_nobody_answers_is_told_in_words() -> None:
     assert "connection refused" in reason_of(free_port())
     with black_hole() as port:
-        assert "no answer to the association request within 1 s" in reason_of(port)
+        assert "no answer to the association request within 1 s" in reason_of(port, SHORT)
     with served(drip_an_acceptance) as port:
-        assert "no answer to the association request within 1 s" in reason_of(port)
+        assert "no answer to the association request within 1 s" in reason_of(port, SHORT)
 
 
 def test_a_peer_is_asked_over_tls_as_it_is_configured_and_never_in_plain(tmp_path: Path) -> None:
