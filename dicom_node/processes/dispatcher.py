@@ -17,7 +17,11 @@ from dicom_node.delivery import Delivery
 from dicom_node.dispatch import Dispatch, replaces_another
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
+<<<<<<< HEAD
+from dicom_node.inquiry import Inquiry
+=======
 from dicom_node.evidence import evidence_of
+>>>>>>> main
 from dicom_node.models import routable_models
 from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
@@ -47,11 +51,13 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     stores = open_stores(config)
     engine = Engine(engine_settings(config, log_format), run_attempt)
     delivery = Delivery(config, stores)
+    inquiry = Inquiry(config, stores)
     try:
-        settle, dispatch, watch = compose(config, stores, models, engine)
+        settle, dispatch, watch = compose(config, stores, models, engine, inquiry)
         deadlines = DeadlineWatch(stores.deadlines)
         interrupted = dispatch.recover()
         delivery.start()
+        inquiry.start()
         write_state(stores.run_folder, name)
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
         while not stopping.is_set():
@@ -68,6 +74,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         log.error("workers are lost, the dispatcher starts again", error=error)
         return 1
     finally:
+        inquiry.stop()
         delivery.stop()
         engine.close()
         stores.database.close()
@@ -75,12 +82,12 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
 
 
 def compose(
-    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine
+    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine, inquiry: Inquiry
 ) -> tuple[Settle, Dispatch, RoomWatch]:
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
-        evidence_of(stores),
+        evidence_of(stores, inquiry),
         lambda instances, part: route_series(config, models, instances, part),
         rules_by_source(config),
     )
@@ -97,6 +104,14 @@ def compose(
     return settle, dispatch, watch
 
 
+<<<<<<< HEAD
+def evidence_of(stores: Stores, inquiry: Inquiry) -> Evidence:
+    """Where the facts of a series are read."""
+    return Evidence(stores.studies, stores.instances, stores.announcements, stores.habits, inquiry.remarks)
+
+
+=======
+>>>>>>> main
 def route_series(
     config: Config, models: dict[str, RoutableModel], instances: tuple[Instance, ...], part: SeriesPart
 ) -> Routing:
