@@ -21,48 +21,6 @@ from storage.records import Arriving, Event, Instance, NewJob, SeriesPart, Sever
 log = logs.get("settle")
 
 Route = Callable[[tuple[Instance, ...], SeriesPart], Routing]
-<<<<<<< HEAD
-RulesOf = Callable[[str], Rules]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Reads all that is known of a series. not_asked: why nobody can be asked now about series of a requestor."""
-
-    studies: Studies
-    instances: Instances
-    announcements: Announcements
-    habits: Habits
-    not_asked: Callable[[str], tuple[str, ...]] = lambda _calling_ae_title: ()
-
-    def gather(self, known: Arriving) -> tuple[tuple[Instance, ...], Facts]:
-        """The instances that a job would analyse now, and the facts that the series is judged by."""
-        series = known.series
-        source = _source(known)
-        instances = self.instances.of_series(series.series_id, up_to_revision=series.revision)
-        facts = facts_of(
-            series.series_instance_uid,
-            series.last_received_at,
-            instances,
-            known.parts,
-            announcements=self.announcements.of_study(series.study_instance_uid) if known.said else (),
-            elsewhere=known.elsewhere,
-            refused=self.studies.refused([part.association.association_id for part in known.parts]),
-            left_out=self.instances.rejected(series.series_id, up_to_revision=series.revision),
-            study_instance_count=known.study_instance_count,
-            habit=self.habits.of(source, limit=HABIT_SERIES),
-            not_asked=self.not_asked(source),
-        )
-        return instances, facts
-
-    def verdicts(self, rules_of: RulesOf, now: float) -> dict[int, Verdict]:
-        """How every series that arrives is judged at this moment, by its id; for people to read."""
-        return {
-            known.series.series_id: judge(self.gather(known)[1], rules_of(_source(known)), now)
-            for known in self.studies.known_of_arriving()
-        }
-=======
->>>>>>> main
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,8 @@ from dicom_node.delivery import Delivery
 from dicom_node.dispatch import Dispatch, replaces_another
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
-<<<<<<< HEAD
-from dicom_node.inquiry import Inquiry
-=======
 from dicom_node.evidence import evidence_of
->>>>>>> main
+from dicom_node.inquiry import Inquiry
 from dicom_node.models import routable_models
 from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
@@ -87,7 +84,7 @@ def compose(
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
-        evidence_of(stores, inquiry),
+        evidence_of(stores, inquiry.remarks),
         lambda instances, part: route_series(config, models, instances, part),
         rules_by_source(config),
     )
@@ -104,14 +101,6 @@ def compose(
     return settle, dispatch, watch
 
 
-<<<<<<< HEAD
-def evidence_of(stores: Stores, inquiry: Inquiry) -> Evidence:
-    """Where the facts of a series are read."""
-    return Evidence(stores.studies, stores.instances, stores.announcements, stores.habits, inquiry.remarks)
-
-
-=======
->>>>>>> main
 def route_series(
     config: Config, models: dict[str, RoutableModel], instances: tuple[Instance, ...], part: SeriesPart
 ) -> Routing:
