@@ -19,26 +19,21 @@ HABIT_SERIES = 200
 
 # By the calling AE title that brought a series last.
 RulesOf = Callable[[str], Rules]
+# Why nobody can be asked now about the series of a requestor, in words.
 NotAsked = Callable[[str], tuple[str, ...]]
-
-
-def _nobody_is(_calling_ae_title: str) -> tuple[str, ...]:
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """not_asked: why nobody can be asked now about the series of a requestor, in words."""
-
     studies: Studies
     instances: Instances
     announcements: Announcements
     habits: Habits
-    not_asked: NotAsked = _nobody_is
+    not_asked: NotAsked = lambda _calling_ae_title: ()
 
     def gather(self, known: Arriving) -> tuple[tuple[Instance, ...], Facts]:
         """The instances that a job would analyse now, and the facts that the series is judged by."""
-        series, source = known.series, source_of(known)
+        series = known.series
         instances = self.instances.of_series(series.series_id, up_to_revision=series.revision)
         facts = facts_of(
             series.series_instance_uid,
@@ -50,8 +45,8 @@ class Evidence:
             refused=self.studies.refused([part.association.association_id for part in known.parts]),
             left_out=self.instances.rejected(series.series_id, up_to_revision=series.revision),
             study_instance_count=known.study_instance_count,
-            habit=self.habits.of(source, limit=HABIT_SERIES),
-            not_asked=self.not_asked(source),
+            habit=self.habits.of(source_of(known), limit=HABIT_SERIES),
+            not_asked=self.not_asked(source_of(known)),
         )
         return instances, facts
 
@@ -63,8 +58,8 @@ class Evidence:
         return None
 
 
-def evidence_of(stores: Stores, not_asked: NotAsked = _nobody_is) -> Evidence:
-    """What these stores know."""
+def evidence_of(stores: Stores, not_asked: NotAsked = lambda _calling_ae_title: ()) -> Evidence:
+    """What these stores know, and those who ask besides."""
     return Evidence(stores.studies, stores.instances, stores.announcements, stores.habits, not_asked)
 
 
