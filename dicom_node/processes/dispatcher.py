@@ -139,7 +139,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         kinds=tuple(kind for kind in ("seg", "sr", "sc") if kind in wanted or not wanted),
         report_not_analysed=job.report_not_analysed or replaces_another(job, predecessors),
         give_up_reason=job.give_up_reason,
-        remark=job.remark,
+        remark=None if job.give_up_reason else job.remark,
         predecessors=predecessors,
     )
 
