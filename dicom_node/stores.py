@@ -18,6 +18,7 @@ from storage.objects import open_store
 from storage.objects.protocol import PackStore
 from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
+from storage.rejections import RejectionNotes
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -37,6 +38,7 @@ class Stores:
     history: History
     announcements: Announcements
     performed_steps: PerformedSteps
+    rejection_notes: RejectionNotes
     run_folder: Path
 
 
@@ -57,5 +59,6 @@ def open_stores(config: Config) -> Stores:
         history=History(database),
         announcements=Announcements(database),
         performed_steps=PerformedSteps(database),
+        rejection_notes=RejectionNotes(database),
         run_folder=config.node.data_folder / "run",
     )

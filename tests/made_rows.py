@@ -29,6 +29,7 @@ from storage.objects.protocol import ObjectStore, PackStore
 from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
 from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
+from storage.rejections import RejectionNotes
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -124,6 +125,7 @@ class House:
     answers: Answers
     announcements: Announcements
     performed_steps: PerformedSteps
+    rejection_notes: RejectionNotes
     history: History
     objects: MemoryStore
     run_folder: Path
@@ -237,6 +239,7 @@ def open_house(folder: Path) -> House:
         answers=Answers(database),
         announcements=Announcements(database),
         performed_steps=PerformedSteps(database),
+        rejection_notes=RejectionNotes(database),
         history=History(database),
         objects=MemoryStore(),
         run_folder=folder,

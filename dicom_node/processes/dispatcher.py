@@ -17,6 +17,8 @@ from dicom_node.dispatch import Dispatch
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
 from dicom_node.models import routable_models
+from dicom_node.reject import Reject
+from dicom_node.rejection import nothing_left
 from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
@@ -48,12 +50,14 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     try:
         settle, dispatch, watch = compose(config, stores, models, engine)
         deadlines = DeadlineWatch(stores.deadlines)
+        reject = open_reject(config, stores)
         interrupted = dispatch.recover()
         delivery.start()
         write_state(stores.run_folder, name)
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
         while not stopping.is_set():
             watch.step()
+            reject.step()
             settle.step()
             deadlines.step()
             dispatch.step(ROUND_S)
@@ -96,6 +100,12 @@ def compose(
     return settle, dispatch, watch
 
 
+def open_reject(config: Config, stores: Stores) -> Reject:
+    return Reject(
+        stores.rejection_notes, stores.objects, stores.studies, stores.jobs, settle_s=config.completeness.settle_s
+    )
+
+
 def route_series(
     config: Config, models: dict[str, RoutableModel], instances: tuple[Instance, ...], part: SeriesPart
 ) -> Routing:
@@ -120,6 +130,11 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
     instances = stores.instances.of_series(job.series_id, up_to_revision=job.revision)
+    give_up_reason = job.give_up_reason
+    if not instances:  # the report of that takes patient and study from what was rejected
+        left_out = stores.rejection_notes.left_out(job.series_id, up_to_revision=job.revision)
+        instances = left_out.instances
+        give_up_reason = nothing_left(len(instances), left_out.codes)
     wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
     return JobSpec(
         study_instance_uid=job.study_instance_uid,
@@ -133,7 +148,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         device=chosen.device,
         kinds=tuple(kind for kind in ("seg", "sr", "sc") if kind in wanted or not wanted),
         report_not_analysed=job.report_not_analysed,
-        give_up_reason=job.give_up_reason,
+        give_up_reason=give_up_reason,
     )
 
 
