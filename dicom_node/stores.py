@@ -11,6 +11,7 @@ from storage.answers import Answers
 from storage.database import Database
 from storage.deadlines import Deadlines
 from storage.events import Events
+from storage.habits import Habits
 from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
@@ -37,6 +38,7 @@ class Stores:
     answers: Answers
     history: History
     announcements: Announcements
+    habits: Habits
     performed_steps: PerformedSteps
     rejection_notes: RejectionNotes
     run_folder: Path
@@ -58,6 +60,7 @@ def open_stores(config: Config) -> Stores:
         answers=Answers(database),
         history=History(database),
         announcements=Announcements(database),
+        habits=Habits(database),
         performed_steps=PerformedSteps(database),
         rejection_notes=RejectionNotes(database),
         run_folder=config.node.data_folder / "run",

@@ -90,6 +90,14 @@ class Instances:
                 for row in connection.execute(query)
             )
 
+    def rejected(self, series_id: int, *, up_to_revision: int) -> frozenset[str]:
+        """SOP Instance UIDs of a series that came and that a job on this revision does not analyse: they were rejected."""
+        query = select(instance.c.sop_instance_uid).where(
+            instance.c.series_id == series_id, instance.c.rejected_revision <= up_to_revision
+        )
+        with self._database.read() as connection:
+            return frozenset(connection.execute(query).scalars())
+
     def knows_content(self, sop_instance_uid: str, content_sha256: str, transfer_syntax_uid: str) -> bool:
         """Whether exactly this is kept already, so that its object need not be written again."""
         query = select(instance.c.instance_id).where(

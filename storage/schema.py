@@ -39,7 +39,8 @@ association = Table(
     Column("called_ae_title", String(16), nullable=False),
     Column("address", String(64), nullable=False),
     Column("opened_at", Float, nullable=False),
-    Column("closed_at", Float),
+    # Indexed for those that are open, which are few.
+    Column("closed_at", Float, index=True),
     Column("ending", String(16)),
 )
 
@@ -163,13 +164,15 @@ rejection = Table(
     Column("key_object_uid", ForeignKey("key_object.sop_instance_uid"), nullable=False),
 )
 
-# The longest pause inside each series that was judged, by who sent it: what a source is used to.
+# The longest silence inside each series that was judged, by who sent it: what a source is used to.
 habit = Table(
     "habit",
     metadata,
     Column("series_id", ForeignKey("series.series_id"), primary_key=True),
     Column("calling_ae_title", String(16), nullable=False),
+    # Between any two images; and while no association that brings the series was open.
     Column("longest_gap_s", Float, nullable=False),
+    Column("longest_pause_s", Float, nullable=False),
     Column("at", Float, nullable=False),
 )
 Index("ix_habit_calling_ae_title_at", habit.c.calling_ae_title, habit.c.at)

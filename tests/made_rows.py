@@ -22,6 +22,7 @@ from storage.database import Database
 from storage.deadlines import Deadlines
 from storage.errors import UnknownObject
 from storage.events import Events
+from storage.habits import Habits
 from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
@@ -124,6 +125,7 @@ class House:
     usage: Usage
     answers: Answers
     announcements: Announcements
+    habits: Habits
     performed_steps: PerformedSteps
     rejection_notes: RejectionNotes
     history: History
@@ -238,6 +240,7 @@ def open_house(folder: Path) -> House:
         usage=Usage(database),
         answers=Answers(database),
         announcements=Announcements(database),
+        habits=Habits(database),
         performed_steps=PerformedSteps(database),
         rejection_notes=RejectionNotes(database),
         history=History(database),

@@ -9,6 +9,7 @@ from typing import Literal
 
 from dicom_node import logs
 from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, JobSpec, run_attempt
+from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
 from dicom_node.deadlines import DeadlineWatch
@@ -23,7 +24,7 @@ from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
 from dicom_node.series_facts import series_facts
-from dicom_node.settle import Settle
+from dicom_node.settle import Evidence, Settle
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from inference.errors import PackageError
@@ -82,11 +83,9 @@ def compose(
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
-        stores.studies,
-        stores.instances,
+        evidence_of(stores),
         lambda instances, part: route_series(config, models, instances, part),
-        settle_s=config.completeness.settle_s,
-        quiet_s=config.completeness.quiet_s,
+        rules_by_source(config),
     )
     dispatch = Dispatch(
         stores.jobs,
@@ -104,6 +103,11 @@ def open_reject(config: Config, stores: Stores) -> Reject:
     return Reject(
         stores.rejection_notes, stores.objects, stores.studies, stores.jobs, settle_s=config.completeness.settle_s
     )
+
+
+def evidence_of(stores: Stores) -> Evidence:
+    """Where the facts of a series are read."""
+    return Evidence(stores.studies, stores.instances, stores.announcements, stores.habits)
 
 
 def route_series(
