@@ -92,6 +92,11 @@ class Completeness(Section):
         description="Quiet time that is enough when the association was released and the geometry closes.",
     )
     quiet_s: Seconds = Field(default=60, gt=0, le=DAY_S, description="Quiet time that is enough without that evidence.")
+    send_stale: bool = Field(
+        default=False,
+        description="true: results of a series that changed while its job ran are sent, and superseded once the series "
+        "was analysed again. false: only the later ones are sent.",
+    )
     habit_max_s: Seconds = Field(
         default=300,
         ge=0,

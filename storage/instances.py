@@ -12,6 +12,7 @@ from storage.database import Database
 from storage.events import record
 from storage.records import Added, Association, Event, Instance, NewInstance
 from storage.rejections import KEY_OBJECT_SELECTION, queue_key_objects, rejected_codes, reopen
+from storage.repeats import repeats
 from storage.schema import association, association_series, instance, series, study
 from storage.studies import write_associations
 from storage.usage import grow
@@ -64,12 +65,12 @@ class Instances:
         associations: made known first, or closed, where they are not yet.
         """
         with self._database.write() as connection:
-            write_associations(connection, associations)
-            if not arrived:
-                return ()
+            ended = write_associations(connection, associations)
             batch = _Batch(connection, {new.sop_instance_uid for new in arrived})
             added = tuple(batch.add(new) for new in arrived)
             batch.write()
+            if ended:
+                record(connection, repeats(connection, associations, ended))
         return added
 
     def of_series(self, series_id: int, *, up_to_revision: int) -> tuple[Instance, ...]:
@@ -172,8 +173,8 @@ class _Batch:
 
     def __init__(self, connection: Connection, sop_instance_uids: Collection[str]) -> None:
         self._connection = connection
-        self._known = _known_contents(connection, sop_instance_uids)
-        self._rejected = rejected_codes(connection, sop_instance_uids)
+        self._known = _known_contents(connection, sop_instance_uids) if sop_instance_uids else {}
+        self._rejected = rejected_codes(connection, sop_instance_uids) if sop_instance_uids else {}
         self._series: dict[tuple[str, str], tuple[int, int, str]] = {}
         self._rows: list[dict[str, Any]] = []
         self._stored: Counter[int] = Counter()
@@ -223,7 +224,8 @@ class _Batch:
                 for series_id, count in self._stored.items()
             ]
             self._connection.execute(_GROW_SERIES, grown)
-        _count(self._connection, self._parts)
+        if self._parts:
+            _count(self._connection, self._parts)
         queue_key_objects(self._connection, self._key_objects)
         record(self._connection, [_left_out_event(code, new) for (_, code), new in self._left_out.items()])
 

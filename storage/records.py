@@ -334,6 +334,17 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A report that a later one takes the place of. revision: of the series, that it is about."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeptResult:
     """A result with the job that made it; superseded_by: the job whose results took the place of this one."""
 

@@ -258,6 +258,9 @@ result = Table(
     Column("superseded_at", Float),
     Column("superseded_by", Integer),
 )
+# Of the few that are superseded, to find those that somebody still holds.
+_IS_SUPERSEDED = result.c.superseded_at.is_not(None)
+Index("ix_result_superseded_at", result.c.superseded_at, sqlite_where=_IS_SUPERSEDED, postgresql_where=_IS_SUPERSEDED)
 
 outbox = Table(
     "outbox",

@@ -18,7 +18,9 @@ from storage.records import Arriving, Association, Event, NewJob, Series, Series
 from storage.schema import association, association_series, series, study
 
 # Statements of each batch, made once.
-_KNOWN = select(association.c.association_id).where(association.c.association_id.in_(bindparam("ids", expanding=True)))
+_KNOWN = select(association.c.association_id, association.c.closed_at).where(
+    association.c.association_id.in_(bindparam("ids", expanding=True))
+)
 _OPEN = insert(association)
 _CLOSE = (
     update(association)
@@ -162,19 +164,27 @@ class Studies:
             return bool(marked.rowcount)
 
 
-def write_associations(connection: Connection, associations: Collection[Association]) -> None:
-    """Make associations known that are not; close those that are known as open and have ended meanwhile."""
+def write_associations(connection: Connection, associations: Collection[Association]) -> frozenset[str]:
+    """Make associations known that are not; close those that are known as open and have ended meanwhile.
+
+    Returns which of them are ended by this.
+    """
     if not associations:
-        return
+        return frozenset()
     ids = [one.association_id for one in associations]
-    known = set(connection.execute(_KNOWN, {"ids": ids}).scalars())
-    new = [asdict(one) for one in associations if one.association_id not in known]
+    is_open = {row.association_id: row.closed_at is None for row in connection.execute(_KNOWN, {"ids": ids})}
+    new = [asdict(one) for one in associations if one.association_id not in is_open]
     ended = [
         {"id": one.association_id, "at": one.closed_at, "how": one.ending}
         for one in associations
-        if one.association_id in known and one.closed_at is not None
+        if one.association_id in is_open and one.closed_at is not None
     ]
     if new:
         connection.execute(_OPEN, new)
     if ended:
         connection.execute(_CLOSE, ended)
+    return frozenset(
+        one.association_id
+        for one in associations
+        if one.closed_at is not None and is_open.get(one.association_id, True)
+    )

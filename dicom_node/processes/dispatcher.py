@@ -14,7 +14,7 @@ from dicom_node.config import Config
 from dicom_node.config_file import load_config
 from dicom_node.deadlines import DeadlineWatch
 from dicom_node.delivery import Delivery
-from dicom_node.dispatch import Dispatch
+from dicom_node.dispatch import Dispatch, replaces_another
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
 from dicom_node.models import routable_models
@@ -94,6 +94,7 @@ def compose(
         recipients={destination.name: destination.results for destination in config.destinations},
         spec_of=lambda job: spec_of(config, stores, models, job),
         routine_waits=lambda: watch.routine_waits,
+        send_stale=config.completeness.send_stale,
         stat_head_start_s=config.engine.stat_head_start_s,
     )
     return settle, dispatch, watch
@@ -134,11 +135,12 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
     instances = stores.instances.of_series(job.series_id, up_to_revision=job.revision)
-    give_up_reason = job.give_up_reason
+    give_up_reason, rejected_as = job.give_up_reason, None
     if not instances:  # the report of that takes patient and study from what was rejected
         left_out = stores.rejection_notes.left_out(job.series_id, up_to_revision=job.revision)
-        instances = left_out.instances
+        instances, rejected_as = left_out.instances, left_out.codes[0]
         give_up_reason = nothing_left(len(instances), left_out.codes)
+    predecessors = stores.jobs.predecessors(job)
     wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
     return JobSpec(
         study_instance_uid=job.study_instance_uid,
@@ -151,8 +153,12 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         package_sha256=chosen.package.content_sha256,
         device=chosen.device,
         kinds=tuple(kind for kind in ("seg", "sr", "sc") if kind in wanted or not wanted),
-        report_not_analysed=job.report_not_analysed,
+        report_not_analysed=job.report_not_analysed or replaces_another(job, predecessors),
         give_up_reason=give_up_reason,
+        is_withheld=rejected_as is not None,
+        rejected_as=rejected_as,
+        remark=job.remark,
+        predecessors=predecessors,
     )
 
 

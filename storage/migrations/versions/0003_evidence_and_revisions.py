@@ -105,12 +105,17 @@ def upgrade() -> None:
     )
     op.add_column("result", sa.Column("superseded_at", sa.Float(), nullable=True))
     op.add_column("result", sa.Column("superseded_by", sa.Integer(), nullable=True))
+    superseded = sa.text("superseded_at IS NOT NULL")
+    op.create_index(
+        "ix_result_superseded_at", "result", ["superseded_at"], sqlite_where=superseded, postgresql_where=superseded
+    )
     _states("outbox", ("waiting", "delivered", "refused", "withdrawn"))
 
 
 def downgrade() -> None:
     op.execute("update outbox set state = 'refused' where state = 'withdrawn'")
     _states("outbox", ("waiting", "delivered", "refused"))
+    op.drop_index("ix_result_superseded_at", "result")
     with op.batch_alter_table("result") as table:
         table.drop_column("superseded_by")
         table.drop_column("superseded_at")
