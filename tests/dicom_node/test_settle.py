@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dicom_node.completeness import Rules
+from dicom_node.evidence import Evidence
 from dicom_node.routing import Routing
-from dicom_node.settle import Evidence, Settle
+from dicom_node.settle import Settle
 from storage.announcements import Announcements
 from storage.database import Database
 from storage.events import Events
@@ -306,11 +307,15 @@ def test_the_pause_before_a_late_image_is_learned_too(bench: Bench) -> None:
 def test_a_series_that_arrives_can_be_asked_for_its_verdict_at_any_time(bench: Bench) -> None:
     bench.send(range(1, 11), ending=None, association="open")
     bench.now += 3
-    verdicts = bench.evidence.verdicts(lambda _: bench.rules, bench.now)
-    (verdict,) = verdicts.values()
+    (series,) = bench.studies.series_of(STUDY)
+    verdict = bench.evidence.verdict(series.series_id, lambda _: bench.rules, bench.now)
+    assert verdict
     assert verdict.state == "not_yet"
     assert "association from CT1 is still open" in verdict.evidence
     assert "geometry closes" in " ".join(verdict.evidence)
+    bench.now += 60
+    bench.settle.step()
+    assert bench.evidence.verdict(series.series_id, lambda _: bench.rules, bench.now) is None
 
 
 def test_images_are_not_read_again_and_again_while_they_come(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,3 +334,11 @@ def test_images_are_not_read_again_and_again_while_they_come(bench: Bench, monke
         bench.add(number, "a")
         bench.settle.step()
     assert read == []
+
+
+def test_other_rules_are_seen_though_nothing_came(bench: Bench) -> None:
+    bench.send(range(1, 2))
+    bench.now += 30
+    assert bench.settle.step() == 0
+    bench.rules = replace(bench.rules, quiet_s=20.0)
+    assert bench.settle.step() == 1
