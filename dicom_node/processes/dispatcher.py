@@ -157,7 +157,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         give_up_reason=give_up_reason,
         is_withheld=rejected_as is not None,
         rejected_as=rejected_as,
-        remark=job.remark,
+        remark=None if give_up_reason else job.remark,
         predecessors=predecessors,
     )
 
