@@ -22,9 +22,7 @@ def test_a_series_is_whole_when_as_many_came_as_orthanc_has(peer: Callable[[str]
     find = {"ae_title": "PACS1", "address": "127.0.0.1", "port": orthanc.dicom_port, "has_whole_series": True}
     node = NodeUnderTest(
         tmp_path,
-        configuration(
-            sources=[{"ae_titles": ["CT1"], "find": find}], completeness={"settle_s": 3600, "quiet_s": 3600}
-        ),
+        configuration(sources=[{"ae_titles": ["CT1"], "find": find}], completeness={"settle_s": 3600, "quiet_s": 3600}),
     )
 
     def evidence() -> str:
