@@ -6,15 +6,12 @@ rows that were not committed yet. The rows of an association are there before it
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from typing import NamedTuple
 
 from dicom_node import logs
@@ -25,7 +22,7 @@ from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
 from storage.errors import StorageUnavailable
 from storage.objects.file import pack_key
-from storage.objects.pack import PackWriter, digest
+from storage.objects.pack import PackWriter, content_sum
 from storage.objects.spares import PACK_BYTES
 from storage.records import Association, NewInstance
 
@@ -34,7 +31,6 @@ _BATCH_S = 0.2  # how long a row may wait for others
 _IDLE_S = 0.02  # silence of the peer after which rows wait no longer
 _BEHIND_S = 1.0  # the same, where they could not be committed
 _ROOM_EACH_BYTES = 16 * 1024 * 1024  # after so many bytes of one instance it is asked again whether there is room
-_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # of a file that cannot be read: not the fault of that file
 
 log = logs.get("arrivals")
 
@@ -53,7 +49,7 @@ class Stored:
 
     key: str
     size_bytes: int
-    sha256: str
+    content_sum: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +61,7 @@ class Shelf:
     not_indexed: to be told, as often as it may be, of an object that gets no row until the next start; raises
     StorageUnavailable.
     refused: to be told of each refusal, with the SOP Instance UID and the association. sequence_depth: how deep the
-    sequences of what comes may nest. later: has a hash computed while the next instance comes. begun: to be told of
-    each instance.
+    sequences of what comes may nest. begun: to be told of each instance.
     """
 
     take_pack: Callable[[], PackWriter]
@@ -76,21 +71,17 @@ class Shelf:
     not_indexed: Callable[[str, Exception], None]
     refused: Callable[[str, str, Refused], None]
     sequence_depth: int
-    later: Callable[[Callable[[], str]], Future[str]]
     begun: Callable[[], None]
     clock: Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     """An instance that is kept, and whose row is not committed yet."""
 
     header: Header
-    key: str
-    size_bytes: int
+    stored: Stored
     transfer_syntax_uid: str
     received_at: float
-    digest: Callable[[], str]
 
 
 class Arrivals:
@@ -137,10 +128,7 @@ class Arrivals:
                 self._index()
 
     def leave(self) -> list[NewInstance]:
-        """Nothing more comes. The rows that still wait: whoever commits them calls `left` then.
-
-        Raises StorageUnavailable where they cannot be made now: call it again later.
-        """
+        """Nothing more comes. The rows that still wait: whoever commits them calls `left` then."""
         with self._lock:
             self._is_closed = True
             return self._rows()
@@ -161,7 +149,7 @@ class Arrivals:
         """
         with self._lock:
             for waiting in self._waiting:
-                self._shelf.not_indexed(waiting.key, error)
+                self._shelf.not_indexed(waiting.stored.key, error)
             self._abandon()
             self._use_no_more()
             self._committed()
@@ -210,16 +198,10 @@ class Arrivals:
             self._waiting.append(waiting)
 
     def _commit(self, arrival: Arrival, pack: PackWriter, header: Header) -> _Waiting:
-        """The answer waits for the disk, not for the hash, which only the row needs."""
         size_bytes = pack.payload_bytes
         span = pack.commit()
-        if size_bytes <= len(arrival.head):
-            digested = sha256(arrival.head).hexdigest()
-            compute = lambda: digested  # noqa: E731
-        else:
-            compute = _again(self._shelf.later, lambda: digest(pack.path, span, size_bytes))
-        key, syntax = pack_key(pack.path, span), arrival.announced.transfer_syntax_uid
-        return _Waiting(header, key, size_bytes, syntax, arrival.received_at, compute)
+        stored = Stored(pack_key(pack.path, span), size_bytes, pack.payload_sum)
+        return _Waiting(header, stored, arrival.announced.transfer_syntax_uid, arrival.received_at)
 
     def abandon(self, arrival: Arrival) -> None:
         with self._lock:
@@ -320,33 +302,16 @@ class Arrivals:
         self._close_spent()
 
     def _rows(self) -> list[NewInstance]:
-        """Of all that waits and can be read. What cannot waits no longer, and its pack is left to the next start.
-
-        Raises StorageUnavailable.
-        """
-        rows, readable = [], []
-        for waiting in self._waiting:
-            try:
-                rows.append(self._row(waiting))
-                readable.append(waiting)
-            except OSError as error:
-                if error.errno in _PASSING:
-                    raise StorageUnavailable(f"received instances cannot be read: {error.strerror}") from error
-                self._shelf.not_indexed(waiting.key, error)
-        if len(readable) < len(self._waiting):
-            self._waiting = readable
-            self._abandon()
-            self._use_no_more()
-        return rows
-
-    def _row(self, waiting: _Waiting) -> NewInstance:
-        return row_of(
-            waiting.header,
-            Stored(waiting.key, waiting.size_bytes, waiting.digest()),
-            transfer_syntax_uid=waiting.transfer_syntax_uid,
-            association_id=self._association.association_id,
-            received_at=waiting.received_at,
-        )
+        return [
+            row_of(
+                waiting.header,
+                waiting.stored,
+                transfer_syntax_uid=waiting.transfer_syntax_uid,
+                association_id=self._association.association_id,
+                received_at=waiting.received_at,
+            )
+            for waiting in self._waiting
+        ]
 
 
 class Arrival:
@@ -375,12 +340,6 @@ class Arrival:
         self._arrivals.abandon(self)
 
 
-def _again(later: Callable[[Callable[[], str]], Future[str]], compute: Callable[[], str]) -> Callable[[], str]:
-    """What is computed elsewhere meanwhile, or now where that failed."""
-    elsewhere = later(compute)
-    return lambda: compute() if elsewhere.exception() else elsewhere.result()
-
-
 def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance, Association]:
     """What the row of a record was to be made of. content: the object, whose last bytes are the data set.
 
@@ -391,7 +350,7 @@ def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance
     announced = Announced(*announced_uids)
     payload = memoryview(content)[len(_file_meta(announced)) :]
     header = judged(_received(payload, announced, association))
-    stored = Stored(key, len(payload), sha256(payload).hexdigest())
+    stored = Stored(key, len(payload), content_sum(payload))
     row = row_of(
         header,
         stored,
@@ -426,7 +385,7 @@ def row_of(
         series_instance_uid=header.series_instance_uid,
         study_instance_uid=header.study_instance_uid,
         transfer_syntax_uid=transfer_syntax_uid,
-        content_sha256=stored.sha256,
+        content_sum=stored.content_sum,
         object_key=stored.key,
         size_bytes=stored.size_bytes,
         association_id=association_id,

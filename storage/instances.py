@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
@@ -15,9 +17,11 @@ from storage.schema import association, association_series, instance, series, st
 from storage.studies import write_associations
 from storage.usage import grow
 
+AreSame = Callable[[str, str], bool]
+
 # Statements of each batch, made once: to put one together takes longer than the database takes to run it.
 _KNOWN_CONTENTS = select(
-    instance.c.sop_instance_uid, instance.c.content_sha256, instance.c.transfer_syntax_uid, instance.c.object_key
+    instance.c.sop_instance_uid, instance.c.content_sum, instance.c.transfer_syntax_uid, instance.c.object_key
 ).where(instance.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
 _FIND_SERIES = select(series.c.series_id, series.c.revision, series.c.state).where(
     series.c.study_instance_uid == bindparam("study"), series.c.series_instance_uid == bindparam("series")
@@ -49,15 +53,18 @@ class Instances:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, new: NewInstance) -> Added:
+    def add(self, new: NewInstance, are_same: AreSame) -> Added:
         """Make one received instance known; committed when this returns.
 
         The object under `new.object_key` must be durable already. Returns the key of the object that is kept: where the
         same instance was known, that is the earlier one and the new object may be removed.
+        are_same: whether the objects under two keys have the same content; asked where their sums do not tell.
         """
-        return self.add_all([new])[0]
+        return self.add_all([new], (), are_same)[0]
 
-    def add_all(self, arrived: Sequence[NewInstance], associations: Collection[Association] = ()) -> tuple[Added, ...]:
+    def add_all(
+        self, arrived: Sequence[NewInstance], associations: Collection[Association], are_same: AreSame
+    ) -> tuple[Added, ...]:
         """As `add`, for several in order of arrival and in one transaction: all of them, or none where this raises.
 
         associations: made known first, or closed, where they are not yet.
@@ -66,7 +73,7 @@ class Instances:
             write_associations(connection, associations)
             if not arrived:
                 return ()
-            batch = _Batch(connection, {new.sop_instance_uid for new in arrived})
+            batch = _Batch(connection, {new.sop_instance_uid for new in arrived}, are_same)
             added = tuple(batch.add(new) for new in arrived)
             batch.write()
         return added
@@ -88,16 +95,6 @@ class Instances:
                 Instance(**{name: row._mapping[name] for name in Instance.__dataclass_fields__})
                 for row in connection.execute(query)
             )
-
-    def knows_content(self, sop_instance_uid: str, content_sha256: str, transfer_syntax_uid: str) -> bool:
-        """Whether exactly this is kept already, so that its object need not be written again."""
-        query = select(instance.c.instance_id).where(
-            instance.c.sop_instance_uid == sop_instance_uid,
-            instance.c.content_sha256 == content_sha256,
-            instance.c.transfer_syntax_uid == transfer_syntax_uid,
-        )
-        with self._database.read() as connection:
-            return connection.execute(query).first() is not None
 
     def known_objects(self, object_keys: Collection[str]) -> frozenset[str]:
         """Which of these objects belong to an instance. At most some hundreds at once."""
@@ -161,8 +158,9 @@ def _study_values(new: NewInstance) -> dict[str, Any]:
 class _Batch:
     """Decides about one instance after the other as if each were committed alone, and writes them at once."""
 
-    def __init__(self, connection: Connection, sop_instance_uids: Collection[str]) -> None:
+    def __init__(self, connection: Connection, sop_instance_uids: Collection[str], are_same: AreSame) -> None:
         self._connection = connection
+        self._are_same = are_same
         self._known = _known_contents(connection, sop_instance_uids)
         self._series: dict[tuple[str, str], tuple[int, int, str]] = {}
         self._rows: list[dict[str, Any]] = []
@@ -176,14 +174,17 @@ class _Batch:
             self._series[identity] = _open_series(self._connection, new)
         series_id, revision, state = self._series[identity]
         known = self._known.setdefault(new.sop_instance_uid, {})
-        kept = known.get((new.content_sha256, new.transfer_syntax_uid))
+        kept = self._kept(known, new) if known else None
         stored, repeated = self._parts.get((new.association_id, series_id), (0, 0))
         part = (stored, repeated + 1) if kept is not None else (stored + 1, repeated)
         self._parts[new.association_id, series_id] = part
         if kept is not None:
             return Added("same", kept)
         conflict = bool(known)
-        known[new.content_sha256, new.transfer_syntax_uid] = new.object_key
+        if (new.content_sum, new.transfer_syntax_uid) in known:
+            # Other bytes of the same sum: somebody made them so, and the sum must tell them apart from now on.
+            new = replace(new, content_sum=sha256(new.object_key.encode()).hexdigest())
+        known[new.content_sum, new.transfer_syntax_uid] = new.object_key
         if not conflict and state != "arriving":
             revision = _reopen(self._connection, new, series_id, revision)
             self._series[identity] = series_id, revision, "arriving"
@@ -194,6 +195,14 @@ class _Batch:
         self._stored[series_id] += 1
         self._last_received_at[series_id] = new.received_at
         return Added("stored", new.object_key)
+
+    def _kept(self, known: Mapping[tuple[str, str], str], new: NewInstance) -> str | None:
+        """The object that has the same content, where there is one. Sums of another length are another function's."""
+        for (content_sum, transfer_syntax_uid), object_key in known.items():
+            may_be = content_sum == new.content_sum or len(content_sum) != len(new.content_sum)
+            if transfer_syntax_uid == new.transfer_syntax_uid and may_be and self._are_same(object_key, new.object_key):
+                return object_key
+        return None
 
     def write(self) -> None:
         if self._rows:
@@ -214,7 +223,7 @@ def _known_contents(
     """What is kept under each of these UIDs: object keys by content and transfer syntax."""
     found: dict[str, dict[tuple[str, str], str]] = {}
     for row in connection.execute(_KNOWN_CONTENTS, {"uids": list(sop_instance_uids)}):
-        found.setdefault(row.sop_instance_uid, {})[row.content_sha256, row.transfer_syntax_uid] = row.object_key
+        found.setdefault(row.sop_instance_uid, {})[row.content_sum, row.transfer_syntax_uid] = row.object_key
     return found
 
 
@@ -224,7 +233,7 @@ def _instance_values(new: NewInstance, series_id: int, revision: int, *, conflic
         "sop_class_uid": new.sop_class_uid,
         "sop_instance_uid": new.sop_instance_uid,
         "transfer_syntax_uid": new.transfer_syntax_uid,
-        "content_sha256": new.content_sha256,
+        "content_sum": new.content_sum,
         "object_key": new.object_key,
         "size_bytes": new.size_bytes,
         "association_id": new.association_id,

@@ -36,14 +36,17 @@ class Association:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """An instance whose object is already durable; `facts` are the header attributes that later stages decide on."""
+    """An instance whose object is already durable; `facts` are the header attributes that later stages decide on.
+
+    content_sum: see `storage.objects.pack.content_sum`.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
     study_instance_uid: str
     transfer_syntax_uid: str
-    content_sha256: str
+    content_sum: str
     object_key: str
     size_bytes: int
     association_id: str
@@ -69,7 +72,7 @@ class Instance:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    content_sha256: str
+    content_sum: str
     object_key: str
     size_bytes: int
     received_at: float

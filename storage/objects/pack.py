@@ -8,11 +8,9 @@ next one is begun: only the last one can be torn by a crash.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import mmap
 import os
 import struct
-import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,8 +33,6 @@ _FIELDS = struct.Struct("<IIQI16s")
 _SUM = struct.Struct("<I")
 _SUMMED = slice(8, _HEAD.size - 4)
 _READ_BYTES = 1 << 20
-_DIGEST_BYTES = 256 * 1024
-_BUFFER = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +106,11 @@ class PackWriter:
         """The pack as far as it is written; the payload is its last `payload_bytes`. The caller closes it."""
         return mmap.mmap(self._descriptor, self._at, prot=mmap.PROT_READ)
 
+    @property
+    def payload_sum(self) -> str:
+        """`content_sum` of the payload so far; once a record is whole, of its own, until the next is begun."""
+        return self._sum.hexdigest()
+
     def commit(self) -> Span:
         """Make the record whole: on the disk when this returns."""
         note, prefix = self._opening
@@ -156,6 +157,11 @@ class PackWriter:
                 rest = rest[count:]
 
 
+def content_sum(content: bytes | memoryview) -> str:
+    """XXH3, 128 bits in hex: tells contents apart that nobody made to have the same one. Where one matches, compare."""
+    return xxh3_128(content).hexdigest()
+
+
 def locked(path: Path, mode: int) -> int:
     """A descriptor of a new file, locked: so a living writer's pack is told from a dead one's. Raises OSError.
 
@@ -180,23 +186,6 @@ def read_object(path: Path, span: Span) -> bytes:
     if len(found) != length:
         raise UnknownObject(f"pack {path}: the object at byte {span.start} is cut short")
     return found
-
-
-def digest(path: Path, span: Span, payload_bytes: int) -> str:
-    """SHA-256 of the payload of a record, in hex. Raises OSError, also where it is not there whole."""
-    end = span.start + span.length
-    digested, at = hashlib.sha256(), end - payload_bytes
-    # One for each thread: pages that are new to a process cost more than what is read into them.
-    view: memoryview = getattr(_BUFFER, "view", None) or memoryview(mmap.mmap(-1, _DIGEST_BYTES))
-    _BUFFER.view = view
-    with path.open("rb", buffering=0) as file:
-        while at < end:
-            count = os.preadv(file.fileno(), [view[: end - at]], at)
-            if not count:
-                raise OSError(f"the pack {path.name} ends within a record")
-            digested.update(view[:count])
-            at += count
-    return digested.hexdigest()
 
 
 def head_at(descriptor: int, start: int) -> Head | None:

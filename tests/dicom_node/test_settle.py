@@ -16,6 +16,7 @@ from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.records import Association, Instance, NewInstance, NewJob, SeriesPart
 from storage.studies import Studies
+from tests.made_rows import of_one_sum_alone
 
 STUDY = "1.2.3"
 JOB = NewJob("m@1.0.0", "r", "ready", "routine", ("pacs",), True, 60.0)
@@ -55,7 +56,7 @@ class Bench:
 
     def end(self, association: str, ending: str) -> None:
         ended = replace(_association(association, self.now), ending=ending, closed_at=self.now)
-        self.instances.add_all((), [ended])
+        self.instances.add_all((), [ended], of_one_sum_alone)
 
     def add(self, number: int, association: str) -> None:
         facts = {
@@ -81,7 +82,8 @@ class Bench:
                 "20260101",
                 "Chest",
                 facts,
-            )
+            ),
+            of_one_sum_alone,
         )
 
 

@@ -57,6 +57,7 @@ def upgrade() -> None:
     with op.batch_alter_table("series") as table:
         table.add_column(sa.Column("expected_count", sa.Integer(), nullable=True))
         table.add_column(sa.Column("held_at", sa.Float(), nullable=True))
+    op.execute("alter table instance rename column content_sha256 to content_sum")
     # Without a batch, which would copy the table: there may be millions of instances.
     op.add_column("instance", sa.Column("rejected_revision", sa.Integer(), nullable=True))
     op.add_column("instance", sa.Column("rejected_code", sa.String(length=16), nullable=True))
@@ -86,6 +87,7 @@ def downgrade() -> None:
         for name in ("stale", "deadline_missed_at", "deadline_at", "companions", "remark"):
             table.drop_column(name)
     _states("job", _JOB_STATES)
+    op.execute("alter table instance rename column content_sum to content_sha256")
     with op.batch_alter_table("instance") as table:
         table.drop_column("rejected_code")
         table.drop_column("rejected_revision")
