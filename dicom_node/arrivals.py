@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from dicom_node import logs
-from dicom_node.content import Received, check_command, check_header, judged
+from dicom_node.content import Received, check_command, check_header, is_uid, judged
 from dicom_node.facts import Header
-from dicom_node.likeness import HEAD_BYTES, Likeness
+from dicom_node.likeness import HEAD_BYTES, Like, Likeness
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
 from storage.errors import StorageUnavailable
@@ -159,7 +159,11 @@ class Arrivals:
             if arrival.failure is not None or self._pack is None:
                 return
             try:
-                arrival.keep_head(fragments)
+                if not arrival.is_begun:
+                    arrival.like = self._likeness.at_once(fragments[0], arrival.announced.transfer_syntax_uid)
+                    arrival.is_begun = True
+                if arrival.like is None:
+                    arrival.keep_head(fragments)
                 self._pack.write(fragments)
                 if self._pack.payload_bytes >= arrival.room_until:
                     arrival.room_until += _ROOM_EACH_BYTES
@@ -235,6 +239,11 @@ class Arrivals:
 
     def _judge(self, arrival: Arrival, pack: PackWriter) -> Header:
         told, length = arrival.announced, pack.payload_bytes
+        if (found := arrival.like) is not None and found.length == length:
+            if not found.is_judged or not _is_named(found.header, told):
+                check_command(told)
+                check_header(found.header, told)
+            return found.header
         like = self._likeness.read(arrival.head, length, told.transfer_syntax_uid)
         if like is not None:
             check_command(told)
@@ -324,6 +333,8 @@ class Arrival:
         self.failure: Exception | None = None
         self.room_until = _ROOM_EACH_BYTES
         self.head = b""
+        self.like: Like | None = None
+        self.is_begun = False
 
     def write(self, fragments: Sequence[memoryview]) -> None:
         self._arrivals.write(self, fragments)
@@ -338,6 +349,15 @@ class Arrival:
 
     def abandon(self) -> None:
         self._arrivals.abandon(self)
+
+
+def _is_named(header: Header, told: Announced) -> bool:
+    """Whether the instance is the one that was announced. Nothing else of what it says is looked at."""
+    return (
+        header.sop_instance_uid == told.sop_instance_uid
+        and header.sop_class_uid == told.sop_class_uid
+        and is_uid(told.sop_instance_uid)
+    )
 
 
 def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance, Association]:
