@@ -55,9 +55,7 @@ def test_an_image_like_the_last_ones_is_read_from_its_beginning_alone() -> None:
     assert at_once > 280
 
 
-@pytest.mark.parametrize(
-    "change", [{"StudyInstanceUID": "1.2.9"}, {"Rows": 4}, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"}]
-)
+@pytest.mark.parametrize("change", [{"StudyInstanceUID": "1.2.9"}, {"Rows": 3}])
 def test_what_differs_in_more_than_an_instance_may_is_judged_again(change: dict[str, object]) -> None:
     likeness = Likeness()
     payloads = _series(3, **PLAIN) + _series(3, **PLAIN, **change)
