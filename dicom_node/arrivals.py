@@ -6,13 +6,14 @@ rows that were not committed yet. The rows of an association are there before it
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import orjson
 
 from dicom_node import logs
 from dicom_node.content import Received, check_command, check_header, is_uid, judged
@@ -43,8 +44,7 @@ class Announced(NamedTuple):
     transfer_syntax_uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """Where a data set is kept, and what it is."""
 
     key: str
@@ -90,7 +90,7 @@ class Arrivals:
     def __init__(self, shelf: Shelf, association: Association) -> None:
         self._shelf = shelf
         self._association = association
-        self._told = json.dumps(asdict(association))
+        self._told = orjson.dumps(association)
         self._lock = threading.Lock()
         self._pack: PackWriter | None = None
         self._spent: list[PackWriter] = []  # used no more, and closed once no row waits
@@ -227,8 +227,10 @@ class Arrivals:
         self._pack.begin(self._note(arrival), _file_meta(arrival.announced))
 
     def _note(self, arrival: Arrival) -> bytes:
-        told = json.dumps((*arrival.announced, arrival.received_at))
-        return f'{{"announced": {told}, "association": {self._told}}}'.encode()
+        return b'{"announced":%b,"association":%b}' % (
+            orjson.dumps((*arrival.announced, arrival.received_at)),
+            self._told,
+        )
 
     def _hand_over(self, pack: PackWriter) -> None:
         """The pack is full, and given back once its records are indexed."""
@@ -365,7 +367,7 @@ def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance
 
     It was acknowledged: a smaller node.limits.sequence_depth than it came under does not take it away.
     """
-    told = json.loads(note)
+    told = orjson.loads(note)
     association, (*announced_uids, received_at) = Association(**told["association"]), told["announced"]
     announced = Announced(*announced_uids)
     payload = memoryview(content)[len(_file_meta(announced)) :]

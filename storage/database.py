@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make_url, text
@@ -35,7 +37,14 @@ class Database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         connect_args: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S} if self._is_sqlite else {}
         # As many connections as threads ask for at once: how many associations are served is bounded elsewhere.
-        self.engine: Engine = create_engine(self.url, connect_args=connect_args, poolclass=QueuePool, max_overflow=-1)
+        self.engine: Engine = create_engine(
+            self.url,
+            connect_args=connect_args,
+            poolclass=QueuePool,
+            max_overflow=-1,
+            json_serializer=_json,
+            json_deserializer=orjson.loads,
+        )
         if self._is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -105,6 +114,14 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _json(value: Any) -> str:
+    """The facts of an instance are most of its row, and took a third of the time of writing it."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # of text that is no Unicode, and of numbers of more than 64 bits
+        return json.dumps(value)
 
 
 @contextmanager

@@ -19,7 +19,11 @@ from dicom_node.network.occupancy import Occupancy, new_table
 ACCEPT_S = 0.2  # how long a process waits for a connection before it looks whether it is to stop
 _QUEUE = 1024
 _TIMEVAL = struct.Struct("@ll")
-NO_TIMEOUT = _TIMEVAL.pack(0, 0)
+
+
+def timeval(seconds: float) -> bytes:
+    """For SO_RCVTIMEO and SO_SNDTIMEO (socket(7)); 0 is for ever."""
+    return _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
 
 
 class CannotListen(Exception):
@@ -99,7 +103,7 @@ def _listening_socket(key: str, address: str, port: int) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # With it `accept` ends by itself, and yet waits in the kernel's queue: a timeout of Python's would not, and each
         # connection would wake all processes.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(0, int(ACCEPT_S * 1e6)))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(ACCEPT_S))
         opened.bind((address, port))
         opened.listen(_QUEUE)
     except OSError as error:

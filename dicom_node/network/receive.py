@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import mmap
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from typing import Any, Protocol
 from dicom_node import logs
 from dicom_node.network.acknowledge import acknowledge_now
 from dicom_node.network.guard import Breach, Pace
+from dicom_node.network.listening import timeval
 from dicom_node.network.store_message import StoreRequest, data_pdu, read_request, response
 
 BUFFER_BYTES = 512 * 1024
@@ -33,6 +35,7 @@ MAX_OTHER_PDU_BYTES = 64 * 1024
 _TICK_S = 0.25  # how long a wait for the peer may keep this from what the library wants sent
 _ATTENTIVE_S = 1.0  # after something was handed back, its answer is waited for in short ticks
 _ATTENTIVE_TICK_S = 0.001
+_COARSE_S = 0.01  # the system counts the time that a socket waits in steps of some milliseconds
 _HEADER_BYTES = 6
 _PDU_HEADER = struct.Struct(">2xI")
 _PDV_HEADER = struct.Struct(">IBB")
@@ -111,6 +114,7 @@ class Receiver:
         self._other_bytes = 0
         self._active_at = time.monotonic()
         self._attentive_until = 0.0
+        self._waiting_s = 0.0
 
     def install(self) -> None:
         self._provider._is_transport_event = self._transport_event
@@ -176,13 +180,13 @@ class Receiver:
             self._view[: len(rest)] = rest
             self._at, self._end = 0, len(rest)
         connection = self._connection()
-        if connection.gettimeout() != wait_s:
-            connection.settimeout(wait_s)
-        acknowledge_now(connection)
+        self._wait_at_most(connection, wait_s)
+        if self._end or self._pdu_left or self._is_inside_message():  # else the answer acknowledges it
+            acknowledge_now(connection)
         began_at, count = time.monotonic(), 0
         try:
             count = connection.recv_into(self._view[self._end :])
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             return False
         finally:
             now = time.monotonic()
@@ -194,6 +198,17 @@ class Receiver:
         self._end += count
         self._active_at = now
         return True
+
+    def _wait_at_most(self, connection: socket.socket, wait_s: float) -> None:
+        """For what is read next. A time limit of Python's asks the system twice for each reading, the socket's own once."""
+        if wait_s < _COARSE_S or isinstance(connection, ssl.SSLSocket):
+            if connection.gettimeout() != wait_s:
+                connection.settimeout(wait_s)
+        elif wait_s != self._waiting_s or connection.gettimeout() is not None:
+            connection.settimeout(None)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(wait_s))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval(_TICK_S))
+            self._waiting_s = wait_s
 
     def _is_inside_message(self) -> bool:
         of_other = self._inside_other and self._other_bytes
@@ -285,7 +300,7 @@ class Receiver:
         while rest:
             try:
                 rest = rest[self._connection().send(rest) :]
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 if time.monotonic() > deadline or self._is_wanted():
                     raise
         self._active_at = time.monotonic()

@@ -7,7 +7,7 @@ is eight elements in and eight out, for each instance.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _C_STORE_RQ, _C_STORE_RSP = 0x0001, 0x8001
 _NO_DATA_SET = 0x0101
@@ -18,8 +18,7 @@ _HEADER = struct.Struct("<HHI")
 _SHORT = struct.Struct("<H")
 
 
-@dataclass(frozen=True, slots=True)
-class StoreRequest:
+class StoreRequest(NamedTuple):
     context_id: int
     message_id: int
     sop_class_uid: str
