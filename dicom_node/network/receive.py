@@ -23,7 +23,7 @@ from dicom_node import logs
 from dicom_node.network.acknowledge import acknowledge_now
 from dicom_node.network.guard import Breach, Pace
 from dicom_node.network.listening import timeval
-from dicom_node.network.store_message import StoreRequest, data_pdu, read_request, response
+from dicom_node.network.store_message import StoreRequest, StoreRequests, data_pdu, response
 
 BUFFER_BYTES = 512 * 1024
 _LEAST_READ_BYTES = 64 * 1024  # for less room than this in the buffer, it is begun anew
@@ -108,6 +108,7 @@ class Receiver:
         self._pdu_left = self._pdv_left = 0
         self._context_id = self._control = 0
         self._command = b""
+        self._requests = StoreRequests()
         self._request: StoreRequest | None = None
         self._reception: Reception | None = None
         self._inside_other = False
@@ -281,7 +282,7 @@ class Receiver:
         if self._reception is not None:
             raise _Malformed("a command comes before the data set of the one before it is whole")
         if self._contexts is not None and self._context_id in self._contexts:
-            request = read_request(command, self._context_id, *self._contexts[self._context_id])
+            request = self._requests.read(command, self._context_id, *self._contexts[self._context_id])
             if request is not None:
                 self._reception = self._door.begin(request)
                 self._request = request

@@ -78,6 +78,7 @@ class PackWriter:
         self.path = path
         self._start = self._at = 0
         self._opening: tuple[bytes, bytes] = (b"", b"")
+        self._payload_at = _HEAD.size
         self._sum = xxh3_128()
 
     @property
@@ -87,7 +88,7 @@ class PackWriter:
 
     @property
     def payload_bytes(self) -> int:
-        return self._at - self._start - _HEAD.size - sum(map(len, self._opening))
+        return self._at - self._payload_at
 
     def begin(self, note: bytes, prefix: bytes) -> None:
         """Begin a record: the note, and what stands in the object before the payload."""
@@ -95,6 +96,7 @@ class PackWriter:
         self._sum.reset()
         self._at = self._start + _HEAD.size
         self._write((note, prefix))
+        self._payload_at = self._at
 
     def write(self, fragments: Sequence[memoryview]) -> None:
         """Append to the payload."""
