@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dicom_node import logs
-from storage.records import Result
+from storage.records import Predecessor, Result
 
 ResultKind = Literal["seg", "sr", "sc"]
 # How a worker of this machine is told to log; one elsewhere has its own environment.
@@ -21,7 +21,10 @@ LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
 class JobSpec:
     """All that a worker needs to know; plain values, no patient data.
 
-    give_up_reason: set when the model must not be run again, and only the report of that is wanted.
+    give_up_reason: set when the model must not be run (again), and only the report of that is wanted. is_withheld: it was
+    never to be run on these images, so nothing failed.
+    remark: what every report must say besides. predecessors: the reports that this one's may take the place of, the latest
+    first.
     """
 
     study_instance_uid: str
@@ -36,6 +39,9 @@ class JobSpec:
     kinds: tuple[ResultKind, ...]
     report_not_analysed: bool
     give_up_reason: str | None = None
+    is_withheld: bool = False
+    remark: str | None = None
+    predecessors: tuple[Predecessor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -122,17 +122,17 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Where is this study, and why? From the first association to the last delivery, with evidence and reasons."""
-    from dicom_node import console
+    from dicom_node import account_looks
+    from dicom_node.account_document import document
     from dicom_node.history import account_of
     from dicom_node.status import room_now
 
     with _stores(config) as (loaded, stores):
         accounts = account_of(stores, key, room_now(loaded, stores))
     if as_json:
-        found = [{"standing": item.standing, **asdict(item)} for item in accounts]
-        out.print_json(json.dumps(found, default=dict))
+        _print_json(document(key, accounts, time.time()))
     for item in accounts if not as_json else ():
-        out.print(console.account(item))
+        out.print(account_looks.account(item))
     if not accounts:
         raise _no_such_study()
 
@@ -165,11 +165,15 @@ def requeue(
     model: Annotated[str | None, typer.Option(help="Only jobs of this model (name or name@version).")] = None,
     deliveries: Annotated[bool, typer.Option("--deliveries", help="Send the results again, do not analyse.")] = False,
     destination: Annotated[str | None, typer.Option(help="With --deliveries: only to this destination.")] = None,
+    *,
+    stat: Annotated[bool, typer.Option("--stat", help="Before routine jobs; also jobs that still wait.")] = False,
 ) -> None:
     """Analyse a study again, or send its results again. Results keep their UIDs, so a PACS shows them once."""
     from dicom_node.requeue import analyse_again, send_again
 
     with _stores(config) as (loaded, stores):
+        if stat and deliveries:
+            raise NodeError("--stat is of analyses, and --deliveries sends what was analysed: give one of them")
         names = [item.name for item in loaded.destinations]
         if destination and destination not in names:
             raise NodeError(f"--destination {destination}: no destination has that name; known: {', '.join(names)}")
@@ -182,11 +186,19 @@ def requeue(
                 "delivered or refused; what waits is tried again by itself",
             )
         else:
-            count, what, hint = analyse_again(stores, key, model), "job{} queued again", "done or failed"
+            count = analyse_again(stores, key, model, stat=stat)
+            what, hint = "job{} queued again", "done or failed"
+            if stat:
+                what, hint = "job{} queued as stat", "done or failed, or waits as a routine job"
     out.print(f"{count} {what.format('' if count == 1 else 's')}")
     if not count:
         err.print(f"{key} has none that is {hint}")
         raise typer.Exit(EXIT_NOT_FOUND)
+
+
+def _print_json(tree: dict[str, Any]) -> None:
+    """For machines: no colours on a terminal, no line folded, and nothing but ASCII, whatever peers wrote."""
+    sys.stdout.write(json.dumps(tree, indent=2) + "\n")
 
 
 def _no_such_study() -> typer.Exit:

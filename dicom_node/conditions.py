@@ -39,6 +39,8 @@ TEXT_KEYWORDS = (
     "Modality",
     "ProtocolName",
     "RequestedProcedureDescription",
+    "RequestedProcedurePriority",
+    "ScheduledProcedureStepPriority",
     "SeriesDescription",
     "StationName",
     "StudyDescription",

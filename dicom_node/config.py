@@ -64,7 +64,19 @@ class Route(Section):
     destinations: tuple[Name, ...] = Field(
         min_length=1, max_length=MAX_NAMES, description="Names of `destinations` for the results."
     )
-    priority: Literal["routine", "stat"] = Field(default="routine", description="stat jobs run before routine ones.")
+    priority: Literal["from_data", "routine", "stat"] = Field(
+        default="from_data",
+        description="stat jobs run before routine ones. from_data: stat where the images say so, by Requested Procedure "
+        "Priority or Scheduled Procedure Step Priority STAT or HIGH, also within Request Attributes. routine: never, for "
+        "scanners that mark everything.",
+    )
+    deadline_s: Seconds | None = Field(
+        default=None,
+        gt=0,
+        le=30 * DAY_S,
+        description="Longest time from the last image of a series to its results at every destination. It changes no "
+        "order; when it is missed there is an alarm. Without it: no deadline.",
+    )
     report_not_analysed: bool = Field(
         default=True, description='Send a report "not analysed, because ..." when a model could compute nothing.'
     )
@@ -80,6 +92,34 @@ class Completeness(Section):
         description="Quiet time that is enough when the association was released and the geometry closes.",
     )
     quiet_s: Seconds = Field(default=60, gt=0, le=DAY_S, description="Quiet time that is enough without that evidence.")
+    send_stale: bool = Field(
+        default=False,
+        description="true: results of a series that changed while its job ran are sent, and superseded once the series "
+        "was analysed again. false: only the later ones are sent.",
+    )
+    habit_max_s: Seconds = Field(
+        default=300,
+        ge=0,
+        le=DAY_S,
+        description="Longest quiet time that a source may make necessary which is used to pause inside a series.",
+    )
+    in_progress_s: Seconds = Field(
+        default=3600,
+        ge=0,
+        le=DAY_S,
+        description="Quiet time that is enough while a performed procedure step (MPPS) of the study is still in progress.",
+    )
+    held_s: Seconds = Field(
+        default=900,
+        ge=0,
+        le=7 * DAY_S,
+        description="How long a series is held, after the alarm, whose announced images did not all come.",
+    )
+    on_missing: Literal["analyse", "not_analysed"] = Field(
+        default="analyse",
+        description='What becomes of it then, and where a modality discontinued it: analyse what came, and say "analysed '
+        '410 of 412 images" in the report; or not_analysed, with the reason.',
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -172,6 +212,13 @@ class Engine(Section):
     )
     attempts: Count = Field(
         default=3, ge=1, le=100, description="Runs of a job that kill its worker before it counts as failed."
+    )
+    stat_head_start_s: Seconds = Field(
+        default=3600,
+        ge=0,
+        le=30 * DAY_S,
+        description="A stat job runs before all routine ones that have not waited this much longer. Those that have are "
+        "not overtaken any more, so that they run at all where stat jobs never end.",
     )
 
     @field_validator("scheduler")

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from dicom_node import console as looks
+from dicom_node import account_looks as looks
 from dicom_node import phantom
 from dicom_node.config_file import load_config
 from dicom_node.errors import NodeError
@@ -171,7 +171,7 @@ def wait_for(out: Console, stores: Stores, study_instance_uid: str) -> StudyAcco
 def show(out: Console, account: StudyAccount, folders: Folders) -> None:
     """The timeline, the numbers, and where the objects and the picture are."""
     out.print()
-    out.print(looks.timeline(account.events, since=account.study.first_received_at))
+    out.print(looks.timeline(account.timeline, since=account.study.first_received_at))
     out.print(Text(f"{account.standing}\n", "bold"))
     uids = {delivery.result.sop_instance_uid for delivery in account.deliveries}
     paths = [path for path in sorted(folders.pacs.glob("*.dcm")) if path.stem.partition("-")[2] in uids]

@@ -47,16 +47,18 @@ _GEOMETRY = (
     "ImageOrientationPatient",
     "ImagePositionPatient",
     "ImagesInAcquisition",
+    "InConcatenationTotalNumber",
     "InstanceNumber",
     "KVP",
     "Laterality",
     "NumberOfFrames",
+    "NumberOfSeriesRelatedInstances",
+    "NumberOfStudyRelatedInstances",
     "NumberOfTemporalPositions",
     "PatientPosition",
     "PhotometricInterpretation",
     "PixelRepresentation",
     "PixelSpacing",
-    "RequestedProcedurePriority",
     "RescaleIntercept",
     "RescaleSlope",
     "Rows",
@@ -69,9 +71,10 @@ _GEOMETRY = (
     "StudyDate",
     "StudyTime",
     "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
     "TriggerTime",
 )
-_PATIENT = ("PatientAge", "PatientSex")
+_PATIENT = ("IssuerOfPatientID", "PatientAge", "PatientBirthDate", "PatientSex")
 FACTS = tuple(sorted({*_GEOMETRY, *_PATIENT, *ROUTING_KEYWORDS} - set(FACT_KEYWORDS)))
 
 # Keyword -> field of Header, and how many characters of it are kept.
@@ -92,6 +95,9 @@ _IDENTITY: Mapping[str, tuple[str, int | None]] = MappingProxyType(
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _GROUPS = (_SHARED, _PER_FRAME, "PlaneOrientationSequence", "PlanePositionSequence", "PixelMeasuresSequence")
 _MEASURES = ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
+# Where a modality repeats what the request says of the procedure (PS3.3 table 10-9).
+_REQUEST = "RequestAttributesSequence"
+_REQUESTED = ("RequestedProcedurePriority", "ScheduledProcedureStepPriority")
 
 MAX_TEXT_CHARACTERS = 1024
 MAX_VALUES = 64
@@ -109,14 +115,14 @@ def _tag(keyword: str) -> int:
 
 
 _TAGS: Mapping[str, int] = MappingProxyType(
-    {keyword: _tag(keyword) for keyword in (*FACTS, *_IDENTITY, *_GROUPS, "SpecificCharacterSet")}
+    {keyword: _tag(keyword) for keyword in (*FACTS, *_IDENTITY, *_GROUPS, _REQUEST, "SpecificCharacterSet")}
 )
 _VRS: Mapping[str, str] = MappingProxyType({keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()})
 _SINGLE = frozenset(keyword for keyword, tag in _TAGS.items() if dictionary_VM(tag) == "1")
 # At most one of them is in a data set (PS3.3 C.7.6.24).
 _PIXELS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
 WANTED = frozenset((*_TAGS.values(), *_PIXELS))
-NESTED = frozenset(_TAGS[keyword] for keyword in _GROUPS)
+NESTED = frozenset(_TAGS[keyword] for keyword in (*_GROUPS, _REQUEST))
 IDENTITY: Mapping[int, str] = MappingProxyType({_TAGS[keyword]: keyword for keyword in _IDENTITY})
 _FACT_BY_TAG: Mapping[int, str] = MappingProxyType({_TAGS[keyword]: keyword for keyword in FACTS})
 
@@ -146,6 +152,7 @@ def read_header(payload: bytes | memoryview, transfer_syntax_uid: str, max_depth
     pixel_data = next((found.elements[tag] for tag in _PIXELS if tag in found.elements), None)
     facts["has_pixel_data"] = pixel_data is not None
     facts |= _functional_groups(reader, found.elements, facts)
+    facts |= _requested(reader, found.elements, facts)
     if reader.notes:
         facts["notes"] = reader.notes
     return Header(**identity, facts=facts, pixel_data=pixel_data)
@@ -323,6 +330,18 @@ def _functional_groups(reader: Reader, elements: Mapping[int, Element], facts: M
         **{keyword: read.one(per_frame.items[0], "PixelMeasuresSequence", keyword) for keyword in _MEASURES},
     }
     return added | {keyword: value for keyword, value in first.items() if value is not None and keyword not in facts}
+
+
+def _requested(reader: Reader, elements: Mapping[int, Element], facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the request says, where only an item of the Request Attributes Sequence has it."""
+    request = elements.get(_TAGS[_REQUEST])
+    found: dict[str, Any] = {}
+    for item in request.items if request else ():
+        for keyword in _REQUESTED:
+            value = reader.value(item, keyword) if keyword not in facts and keyword not in found else None
+            if value is not None:
+                found[keyword] = value
+    return found
 
 
 class _FrameReader:

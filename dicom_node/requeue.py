@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+from dicom_node.errors import NodeError
 from dicom_node.stores import Stores
+from storage.errors import NewerRevision
 from storage.records import Event, Job
 
 
-def analyse_again(stores: Stores, key: str, model: str | None) -> int:
-    """Queue the ended jobs of the studies that `key` names; returns how many. Skipped jobs run when they are named."""
+def analyse_again(stores: Stores, key: str, model: str | None, *, stat: bool = False) -> int:
+    """Queue the ended jobs of the studies that `key` names; returns how many. Skipped jobs run when they are named.
+
+    stat: they are STAT from now on; and so are those that still wait for their turn, which then count too.
+    Raises NodeError, after the others were queued, where a series has moved on since a job on it ended.
+    """
     count = 0
+    refused: list[str] = []
     for study in stores.studies.find(key):
         for job in _newest(stores.jobs.of_study(study.study_instance_uid)):
-            wanted = model in (job.model, job.model.partition("@")[0]) if model else job.state != "skipped"
-            text = f"{job.model} queued again by hand"
-            event = Event("job_requeued", text, study_instance_uid=study.study_instance_uid, job_id=job.job_id)
-            count += wanted and stores.jobs.requeue(job.job_id, event=event)
+            if model in (job.model, job.model.partition("@")[0]) if model else job.state != "skipped":
+                try:
+                    count += _again(stores, job, stat=stat)
+                except NewerRevision as reason:
+                    refused.append(str(reason))
+    if refused:
+        raise NodeError("; ".join(refused) + (f"; {count} others were queued again" if count else ""))
     return count
+
+
+def _again(stores: Stores, job: Job, *, stat: bool) -> bool:
+    def event(kind: str, text: str) -> Event:
+        return Event(
+            kind,
+            f"{job.model} {text}",
+            study_instance_uid=job.study_instance_uid,
+            series_instance_uid=job.series_instance_uid,
+            job_id=job.job_id,
+        )
+
+    words = "queued again by hand, stat" if stat else "queued again by hand"
+    if stores.jobs.requeue(job.job_id, event=event("job_requeued", words), stat=stat):
+        return True
+    return stat and stores.jobs.hurry(job.job_id, event=event("job_hurried", "made stat by hand, while it waits"))
 
 
 def send_again(stores: Stores, key: str, destination: str | None) -> int:
@@ -29,10 +55,12 @@ def send_again(stores: Stores, key: str, destination: str | None) -> int:
 
 
 def _newest(jobs: tuple[Job, ...]) -> list[Job]:
-    """Of each series and model only the job on the newest revision: what it superseded stays as it is."""
-    newest: dict[tuple[int, str], Job] = {}
+    """Of each series and model, in any version, only the jobs on the newest revision: what they superseded stays."""
+    newest: dict[tuple[int, str], int] = {}
     for job in jobs:
-        other = newest.get((job.series_id, job.model))
-        if other is None or job.revision > other.revision:
-            newest[job.series_id, job.model] = job
-    return list(newest.values())
+        newest[_subject(job)] = max(job.revision, newest.get(_subject(job), 0))
+    return [job for job in jobs if job.revision == newest[_subject(job)]]
+
+
+def _subject(job: Job) -> tuple[int, str]:
+    return job.series_id, job.model.partition("@")[0]

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from dicom_node.conditions import ROUTING_KEYWORDS
 from dicom_node.config import Route
+from dicom_node.priority import urgency_of
 from inference.contract import SeriesFacts
 from inference.package import Package
-from storage.records import NewJob
+from storage.records import Companion, NewJob
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -39,11 +40,15 @@ def route(
     facts: SeriesFacts,
     routes: Sequence[Route],
     models: Mapping[str, RoutableModel],
+    *,
+    last_received_at: float | None = None,
 ) -> Routing:
     """Choose jobs for one series that is whole.
 
     attributes: see `series_attributes`. models: by the name that routes use; one that is not there is switched
-    off. A model that several routes name runs once, with the destinations of all of them, and STAT if one of them says so.
+    off. A model that several routes name runs once, with the destinations of all of them, STAT if one of them says so, by
+    the earliest deadline. last_received_at: of the last image, from which deadlines count; None for no deadlines.
+    A model that reads other series besides waits for them: see `companions`.
     """
     jobs: dict[str, NewJob] = {}
     passed_over: list[str] = []
@@ -56,7 +61,7 @@ def route(
             if name not in models:
                 passed_over.append(f"route {candidate.name}: {name} is disabled in the configuration")
                 continue
-            new = _job(candidate, models[name], facts)
+            new = _job(candidate, models[name], attributes, facts, last_received_at)
             jobs[new.model] = _merge(jobs.get(new.model), new)
     return Routing(tuple(jobs.values()), tuple(passed_over))
 
@@ -76,29 +81,48 @@ def series_attributes(
     return values
 
 
-def _job(candidate: Route, model: RoutableModel, facts: SeriesFacts) -> NewJob:
-    reasons = (
-        model.package.manifest.input.reasons_against(facts) if model.enabled else ["disabled in the configuration"]
-    )
+def _job(
+    candidate: Route,
+    model: RoutableModel,
+    attributes: Mapping[str, Any],
+    facts: SeriesFacts,
+    last_received_at: float | None,
+) -> NewJob:
+    contract = model.package.manifest.input
+    reasons = contract.reasons_against(facts) if model.enabled else ["disabled in the configuration"]
+    companions = tuple(Companion(item.name) for item in contract.companions) if not reasons else ()
+    urgency = urgency_of(candidate.priority, candidate.name, attributes)
     return NewJob(
         model=model.package.key,
         route=candidate.name,
-        state="skipped" if reasons else "ready",
-        priority=candidate.priority,
+        state="skipped" if reasons else "waiting" if companions else "ready",
+        priority=urgency.priority,
         destinations=candidate.destinations,
         report_not_analysed=candidate.report_not_analysed,
         timeout_s=model.timeout_s,
         reason="; ".join(reasons) or None,
+        companions=companions,
+        deadline_at=None if reasons else _deadline_at(candidate, last_received_at),
+        priority_reason=urgency.reason,
     )
+
+
+def _deadline_at(candidate: Route, last_received_at: float | None) -> float | None:
+    if candidate.deadline_s is None or last_received_at is None:
+        return None
+    return last_received_at + candidate.deadline_s
 
 
 def _merge(earlier: NewJob | None, new: NewJob) -> NewJob:
     if earlier is None:
         return new
+    urgent = earlier if earlier.priority == "stat" else new
     return replace(
         earlier,
         route=f"{earlier.route}, {new.route}",
-        priority="stat" if "stat" in (earlier.priority, new.priority) else "routine",
+        priority=urgent.priority,
+        priority_reason=urgent.priority_reason,
+        deadline_at=min((at for at in (earlier.deadline_at, new.deadline_at) if at is not None), default=None),
         destinations=tuple(dict.fromkeys((*earlier.destinations, *new.destinations))),
         report_not_analysed=earlier.report_not_analysed or new.report_not_analysed,
     )

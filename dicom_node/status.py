@@ -52,7 +52,9 @@ class NodeStatus:
 def status_of(config: Config, stores: Stores) -> NodeStatus:
     jobs = stores.jobs.counts()
     work = {"series arriving": len(stores.studies.arriving())}
-    work |= {f"jobs {state}": jobs.get(state, 0) for state in ("ready", "running", "done", "failed", "skipped")}
+    states = ("waiting", "ready", "running", "done", "failed", "skipped", "superseded")
+    work |= {f"jobs {state}": jobs.get(state, 0) for state in states}
+    work["jobs past their deadline"] = stores.deadlines.count_missed()
     answers = stores.answers.all()
     work["instances refused"] = sum(
         item.count for item in answers if item.kind == "C-STORE" and not is_warning(item.status)

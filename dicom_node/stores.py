@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.config import Config
+from storage.announcements import Announcements
 from storage.answers import Answers
 from storage.database import Database
+from storage.deadlines import Deadlines
 from storage.events import Events
+from storage.habits import Habits
+from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects import open_store
 from storage.objects.protocol import PackStore
 from storage.outbox import Outbox
+from storage.performed_steps import PerformedSteps
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -25,10 +30,15 @@ class Stores:
     studies: Studies
     instances: Instances
     jobs: Jobs
+    deadlines: Deadlines
     outbox: Outbox
     events: Events
     usage: Usage
     answers: Answers
+    history: History
+    announcements: Announcements
+    habits: Habits
+    performed_steps: PerformedSteps
     run_folder: Path
 
 
@@ -41,9 +51,14 @@ def open_stores(config: Config) -> Stores:
         studies=Studies(database),
         instances=Instances(database),
         jobs=Jobs(database),
+        deadlines=Deadlines(database),
         outbox=Outbox(database),
         events=Events(database),
         usage=Usage(database),
         answers=Answers(database),
+        history=History(database),
+        announcements=Announcements(database),
+        habits=Habits(database),
+        performed_steps=PerformedSteps(database),
         run_folder=config.node.data_folder / "run",
     )

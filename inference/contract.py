@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Orientation = Literal["axial", "sagittal", "coronal", "oblique"]
 
@@ -57,8 +58,8 @@ def plane_of(cosines: tuple[float, ...]) -> Orientation:
     return PLANE_BY_NORMAL_AXIS[axis] if angle_deg <= PLANE_TOLERANCE_DEG else "oblique"
 
 
-class InputContract(BaseModel):
-    """The series a model may be run on. A bound that is left out does not bind."""
+class SeriesContract(BaseModel):
+    """What a series must be. A bound that is left out does not bind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -71,7 +72,18 @@ class InputContract(BaseModel):
     min_coverage_mm: float | None = Field(default=None, gt=0)
     image_type_excludes: tuple[str, ...] = ()
     body_parts: tuple[str, ...] = ()
+    # A regular expression, found anywhere in Series Description, without regard to case.
+    description: str | None = Field(default=None, min_length=1, max_length=256)
     gantry_tilt: Literal["keep", "resample", "refuse"] = "refuse"
+
+    @field_validator("description")
+    @classmethod
+    def is_a_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"must be a regular expression ({error})") from None
+        return value
 
     def reasons_against(self, series: SeriesFacts) -> list[str]:
         """Every rule that the series breaks, with the value that broke it; empty where the model may run.
@@ -92,6 +104,8 @@ class InputContract(BaseModel):
         allowed = {value.upper() for value in self.body_parts}
         if allowed and series.body_part and series.body_part.upper() not in allowed:
             reasons.append(f"body part {series.body_part} is not {' or '.join(self.body_parts)}")
+        if self.description and not re.search(self.description, series.series_description, re.IGNORECASE):
+            reasons.append(f"description {series.series_description or 'not stated'} does not have {self.description}")
         return reasons
 
     def _reasons_of_geometry(self, series: SeriesFacts) -> list[str]:
@@ -111,3 +125,41 @@ class InputContract(BaseModel):
         if self.gantry_tilt == "refuse" and abs(series.gantry_tilt_deg or 0.0) > 0.5:
             reasons.append(f"gantry tilt {series.gantry_tilt_deg:.1f} degrees, and the model takes none")
         return reasons
+
+
+class CompanionContract(BaseModel):
+    """Another series that the model reads beside the one it runs on.
+
+    scope `study`: of the same study, such as another phase; `prior`: of the latest earlier study of the patient that has a
+    series as `series` says, at most `max_age_days` older. Where it is required, a job waits for it, at most `wait_s`, and is
+    then reported as not analysed; where it is not, the job takes what is there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)
+    scope: Literal["study", "prior"]
+    required: bool = True
+    max_age_days: int | None = Field(default=None, ge=1)
+    wait_s: float = Field(default=1800.0, ge=0, le=7 * 86400)
+    series: SeriesContract
+
+    @model_validator(mode="after")
+    def age_is_that_of_a_prior(self) -> Self:
+        if self.max_age_days is not None and self.scope != "prior":
+            raise ValueError("max_age_days is for scope prior: series of one study have one age")
+        return self
+
+
+class InputContract(SeriesContract):
+    """The series that a model may be run on, and the others that it reads besides."""
+
+    companions: tuple[CompanionContract, ...] = Field(default=(), max_length=8)
+
+    @model_validator(mode="after")
+    def companions_have_names_of_their_own(self) -> Self:
+        names = [item.name for item in self.companions]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"companion {twice[0]} is given twice")
+        return self

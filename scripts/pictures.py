@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom import dcmread
 from rich.console import Console
 
-from dicom_node import console as looks
+from dicom_node import account_looks as looks
 from dicom_node import phantom
 from dicom_node.demo import Folders, prepare, running_node, send, wait_for
 from dicom_node.history import StudyAccount

@@ -5,6 +5,7 @@ Every change of state names the attempt that it ends, so a late answer changes n
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -15,11 +16,24 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from storage.database import Database
 from storage.events import record
-from storage.outbox import insert_results
-from storage.records import Attempt, AttemptOutcome, Companion, Event, Job, JobState, NewJob, Result, Series
+from storage.records import (
+    Attempt,
+    AttemptOutcome,
+    Companion,
+    Event,
+    Job,
+    JobState,
+    NewJob,
+    Predecessor,
+    Priority,
+    Result,
+    Series,
+)
+from storage.results import insert_results, predecessors_of
+from storage.revisions import has_moved_on, refuse_older, replacing, stale, supersede_if_older, supersede_jobs
 from storage.schema import job, job_attempt, series
 
-_JOINED = select(job, series.c.series_instance_uid, series.c.study_instance_uid).join(
+JOINED = select(job, series.c.series_instance_uid, series.c.study_instance_uid).join(
     series, series.c.series_id == job.c.series_id
 )
 
@@ -28,29 +42,48 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ready(self, limit: int) -> tuple[Job, ...]:
-        """The next jobs to run: STAT before routine, then oldest first."""
-        query = (
-            _JOINED.where(job.c.state == "ready")
-            .order_by((job.c.priority != "stat"), job.c.created_at, job.c.job_id)
+    def ready(self, limit: int, *, stat_head_start_s: float = math.inf, stat_only: bool = False) -> tuple[Job, ...]:
+        """The next jobs to run, by the time since which they wait; STAT jobs as if they had waited longer.
+
+        stat_head_start_s: how much longer. What is routine and has waited that long is not overtaken any more, so nothing
+        waits for ever; infinite, STAT always comes first.
+        """
+        found = self._next("stat", limit)
+        if not stat_only:
+            found = (*found, *self._next("routine", limit))
+        return tuple(sorted(found, key=lambda item: turn(item, stat_head_start_s))[:limit])
+
+    def _next(self, priority: Priority, limit: int) -> tuple[Job, ...]:
+        """Of one priority, straight from the index, however many stand before them with the other one."""
+        return self._fetch(
+            JOINED.where(job.c.state == "ready", job.c.priority == priority)
+            .order_by(job.c.queued_at, job.c.job_id)
             .limit(limit)
         )
-        return self._fetch(query)
+
+    def waiting(self) -> tuple[Job, ...]:
+        """Jobs that wait for other series, oldest first."""
+        return self._fetch(JOINED.where(job.c.state == "waiting").order_by(job.c.queued_at, job.c.job_id))
 
     def running(self) -> tuple[Job, ...]:
-        return self._fetch(_JOINED.where(job.c.state == "running"))
+        return self._fetch(JOINED.where(job.c.state == "running"))
 
     def get(self, job_id: int) -> Job | None:
-        found = self._fetch(_JOINED.where(job.c.job_id == job_id))
+        found = self._fetch(JOINED.where(job.c.job_id == job_id))
         return found[0] if found else None
 
     def of_study(self, study_instance_uid: str) -> tuple[Job, ...]:
-        return self._fetch(_JOINED.where(series.c.study_instance_uid == study_instance_uid).order_by(job.c.job_id))
+        return self._fetch(JOINED.where(series.c.study_instance_uid == study_instance_uid).order_by(job.c.job_id))
 
     def attempts(self, job_id: int) -> tuple[Attempt, ...]:
         query = select(job_attempt).where(job_attempt.c.job_id == job_id).order_by(job_attempt.c.number)
         with self._database.read() as connection:
             return tuple(Attempt(**row._mapping) for row in connection.execute(query))
+
+    def predecessors(self, of: Job) -> tuple[Predecessor, ...]:
+        """Reports that a report of this job takes the place of, the latest first; its own earlier one among them."""
+        with self._database.read() as connection:
+            return predecessors_of(connection, of)
 
     def counts(self) -> dict[str, int]:
         with self._database.read() as connection:
@@ -58,9 +91,14 @@ class Jobs:
             return {row[0]: row[1] for row in rows}
 
     def start(self, job_id: int) -> int | None:
-        """ready -> running, as a new attempt; returns its number, or None where the job is not ready."""
+        """ready -> running, as a new attempt; returns its number, or None where the job is not ready.
+
+        One whose series has moved on is superseded instead.
+        """
         now = time.time()
         with self._database.write() as connection:
+            if supersede_if_older(connection, job_id):
+                return None
             started = connection.execute(
                 update(job)
                 .where(job.c.job_id == job_id, job.c.state == "ready")
@@ -81,20 +119,28 @@ class Jobs:
         state: JobState,
         outcome: AttemptOutcome,
         reason: str | None,
-        results: Iterable[Result] = (),
+        results: Sequence[Result] = (),
         recipients: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        not_analysed: bool = False,
+        send_stale: bool = False,
         events: Iterable[Event] = (),
     ) -> bool:
-        """running -> done or failed, with results and their outbox rows, in one transaction.
+        """running -> done or failed, with results, their outbox rows and what they supersede, in one transaction.
 
-        recipients: the names of the destinations that get each kind of result.
+        recipients: the names of the destinations that get each kind of result. not_analysed: the results say so.
+        send_stale: queue them even where the series has moved on meanwhile.
         Returns False, and changes nothing, where this attempt is not the running one.
         """
         with self._database.write() as connection:
-            if not _end_attempt(connection, finished, outcome, reason, {"state": state, "finished_at": time.time()}):
+            is_stale = has_moved_on(connection, finished)
+            values = {"state": state, "finished_at": time.time(), "stale": is_stale}
+            if not _end_attempt(connection, finished, outcome, reason, values):
                 return False
-            insert_results(connection, finished, results, recipients)
             record(connection, events)
+            if is_stale:
+                record(connection, [stale(finished, sent=send_stale)])
+            counts = send_stale or not is_stale
+            insert_results(connection, finished, results, recipients, counts=counts, not_analysed=not_analysed)
             return True
 
     def put_back(
@@ -114,27 +160,68 @@ class Jobs:
             record(connection, events)
             return True
 
-    def requeue(self, job_id: int, *, event: Event) -> bool:
-        """done, failed or skipped -> ready, on a person's word."""
+    def requeue(self, job_id: int, *, event: Event, stat: bool = False) -> bool:
+        """done, failed or skipped -> ready, on a person's word; or waiting, where the model reads other series too.
+
+        Raises NewerRevision where the series has moved on since.
+        """
+        values: dict[str, Any] = {
+            "reason": None,
+            "give_up_reason": None,
+            "finished_at": None,
+            "forgiven": job.c.attempt,
+        }
+        values |= {"queued_at": time.time(), **({"priority": "stat"} if stat else {})}
         with self._database.write() as connection:
+            refuse_older(connection, job_id)
+            known = connection.execute(select(job.c.companions).where(job.c.job_id == job_id)).first()
+            state = "waiting" if known is not None and known.companions else "ready"
             changed = connection.execute(
                 update(job)
                 .where(job.c.job_id == job_id, job.c.state.in_(("done", "failed", "skipped")))
-                .values(state="ready", reason=None, give_up_reason=None, finished_at=None, forgiven=job.c.attempt)
+                .values(state=state, **values)
             )
             if not changed.rowcount:
                 return False
             record(connection, [event])
             return True
 
+    def hurry(self, job_id: int, *, event: Event) -> bool:
+        """Make a routine job that did not start yet STAT, on a person's word."""
+        where = (job.c.job_id == job_id, job.c.state.in_(("ready", "waiting")), job.c.priority == "routine")
+        return self._change(where, {"priority": "stat"}, [event])
+
+    def accompany(self, job_id: int, companions: Sequence[Companion], *, events: Iterable[Event]) -> bool:
+        """waiting -> ready, with the other series that it reads; those that are absent for good among them."""
+        values = {"state": "ready", "reason": None, "companions": [asdict(one) for one in companions]}
+        return self._change((job.c.job_id == job_id, job.c.state == "waiting"), values, events)
+
+    def wait_on(self, job_id: int, reason: str, *, events: Iterable[Event]) -> bool:
+        """Say what a waiting job waits for."""
+        return self._change((job.c.job_id == job_id, job.c.state == "waiting"), {"reason": reason}, events)
+
+    def skip(self, job_id: int, reason: str, *, events: Iterable[Event]) -> bool:
+        """waiting -> skipped."""
+        values = {"state": "skipped", "reason": reason, "finished_at": time.time()}
+        return self._change((job.c.job_id == job_id, job.c.state == "waiting"), values, events)
+
+    def _change(self, where: Sequence[Any], values: Mapping[str, Any], events: Iterable[Event]) -> bool:
+        """Change one job, with what is to be said of it; nothing where it is not as `where` says any more."""
+        with self._database.write() as connection:
+            if not connection.execute(update(job).where(*where).values(**values)).rowcount:
+                return False
+            record(connection, events)
+            return True
+
     def _fetch(self, query: Any) -> tuple[Job, ...]:
         with self._database.read() as connection:
-            return tuple(_job(row) for row in connection.execute(query))
+            return tuple(job_from(row) for row in connection.execute(query))
 
 
 def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) -> None:
-    """Queue jobs on the revision of a series that was just judged whole."""
+    """Queue jobs on the revision of a series that was just judged whole; those on older ones are not run any more."""
     now = time.time()
+    supersede_jobs(connection, judged, f"the series changed, and revision {judged.revision} is queued in its place")
     rows: list[dict[str, Any]] = [
         {
             "series_id": judged.series_id,
@@ -149,6 +236,7 @@ def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) 
             "attempt": 0,
             "forgiven": 0,
             "created_at": now,
+            "queued_at": now,
             "finished_at": now if new.state == "skipped" else None,
             "reason": new.reason,
             "give_up_reason": new.give_up_reason,
@@ -157,7 +245,7 @@ def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) 
             "deadline_at": new.deadline_at,
             "stale": False,
         }
-        for new in jobs
+        for new in replacing(connection, judged, jobs)
     ]
     if rows:
         connection.execute(insert(job), rows)
@@ -181,7 +269,14 @@ def _end_attempt(
     return True
 
 
-def _job(row: Row[Any]) -> Job:
+def turn(waiting: Job, stat_head_start_s: float) -> tuple[float, bool, float, int]:
+    """What ready jobs are sorted by: the time since which they wait, less the head start; of equals STAT comes first."""
+    is_routine = waiting.priority == "routine"
+    counts_from = waiting.queued_at if is_routine else waiting.queued_at - stat_head_start_s
+    return counts_from, is_routine, waiting.queued_at, waiting.job_id
+
+
+def job_from(row: Row[Any]) -> Job:
     values = {name: row._mapping[name] for name in Job.__dataclass_fields__}
     values["destinations"] = tuple(values["destinations"])
     values["companions"] = tuple(Companion(**companion) for companion in values["companions"])

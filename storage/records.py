@@ -77,6 +77,8 @@ class Instance:
     size_bytes: int
     received_at: float
     facts: Json
+    # The association that brought it.
+    association_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,15 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesPart:
+    """What one association brought to one series."""
+
+    association: Association
+    stored: int
+    repeated: int
+
+
+@dataclass(frozen=True, slots=True)
 class Announcement:
     """What somebody says of a series, or of a study (series_instance_uid None).
 
@@ -128,6 +139,54 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """An announcement without its list: what is said of which series, or of the study (series_instance_uid None)."""
+
+    kind: AnnouncementKind
+    series_instance_uid: str | None
+    state: AnnouncementState
+    instance_count: int | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another association that is open, of a source that brought images of a series.
+
+    brings_study: it brought something of the same study; else it brought nothing at all yet.
+    """
+
+    association_id: str
+    calling_ae_title: str
+    opened_at: float
+    brings_study: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A series that is not judged yet, and all that may make it whole but its instances, read at one moment.
+
+    parts: the associations that brought it, in the order in which they were opened.
+    """
+
+    series: Series
+    parts: tuple[SeriesPart, ...]
+    elsewhere: tuple[Elsewhere, ...]
+    said: tuple[Said, ...]
+    study_instance_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """The longest silences inside a series, in seconds: between any two images; and while nothing that brings it was open."""
+
+    calling_ae_title: str
+    longest_gap_s: float
+    longest_pause_s: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class PerformedStep:
     """A modality performed procedure step (PS3.4 annex F): its SOP Instance UID, who created it, and how far it is."""
 
@@ -141,20 +200,17 @@ class PerformedStep:
 
 @dataclass(frozen=True, slots=True)
 class Companion:
-    """Another series that a job reads, under the name that the model's input contract gives it."""
+    """Another series that a job reads, under the name that the model's input contract gives it.
+
+    series_id: None while none is known, and the others with it; `absent` then says why, in words.
+    """
 
     name: str
-    series_id: int
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesPart:
-    """What one association brought to one series."""
-
-    association: Association
-    stored: int
-    repeated: int
+    series_id: int | None = None
+    revision: int | None = None
+    series_instance_uid: str | None = None
+    study_instance_uid: str | None = None
+    absent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +231,8 @@ class NewJob:
     companions: tuple[Companion, ...] = ()
     # When its results should be with their destinations.
     deadline_at: float | None = None
+    # Why it has its priority, in words for its history.
+    priority_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +261,15 @@ class Job:
     # What every report of it must say besides.
     remark: str | None = None
     companions: tuple[Companion, ...] = ()
-    # When its results should be with their destinations, and when it was noticed that they are not.
+    # When its results should be with their destinations, when it was noticed that they are not, and since when nothing
+    # is left to be delivered.
     deadline_at: float | None = None
     deadline_missed_at: float | None = None
+    deadline_closed_at: float | None = None
     # The series had changed by the time it ended.
     stale: bool = False
+    # Since when it stands in the queue, for its turn.
+    queued_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +294,48 @@ class Result:
     object_key: str
     content_sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A report that a later one takes the place of. revision: of the series, that it is about."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptResult:
+    """A result with the job that made it; superseded_by: the job whose results took the place of this one."""
+
+    result: Result
+    job_id: int
+    created_at: float
+    superseded_at: float | None
+    superseded_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """How many instances came in one revision of a series, and when the first of them."""
+
+    series_id: int
+    revision: int
+    instance_count: int
+    first_received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejections:
+    """How many instances of a series are not analysed from a revision on, and the code of the rejection (DCM)."""
+
+    series_id: int
+    revision: int
+    code: str
+    instance_count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ association = Table(
     Column("called_ae_title", String(16), nullable=False),
     Column("address", String(64), nullable=False),
     Column("opened_at", Float, nullable=False),
-    Column("closed_at", Float),
+    # Indexed for those that are open, which are few.
+    Column("closed_at", Float, index=True),
     Column("ending", String(16)),
 )
 
@@ -151,13 +152,15 @@ performed_step = Table(
     Column("study_instance_uids", JSON, nullable=False),
 )
 
-# The longest pause inside each series that was judged, by who sent it: what a source is used to.
+# The longest silence inside each series that was judged, by who sent it: what a source is used to.
 habit = Table(
     "habit",
     metadata,
     Column("series_id", ForeignKey("series.series_id"), primary_key=True),
     Column("calling_ae_title", String(16), nullable=False),
+    # Between any two images; and while no association that brings the series was open.
     Column("longest_gap_s", Float, nullable=False),
+    Column("longest_pause_s", Float, nullable=False),
     Column("at", Float, nullable=False),
 )
 Index("ix_habit_calling_ae_title_at", habit.c.calling_ae_title, habit.c.at)
@@ -170,7 +173,7 @@ job = Table(
     Column("revision", Integer, nullable=False),
     Column("model", String(128), nullable=False),
     Column("route", String(128), nullable=False),
-    Column("state", String(16), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
     Column("priority", String(16), nullable=False),
     Column("destinations", JSON, nullable=False),
     Column("report_not_analysed", Boolean, nullable=False),
@@ -179,17 +182,21 @@ job = Table(
     # Attempts up to this one ended before a person queued the job again: they no longer count against it.
     Column("forgiven", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
+    # Since when it stands in the queue, for its turn: a job that a person queues again stands behind the others.
+    Column("queued_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("reason", Text),
     Column("give_up_reason", Text),
     # What every report of it must say besides, such as "analysed 410 of 412 images".
     Column("remark", Text),
-    # Other series that the model reads: [{"name", "series_id", "revision"}].
+    # Other series that the model reads: [{"name", "series_id", "revision", "absent"}]; empty where it reads none.
     Column("companions", JSON, nullable=False),
-    # When its results should be with their destinations, and when it was noticed that they are not.
+    # When its results should be with their destinations, when it was noticed that they are not, and since when nothing
+    # of them is left to be delivered, which closes the matter.
     Column("deadline_at", Float),
     Column("deadline_missed_at", Float),
+    Column("deadline_closed_at", Float),
     # The series had changed by the time it ended.
     Column("stale", Boolean, nullable=False),
     UniqueConstraint("series_id", "revision", "model"),
@@ -197,6 +204,16 @@ job = Table(
         "state in ('waiting', 'ready', 'running', 'done', 'failed', 'skipped', 'superseded')", name="state"
     ),
     CheckConstraint("priority in ('stat', 'routine')", name="priority"),
+)
+Index("ix_job_state_priority_queued_at", job.c.state, job.c.priority, job.c.queued_at, job.c.job_id)
+# Of the deadlines that are still to be watched, which are few among all that ever were.
+_DEADLINE_OPEN = job.c.deadline_at.is_not(None) & job.c.deadline_closed_at.is_(None)
+Index(
+    "ix_job_open_deadline_at",
+    job.c.deadline_at,
+    job.c.deadline_missed_at,
+    sqlite_where=_DEADLINE_OPEN,
+    postgresql_where=_DEADLINE_OPEN,
 )
 
 job_attempt = Table(
@@ -229,6 +246,9 @@ result = Table(
     Column("superseded_at", Float),
     Column("superseded_by", Integer),
 )
+# Of the few that are superseded, to find those that somebody still holds.
+_IS_SUPERSEDED = result.c.superseded_at.is_not(None)
+Index("ix_result_superseded_at", result.c.superseded_at, sqlite_where=_IS_SUPERSEDED, postgresql_where=_IS_SUPERSEDED)
 
 outbox = Table(
     "outbox",

@@ -9,10 +9,12 @@ from typing import Literal
 
 from dicom_node import logs
 from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, JobSpec, run_attempt
+from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
+from dicom_node.deadlines import DeadlineWatch
 from dicom_node.delivery import Delivery
-from dicom_node.dispatch import Dispatch
+from dicom_node.dispatch import Dispatch, replaces_another
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
 from dicom_node.models import routable_models
@@ -20,7 +22,7 @@ from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
 from dicom_node.series_facts import series_facts
-from dicom_node.settle import Settle
+from dicom_node.settle import Evidence, Settle
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from inference.errors import PackageError
@@ -46,6 +48,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     delivery = Delivery(config, stores)
     try:
         settle, dispatch, watch = compose(config, stores, models, engine)
+        deadlines = DeadlineWatch(stores.deadlines)
         interrupted = dispatch.recover()
         delivery.start()
         write_state(stores.run_folder, name)
@@ -53,6 +56,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         while not stopping.is_set():
             watch.step()
             settle.step()
+            deadlines.step()
             dispatch.step(ROUND_S)
         dispatch.release()
     except StorageError as error:
@@ -75,11 +79,9 @@ def compose(
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
-        stores.studies,
-        stores.instances,
+        evidence_of(stores),
         lambda instances, part: route_series(config, models, instances, part),
-        settle_s=config.completeness.settle_s,
-        quiet_s=config.completeness.quiet_s,
+        rules_by_source(config),
     )
     dispatch = Dispatch(
         stores.jobs,
@@ -88,8 +90,15 @@ def compose(
         recipients={destination.name: destination.results for destination in config.destinations},
         spec_of=lambda job: spec_of(config, stores, models, job),
         routine_waits=lambda: watch.routine_waits,
+        send_stale=config.completeness.send_stale,
+        stat_head_start_s=config.engine.stat_head_start_s,
     )
     return settle, dispatch, watch
+
+
+def evidence_of(stores: Stores) -> Evidence:
+    """Where the facts of a series are read."""
+    return Evidence(stores.studies, stores.instances, stores.announcements, stores.habits)
 
 
 def route_series(
@@ -101,7 +110,13 @@ def route_series(
         calling_ae_title=part.association.calling_ae_title,
         called_ae_title=part.association.called_ae_title,
     )
-    return route(attributes, series_facts(facts, {item.sop_class_uid for item in instances}), config.routes, models)
+    return route(
+        attributes,
+        series_facts(facts, {item.sop_class_uid for item in instances}),
+        config.routes,
+        models,
+        last_received_at=max(item.received_at for item in instances),
+    )
 
 
 def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], job: Job) -> JobSpec:
@@ -110,6 +125,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
     instances = stores.instances.of_series(job.series_id, up_to_revision=job.revision)
+    predecessors = stores.jobs.predecessors(job)
     wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
     return JobSpec(
         study_instance_uid=job.study_instance_uid,
@@ -122,8 +138,10 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         package_sha256=chosen.package.content_sha256,
         device=chosen.device,
         kinds=tuple(kind for kind in ("seg", "sr", "sc") if kind in wanted or not wanted),
-        report_not_analysed=job.report_not_analysed,
+        report_not_analysed=job.report_not_analysed or replaces_another(job, predecessors),
         give_up_reason=job.give_up_reason,
+        remark=job.remark,
+        predecessors=predecessors,
     )
 
 

@@ -112,11 +112,12 @@ def test_explain_tells_the_way_of_a_study_by_each_of_its_keys(node: NodeUnderTes
             "SEG, SR and SC at results",
         ):
             assert words in told.stdout, told.stdout
-    (machine,) = json.loads(node.cli("explain", study.uid, "--json").stdout)
+    (machine,) = json.loads(node.cli("explain", study.uid, "--json").stdout)["studies"]
     assert machine["standing"] == "results delivered"
-    assert machine["study"]["accession_number"] == study.accession_number
-    assert [item["job"]["state"] for item in machine["jobs"]] == ["done"]
-    assert {item["result"]["kind"] for item in machine["deliveries"]} == {"seg", "sr", "sc"}
+    assert machine["accession_number"] == study.accession_number
+    assert [job["state"] for job in machine["jobs"]] == ["done"]
+    assert {result["kind"] for result in machine["results"]} == {"seg", "sr", "sc"}
+    assert {one["state"] for result in machine["results"] for one in result["deliveries"]} == {"delivered"}
 
 
 def test_the_same_study_again_changes_nothing_and_a_late_image_makes_a_revision_of_its_own(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,27 @@ def test_control_characters_and_endless_text_do_not_reach_the_facts() -> None:
     facts = _read(SeriesDescription=b"red\x1b[31m\r\nline" + b"x" * 40_000).facts
     assert facts["SeriesDescription"].startswith("red[31mline")
     assert len(facts["SeriesDescription"]) == 1024
+
+
+@pytest.mark.parametrize("transfer_syntax_uid", NATIVE)
+def test_the_priority_of_a_request_is_known_from_the_data_set_or_from_an_item_of_its_request_attributes(
+    transfer_syntax_uid: str,
+) -> None:
+    encoding = Encoding(transfer_syntax_uid)
+
+    def read(**values: object) -> Any:
+        identity = {"SOPClassUID": CT_IMAGE_STORAGE, "SOPInstanceUID": "1.2.3.4.5", "StudyInstanceUID": "1.2.3"}
+        payload = encoding.data_set(**identity, SeriesInstanceUID="1.2.3.4", **values)
+        return read_header(payload, transfer_syntax_uid).facts
+
+    items = [encoding.data_set(RequestedProcedureID="R1"), encoding.data_set(RequestedProcedurePriority="STAT")]
+    assert read(RequestAttributesSequence=items)["RequestedProcedurePriority"] == "STAT"
+    assert read(RequestedProcedurePriority="HIGH")["RequestedProcedurePriority"] == "HIGH"
+    both = read(RequestedProcedurePriority="LOW", RequestAttributesSequence=items)
+    assert both["RequestedProcedurePriority"] == "LOW"
+    step = [encoding.data_set(ScheduledProcedureStepPriority="HIGH")]
+    assert read(RequestAttributesSequence=step)["ScheduledProcedureStepPriority"] == "HIGH"
+    assert "RequestedProcedurePriority" not in read(RequestAttributesSequence=[])
 
 
 def test_an_unknown_character_set_is_noted_and_read_all_the_same() -> None:

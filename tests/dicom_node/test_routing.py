@@ -109,6 +109,24 @@ def test_a_model_that_two_routes_name_runs_once_for_the_destinations_of_both() -
     assert job.route == "first, second"
 
 
+def test_a_deadline_counts_from_the_last_image_and_the_earliest_of_several_routes_holds() -> None:
+    routes = a_route("slow", deadline_s=600), a_route("fast", deadline_s=120), a_route("any")
+    attributes = series_attributes(axial(), calling_ae_title="CT1", called_ae_title="NODE")
+    facts = series_facts(axial(), {CT})
+    (job,) = route(attributes, facts, routes, {"ct_lung_density": model()}, last_received_at=1000.0).jobs
+    assert job.deadline_at == 1120.0
+    (job,) = route(attributes, facts, routes[2:], {"ct_lung_density": model()}, last_received_at=1000.0).jobs
+    assert job.deadline_at is None
+
+
+def test_what_is_skipped_has_no_deadline() -> None:
+    instances = axial(10)
+    attributes = series_attributes(instances, calling_ae_title="CT1", called_ae_title="NODE")
+    models = {"ct_lung_density": model()}
+    routing = route(attributes, series_facts(instances, {CT}), [a_route(deadline_s=60)], models, last_received_at=1.0)
+    assert [(job.state, job.deadline_at) for job in routing.jobs] == [("skipped", None)]
+
+
 def test_one_localizer_among_axial_images_does_not_decide_for_the_series() -> None:
     localizer = axial(1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])[0]
     localizer["ImageOrientationPatient"] = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]

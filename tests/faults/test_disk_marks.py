@@ -98,7 +98,7 @@ def test_a_disk_that_fills_warns_then_lets_routine_jobs_wait_then_refuses_and_go
     assert "waiting for room on the disk" in explained
     assert "waits for room, and runs by itself once there is some" in explained
     as_json = json.loads(node.cli("explain", routine.uid, "--json").stdout)
-    assert "storage.pause_free_bytes" in as_json[0]["jobs"][0]["waits"]
+    assert "storage.pause_free_bytes" in as_json["studies"][0]["jobs"][0]["waits"]
 
     with node.paused_worker():  # so that the STAT job's results come while nothing is taken in
         _send(node, stat, "STAT")

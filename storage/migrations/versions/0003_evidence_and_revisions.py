@@ -48,11 +48,13 @@ def upgrade() -> None:
         sa.Column("series_id", sa.Integer(), nullable=False),
         sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
         sa.Column("longest_gap_s", sa.Float(), nullable=False),
+        sa.Column("longest_pause_s", sa.Float(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(["series_id"], ["series.series_id"], name=op.f("fk_habit_series_id")),
         sa.PrimaryKeyConstraint("series_id", name=op.f("pk_habit")),
     )
     op.create_index("ix_habit_calling_ae_title_at", "habit", ["calling_ae_title", "at"])
+    op.create_index("ix_association_closed_at", "association", ["closed_at"])
     _states("series", ("arriving", "whole", "incomplete"))
     with op.batch_alter_table("series") as table:
         table.add_column(sa.Column("expected_count", sa.Integer(), nullable=True))
@@ -67,25 +69,48 @@ def upgrade() -> None:
         table.add_column(sa.Column("companions", sa.JSON(), nullable=False, server_default="[]"))
         table.add_column(sa.Column("deadline_at", sa.Float(), nullable=True))
         table.add_column(sa.Column("deadline_missed_at", sa.Float(), nullable=True))
+        table.add_column(sa.Column("deadline_closed_at", sa.Float(), nullable=True))
+        table.add_column(sa.Column("queued_at", sa.Float(), nullable=True))
         table.add_column(sa.Column("stale", sa.Boolean(), nullable=False, server_default=sa.false()))
+        table.drop_index("ix_job_state")
+    op.execute("update job set queued_at = created_at")
     with op.batch_alter_table("job") as table:
         table.alter_column("companions", server_default=None)
         table.alter_column("stale", server_default=None)
+        table.alter_column("queued_at", nullable=False)
+    op.create_index("ix_job_state_priority_queued_at", "job", ["state", "priority", "queued_at", "job_id"])
+    still_open = sa.text("deadline_at IS NOT NULL AND deadline_closed_at IS NULL")
+    op.create_index(
+        "ix_job_open_deadline_at",
+        "job",
+        ["deadline_at", "deadline_missed_at"],
+        sqlite_where=still_open,
+        postgresql_where=still_open,
+    )
     op.add_column("result", sa.Column("superseded_at", sa.Float(), nullable=True))
     op.add_column("result", sa.Column("superseded_by", sa.Integer(), nullable=True))
+    superseded = sa.text("superseded_at IS NOT NULL")
+    op.create_index(
+        "ix_result_superseded_at", "result", ["superseded_at"], sqlite_where=superseded, postgresql_where=superseded
+    )
     _states("outbox", ("waiting", "delivered", "refused", "withdrawn"))
 
 
 def downgrade() -> None:
     op.execute("update outbox set state = 'refused' where state = 'withdrawn'")
     _states("outbox", ("waiting", "delivered", "refused"))
+    op.drop_index("ix_result_superseded_at", "result")
     with op.batch_alter_table("result") as table:
         table.drop_column("superseded_by")
         table.drop_column("superseded_at")
     op.execute("update job set state = 'skipped' where state in ('waiting', 'superseded')")
+    op.drop_index("ix_job_open_deadline_at", "job")
+    op.drop_index("ix_job_state_priority_queued_at", "job")
+    added = ("stale", "queued_at", "deadline_closed_at", "deadline_missed_at", "deadline_at", "companions", "remark")
     with op.batch_alter_table("job") as table:
-        for name in ("stale", "deadline_missed_at", "deadline_at", "companions", "remark"):
+        for name in added:
             table.drop_column(name)
+        table.create_index("ix_job_state", ["state"])
     _states("job", _JOB_STATES)
     op.execute("alter table instance rename column content_sum to content_sha256")
     with op.batch_alter_table("instance") as table:
@@ -96,6 +121,7 @@ def downgrade() -> None:
         table.drop_column("held_at")
         table.drop_column("expected_count")
     _states("series", ("arriving", "whole"))
+    op.drop_index("ix_association_closed_at", "association")
     op.drop_table("habit")
     op.drop_table("performed_step")
     op.drop_table("announcement")

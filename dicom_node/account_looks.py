@@ -1,0 +1,178 @@
+"""How the account of a study looks on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from dicom_node.completeness import Verdict
+from dicom_node.history import JobAccount, SeriesAccount, StudyAccount
+from dicom_node.revisions import RevisionAccount
+from dicom_node.terminal import STYLES, Entry, apart, count, listing, moment, table_of
+from dicom_node.timeline import announced, brought_in_words, ending_in_words
+from storage.records import Announcement, Attempt, Companion, Delivery, Event, Job, KeptResult, Rejections, SeriesPart
+
+_DAY_CHARACTERS = len("2026-01-31")
+_DEEPER = 4
+_VERDICTS = {"not_yet": "not yet", "whole": "whole at the next look"}
+
+
+def account(item: StudyAccount) -> RenderableType:
+    """One study, from its first association to its last delivery."""
+    study = item.study
+    title = Text(f"accession {study.accession_number or '(none)'}")
+    head = Text.assemble(
+        (f"{item.standing}\n", "bold"),
+        f"patient {study.patient_id or '(none)'}\n",
+        f"study {study.study_instance_uid}\n",
+        f"{study.study_date} {study.study_description}".strip(),
+    )
+    parts: list[RenderableType] = [Panel(head, title=title, title_align="left", expand=False)]
+    parts.append(timeline(item.timeline, since=study.first_received_at))
+    if item.details:
+        parts.append(listing("series", [_series(entry) for entry in item.details]))
+    if item.announcements:
+        parts.append(listing("said of the study", [Entry((_said(entry),), ()) for entry in item.announcements]))
+    if item.jobs:
+        parts.append(listing("jobs", [_job(entry) for entry in item.jobs]))
+    if item.results:
+        parts.append(listing("results", [line for entry in item.results for line in _result(entry, item.deliveries)]))
+    return apart(parts)
+
+
+def timeline(events: Iterable[Event], *, since: float) -> Table:
+    """Each day stands above its events."""
+    table = table_of("timeline", "time", "after", "what happened")
+    table.columns[1].justify = "right"
+    day = ""
+    for event in events:
+        if day != (day := moment(event.at)[:_DAY_CHARACTERS]):
+            table.add_row(day, "", "", style="dim")
+        after = f"{event.at - since:+.1f} s"
+        table.add_row(_clock(event.at), after, Text(event.text), style=STYLES[event.severity])
+    return table
+
+
+def _clock(at: float) -> str:
+    """The time of the day."""
+    return moment(at)[_DAY_CHARACTERS + 1 :]
+
+
+def _series(item: SeriesAccount) -> Entry:
+    series = item.series
+    state = "held" if series.state == "arriving" and series.held_at is not None else series.state
+    expected = f" of {series.expected_count}" if series.expected_count not in (None, series.instance_count) else ""
+    words = (
+        Text(state, STYLES[state]),
+        Text(f"{series.instance_count}{expected} instance{'s' * (series.instance_count != 1)}"),
+        Text(f"revision {series.revision}"),
+    )
+    below: list[RenderableType] = [Text(series.series_instance_uid)]
+    for revision in item.revisions:
+        below += _revision(revision)
+    if item.verdict:
+        below += _verdict(item.verdict)
+    below += [_association(part) for part in item.parts]
+    below += [_said(said) for said in item.announcements]
+    below += [_rejected(rejected) for rejected in item.rejections]
+    return Entry(words, tuple(below))
+
+
+def _revision(item: RevisionAccount) -> list[RenderableType]:
+    decided = moment(item.decided_at) if item.decided_at else f"since {moment(item.began_at)}"
+    head = Text.assemble(
+        f"revision {item.number}: ",
+        (item.decision, STYLES[item.decision]),
+        f", {count(item.instance_count, 'instance')}, {decided}",
+    )
+    return [head, *_deeper((item.evidence or "").split("; "))]
+
+
+def _verdict(item: Verdict) -> list[RenderableType]:
+    state = "whole" if item.whole else "not_yet"
+    latest = f"; at the latest at {_clock(item.until)}" if item.until and state == "not_yet" else ""
+    return [Text(f"{_VERDICTS[state]}{latest}", "bold"), *_deeper(item.evidence)]
+
+
+def _deeper(lines: Sequence[str]) -> list[RenderableType]:
+    return [Padding(Text(line), (0, 0, 0, _DEEPER)) for line in lines if line]
+
+
+def _association(part: SeriesPart) -> Text:
+    association = part.association
+    until = f" to {_clock(association.closed_at)}" if association.closed_at else ""
+    return Text(
+        f"{association.calling_ae_title} at {association.address}, {moment(association.opened_at)}{until}, "
+        f"{ending_in_words(association)}: {brought_in_words(part.stored, part.repeated)}"
+    )
+
+
+def _said(item: Announcement) -> Text:
+    return Text(f"{moment(item.at)}: {announced(item).text}")
+
+
+def _rejected(item: Rejections) -> Text:
+    what = count(item.instance_count, "instance")
+    return Text(f"rejected (DCM {item.code}), from revision {item.revision} on: {what}", "yellow")
+
+
+def _job(entry: JobAccount) -> Entry:
+    job = entry.job
+    words = (
+        Text(f"job {job.job_id}"),
+        Text(job.model),
+        Text(job.state, STYLES[job.state]),
+        Text(job.priority),
+        count(job.attempt, "attempt"),
+        Text(f"revision {job.revision}"),
+    )
+    below = [
+        Text(job.series_instance_uid),
+        *(_companion(one) for one in job.companions),
+        Text(entry.queued or ""),
+        Text(entry.waits or job.reason or ""),
+        Text(f"every report says: {job.remark}" if job.remark else ""),
+        Text("stale: the series had changed by the time it ended" if job.stale else "", "yellow"),
+        _deadline(job),
+        *(_attempt(attempt) for attempt in entry.attempts if attempt.outcome not in ("done", "running")),
+    ]
+    return Entry(words, tuple(below))
+
+
+def _companion(one: Companion) -> Text:
+    if one.series_instance_uid is not None:
+        return Text(f"with {one.name} {one.series_instance_uid}", "dim")
+    return Text(f"without {one.name}: {one.absent}" if one.absent else f"reads {one.name} besides", "dim")
+
+
+def _deadline(job: Job) -> Text:
+    if job.deadline_missed_at is not None:
+        return Text(f"missed its deadline, {moment(job.deadline_at)}", "bold red")
+    return Text(f"deadline {moment(job.deadline_at)}" if job.deadline_at is not None else "")
+
+
+def _attempt(attempt: Attempt) -> Text:
+    return Text(f"attempt {attempt.number} {attempt.outcome}: {attempt.reason or ''}", "dim")
+
+
+def _result(item: KeptResult, deliveries: Iterable[Delivery]) -> list[Entry]:
+    """An entry for each destination; one where it goes nowhere."""
+    own = [one for one in deliveries if one.result.sop_instance_uid == item.result.sop_instance_uid]
+    kind, uid = Text(item.result.kind.upper()), Text(item.result.sop_instance_uid)
+    superseded = Text(
+        f"superseded {moment(item.superseded_at)} by job {item.superseded_by}" if item.superseded_at else "", "yellow"
+    )
+    if not own:
+        return [Entry((kind, Text("(nowhere)"), Text("not sent", "dim"), Text(), Text()), (uid, superseded))]
+    return [Entry((kind, *_delivery(one)), (uid, superseded, Text(one.last_error or ""))) for one in own]
+
+
+def _delivery(item: Delivery) -> tuple[Text, ...]:
+    when = f"next {moment(item.next_at)}" if item.state == "waiting" else moment(item.delivered_at)
+    state = Text(item.state, STYLES[item.state])
+    return (Text(item.destination), state, count(item.attempts, "attempt"), Text(when))

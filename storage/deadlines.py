@@ -1,0 +1,108 @@
+"""Deadlines of jobs: which have passed with results still to be delivered, and which were met after all.
+
+A deadline is open from when its job is queued until nothing is left to be delivered; only open ones are ever looked at, by
+an index of theirs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, exists, func, or_, select, update
+
+from storage.database import Database
+from storage.events import record
+from storage.jobs import JOINED, job_from
+from storage.records import Event, Job, OutboxState
+from storage.schema import job, outbox, result
+
+_OPEN = job.c.deadline_at.is_not(None) & job.c.deadline_closed_at.is_(None)
+_ENDED = ("done", "failed", "skipped", "superseded")
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How far a job's results are at one destination. at: when the last of those in this state were delivered."""
+
+    destination: str
+    state: OutboxState
+    at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A job with a deadline, and where its results are; none of those that were superseded."""
+
+    job: Job
+    sendings: tuple[Sending, ...]
+
+
+class Deadlines:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def passed(self, now: float) -> tuple[Due, ...]:
+        """Open deadlines that have passed and were not noticed yet, oldest first."""
+        return self._due(job.c.deadline_at <= now, job.c.deadline_missed_at.is_(None))
+
+    def late(self) -> tuple[Due, ...]:
+        """Jobs whose missed deadline can be closed: they ended, and nothing of them is to be delivered any more.
+
+        Not those that failed without a word, or whose results were refused: a person may mend that.
+        """
+        of_job = and_(result.c.job_id == job.c.job_id, outbox.c.sop_instance_uid == result.c.sop_instance_uid)
+        undelivered = exists().where(of_job, outbox.c.state.in_(("waiting", "refused")))
+        delivered = exists().where(of_job, outbox.c.state == "delivered")
+        return self._due(
+            job.c.deadline_at.is_not(None),
+            job.c.deadline_missed_at.is_not(None),
+            job.c.state.in_(_ENDED),
+            ~undelivered,
+            or_(job.c.state != "failed", delivered),
+        )
+
+    def count_missed(self) -> int:
+        """Jobs that are past their deadline now, with results that are not everywhere yet."""
+        query = select(func.count()).where(_OPEN, job.c.deadline_missed_at.is_not(None))
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
+    def notice(self, job_id: int, *, events: Iterable[Event]) -> None:
+        """Write down that a deadline was missed; once."""
+        self._write(job_id, {"deadline_missed_at": time.time()}, events, job.c.deadline_missed_at.is_(None))
+
+    def close(self, job_id: int, *, events: Iterable[Event] = ()) -> None:
+        """Nothing of the job is left to be delivered: its deadline is not looked at again."""
+        self._write(job_id, {"deadline_closed_at": time.time()}, events)
+
+    def _write(self, job_id: int, values: dict[str, Any], events: Iterable[Event], *where: Any) -> None:
+        with self._database.write() as connection:
+            changed = connection.execute(update(job).where(job.c.job_id == job_id, _OPEN, *where).values(**values))
+            if changed.rowcount:
+                record(connection, events)
+
+    def _due(self, *where: Any) -> tuple[Due, ...]:
+        with self._database.read() as connection:
+            jobs = [
+                job_from(row) for row in connection.execute(JOINED.where(_OPEN, *where).order_by(job.c.deadline_at))
+            ]
+            sendings = self._sendings(connection, [item.job_id for item in jobs]) if jobs else {}
+        return tuple(Due(item, tuple(sendings.get(item.job_id, ()))) for item in jobs)
+
+    @staticmethod
+    def _sendings(connection: Any, job_ids: Sequence[int]) -> dict[int, list[Sending]]:
+        query = (
+            select(result.c.job_id, outbox.c.destination, outbox.c.state, func.max(outbox.c.delivered_at))
+            .join(outbox, outbox.c.sop_instance_uid == result.c.sop_instance_uid)
+            .where(result.c.job_id.in_(job_ids), outbox.c.state != "withdrawn")
+            .group_by(result.c.job_id, outbox.c.destination, outbox.c.state)
+            .order_by(outbox.c.destination)
+        )
+        found: dict[int, list[Sending]] = defaultdict(list)
+        for job_id, *values in connection.execute(query):
+            found[job_id].append(Sending(*values))
+        return found
