@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +17,10 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
+from dicom_node import companion_volumes
 from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.results.encode import encode
-from dicom_node.results.report import EncodedResult, Report
+from dicom_node.results.report import EncodedResult, ReadBesides, Report
 from inference.errors import InferenceError, NotAVolume
 from inference.findings import Code, Findings, NotAnalysed
 from inference.package import Package, load_package
@@ -34,6 +35,7 @@ from storage.records import Result
 # PS3.16 CID 7011 has no reason for "the images are no volume" or "the model failed": see docs/codes.md.
 NOT_A_VOLUME = Code("NOTVOLUME", "99DICOMNODE", "Images do not form a volume")
 PROCESSING_FAILED = Code("FAILED", "99DICOMNODE", "Processing failed")
+NO_COMPANION = Code("NOCOMPANION", "99DICOMNODE", "Another series that the model needs is missing")
 
 
 class Stages:
@@ -67,7 +69,8 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
     with stages.timed("fetch"):
         package = _verified(spec)
         datasets = [dcmread(io.BytesIO(objects.get(key))) for key in spec.object_keys]
-    volume, findings, left_out = _find(spec, package, datasets, stages)
+        besides = companion_volumes.fetch(objects, spec)
+    volume, companions, findings, left_out = _find(spec, package, datasets, besides, stages)
     if findings.not_analysed and not spec.report_not_analysed:
         return _outcome(package, findings, (), stages, left_out)
     with stages.timed("encode"):
@@ -80,6 +83,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
                 revision=spec.revision,
                 created_at=datetime.fromtimestamp(spec.created_at, UTC),
                 kinds=frozenset(spec.kinds),
+                companions=companions,
             )
         )
     with stages.timed("put"):
@@ -98,20 +102,28 @@ def _verified(spec: JobSpec) -> Package:
 
 
 def _find(
-    spec: JobSpec, package: Package, datasets: Sequence[Dataset], stages: Stages
-) -> tuple[Volume | None, Findings, str]:
-    """The volume that was analysed, what the model found in it, and what else there was in the series, in words."""
+    spec: JobSpec,
+    package: Package,
+    datasets: Sequence[Dataset],
+    besides: Mapping[str, Sequence[Dataset]],
+    stages: Stages,
+) -> tuple[Volume | None, tuple[ReadBesides, ...], Findings, str]:
+    """The volume that was analysed, others read for it, what was found, and what else there was in the series, in words."""
+    contract = package.manifest.input
     if spec.give_up_reason:
-        return None, Findings(not_analysed=NotAnalysed(PROCESSING_FAILED, spec.give_up_reason)), ""
+        return None, (), Findings(not_analysed=NotAnalysed(PROCESSING_FAILED, spec.give_up_reason)), ""
+    if missing := companion_volumes.why_missing(contract, spec):
+        return None, (), Findings(not_analysed=NotAnalysed(NO_COMPANION, missing)), ""
     try:
         with stages.timed("volume"):
-            reading = read_series(datasets, tilt=package.manifest.input.gantry_tilt)
+            reading = read_series(datasets, tilt=contract.gantry_tilt)
+            companions, without = companion_volumes.read(contract, spec, besides)
     except NotAVolume as reason:
-        return None, Findings(not_analysed=NotAnalysed(NOT_A_VOLUME, str(reason))), ""
+        return None, (), Findings(not_analysed=NotAnalysed(NOT_A_VOLUME, str(reason))), ""
     volume = reading.volumes[0]
     with stages.timed("predict"):
-        findings = predict(volume, package, spec.device)
-    return volume, findings, _left_out(reading)
+        findings = predict(volume, package, spec.device, {one.name: one.volume for one in companions})
+    return volume, companions, findings, _left_out(reading) + without
 
 
 def _left_out(reading: SeriesReading) -> str:
