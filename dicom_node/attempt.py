@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dicom_node import logs
-from storage.records import Result
+from storage.records import Predecessor, Result
 
 ResultKind = Literal["seg", "sr", "sc"]
 # How a worker of this machine is told to log; one elsewhere has its own environment.
@@ -31,7 +31,10 @@ class CompanionSpec:
 class JobSpec:
     """All that a worker needs to know; plain values, no patient data.
 
-    give_up_reason: set when the model must not be run again, and only the report of that is wanted.
+    give_up_reason: set when the model must not be run (again), and only the report of that is wanted. is_withheld: it was
+    never to be run on these images, so nothing failed.
+    remark: what every report must say besides. predecessors: the reports that this one's may take the place of, the latest
+    first.
     """
 
     study_instance_uid: str
@@ -47,6 +50,9 @@ class JobSpec:
     report_not_analysed: bool
     give_up_reason: str | None = None
     companions: tuple[CompanionSpec, ...] = ()
+    is_withheld: bool = False
+    remark: str | None = None
+    predecessors: tuple[Predecessor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

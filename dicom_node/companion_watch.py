@@ -83,7 +83,8 @@ class CompanionWatch:
     def _go_on(self, job: Job, companions: Sequence[Companion], missing: Sequence[Companion]) -> None:
         log.info("companions looked up", job_id=job.job_id, model=job.model, count=len(companions) - len(missing))
         reason = "; ".join(f"no {one.name}: {one.absent}" for one in missing)
-        if missing and not job.report_not_analysed:
+        # Where an older revision was reported, silence would leave that report standing as if it still held.
+        if missing and not job.report_not_analysed and not self._jobs.predecessors(job):
             event = _event(job, "job_skipped", f"{job.model} is not run, {reason}")
             self._jobs.skip(job.job_id, reason, events=[event])
             return

@@ -1,116 +1,154 @@
-"""Is this series whole now, and on what evidence? A pure function from facts to a verdict; no clock, no database."""
+"""Is this series whole now, and on what evidence? A pure function from facts to a verdict; no clock, no database.
+
+Evidence in order of weight:
+1. what is said of the series from outside: a list of its instances ends the matter at once, whatever associations do; a
+   count, once these were released. What is announced and did not come holds the series, for `held_s` at the most.
+2. its associations were released, its source does nothing else that could bring more, and its images say that they are all
+   there: then the series must be quiet for settle_s, or for as long as its source is used to pause.
+3. nothing of that: it must be quiet for quiet_s.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from inference.geometry import StackGeometry, stack_geometry
+from dicom_node.arrival_facts import Facts
+from dicom_node.evidence_announced import Announced, announced
+from dicom_node.evidence_images import Images, in_images
+from dicom_node.evidence_wire import LEAST_SERIES_TO_SHORTEN, Wire, on_the_wire, usual
 
-# Two images always make a regular stack, so they prove nothing.
-LEAST_POSITIONS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """What one association brought to the series; ending is None while it is open."""
-
-    calling_ae_title: str
-    ending: Literal["released", "aborted", "lost"] | None
-    opened_at: float
-    instances: int
+# What a source is used to is waited for with a margin; without any evidence, with more of it.
+MARGIN, WIDE_MARGIN = 1.2, 2.0
+# A source that is known to leave no pauses is waited for so much less than quiet_s, and no less.
+SHORTEST_QUIET = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a series: header attributes of its instances, who brought them, when the last one came."""
+class Rules:
+    """How long to wait for what, in seconds, for the source of a series; see `completeness` in docs/config.md."""
 
-    instances: Sequence[Mapping[str, Any]]
-    contributions: Sequence[Contribution]
-    last_received_at: float
+    settle_s: float = 2.0
+    quiet_s: float = 60.0
+    held_s: float = 900.0
+    in_progress_s: float = 3600.0
+    habit_max_s: float = 300.0
+    on_missing: Literal["analyse", "not_analysed"] = "analyse"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """whole; or not yet, and until when nothing but a new fact can change that. The evidence is in words."""
+    """whole; not yet, and until when nothing but a new fact can change that; never, since the rest will not come.
 
-    whole: bool
+    evidence: in words, each a sentence. expected: how many instances there should be, where that is known.
+    held: what is announced and what came contradict each other. incomplete: of a series that is never whole, what a report
+    of it must say; lacking: why it may not be analysed at all.
+    """
+
+    state: Literal["whole", "not_yet", "never"]
     evidence: tuple[str, ...]
     until: float | None = None
+    expected: int | None = None
+    held: bool = False
+    incomplete: str | None = None
+    lacking: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.state == "whole"
 
 
-def judge(facts: Facts, *, settle_s: float, quiet_s: float, now: float) -> Verdict:
-    """A series is whole once its association was released, its geometry closes and it was quiet for settle_s.
+def judge(facts: Facts, rules: Rules, now: float) -> Verdict:
+    """The verdict on a series at this moment. With the same facts, time alone leads from not yet to whole or never."""
+    said = announced(facts)
+    wire = on_the_wire(facts, now)
+    if said.discontinued:
+        return _discontinued(facts, rules, said, wire, now)
+    if said.listed:
+        return Verdict("whole", said.words, expected=said.expected)
+    if said.missing:
+        return _missing(facts, rules, said, wire, now)
+    if said.in_progress and now < facts.last_received_at + rules.in_progress_s:
+        return Verdict("not_yet", (*said.words, *wire.words), until=facts.last_received_at + rules.in_progress_s)
+    words = said.words
+    if said.in_progress:
+        words = (f"{words[0]} for more than {rules.in_progress_s:g} s and is waited for no longer", *words[1:])
+    if said.counted and wire.released:
+        return Verdict("whole", (*words, *wire.words), expected=said.expected)
+    return _quiet(facts, rules, words, wire, now)
 
-    Without that evidence it is whole once it was quiet for quiet_s, and the evidence says what was missing.
+
+def _quiet(facts: Facts, rules: Rules, words: tuple[str, ...], wire: Wire, now: float) -> Verdict:
+    """Without exact evidence: how long the series was quiet, against how long it must be."""
+    last = facts.last_received_at
+    if now < last + rules.settle_s:
+        return Verdict("not_yet", (*words, *wire.words, "images still come"), until=last + rules.settle_s)
+    images = in_images(facts)
+    needed_s, why = _needed(facts, rules, images, wire)
+    evidence = (*words, *wire.words, *images.words)
+    if now >= last + needed_s:
+        return Verdict("whole", (*evidence, f"{why}quiet for {needed_s:g} s"), expected=images.expected)
+    until = last + needed_s if wire.until is None else min(last + needed_s, wire.until)
+    return Verdict("not_yet", (*evidence, f"{why}waits for {needed_s:g} s of quiet"), until, images.expected)
+
+
+def _needed(facts: Facts, rules: Rules, images: Images, wire: Wire) -> tuple[float, str]:
+    """How long the series must be quiet, and in words what its source has to do with that."""
+    is_proven = wire.is_over and images.is_closed
+    known = usual(facts.habit, between_associations=wire.closed)
+    if known is None:
+        return (rules.settle_s if is_proven else rules.quiet_s), ""
+    bounded_s = _rounded(min(max(MARGIN * known.pause_s, rules.settle_s), rules.habit_max_s))
+    if is_proven:
+        needed_s = max(rules.settle_s, bounded_s)
+        return needed_s, f"{known.words}: " if needed_s > rules.settle_s else ""
+    if wire.is_over and not images.is_short and known.series >= LEAST_SERIES_TO_SHORTEN:
+        shorter_s = max(_rounded(WIDE_MARGIN * known.pause_s), SHORTEST_QUIET * rules.quiet_s, rules.settle_s)
+        needed_s = max(min(shorter_s, rules.quiet_s), bounded_s)
+    else:
+        needed_s = max(rules.quiet_s, bounded_s)
+    return needed_s, f"{known.words}: " if needed_s != rules.quiet_s else ""
+
+
+def _rounded(seconds: float) -> float:
+    """Up to tenths, for people to read."""
+    return math.ceil(round(10 * seconds, 6)) / 10
+
+
+def _missing(facts: Facts, rules: Rules, said: Announced, wire: Wire, now: float) -> Verdict:
+    """Images are announced that did not come: they may be on their way, then something is wrong, then it is the end.
+
+    Something is wrong once it was quiet for so long that a series without any evidence would be whole.
     """
-    quiet = now - facts.last_received_at
-    ending, ended = _ending(facts.contributions)
-    closing, closed = _closing(facts.instances)
-    proven = ended and closed
-    needed = settle_s if proven else quiet_s
-    if quiet < needed:
-        return Verdict(False, (ending, closing), until=facts.last_received_at + needed)
-    return Verdict(True, (ending, closing, f"quiet for {needed:g} s"))
+    closings = [item.closed_at for item in facts.contributions if item.closed_at is not None]
+    since = max(facts.last_received_at, said.said_at, *closings)
+    grace_s, _ = _needed(facts, rules, Images(False, True, ()), wire)
+    deadline = since + grace_s + rules.held_s
+    expected = said.expected or 0
+    came = expected - said.missing
+    evidence = (*said.words, *wire.words)
+    if now >= deadline:
+        lacking = f"only {came} of {expected} images came"
+        words = f"the other {said.missing} did not come within {grace_s + rules.held_s:g} s"
+        more = f", and {said.unannounced} that nobody announced" if said.unannounced else ""
+        remark = f"analysed {came} of {expected} images{more}"
+        return Verdict("never", (*evidence, words), None, expected, held=True, incomplete=remark, lacking=lacking)
+    if not wire.closed or now < since + grace_s:
+        until = deadline if not wire.closed else since + grace_s
+        return Verdict("not_yet", (*evidence, f"waits for {said.missing} more"), until, expected)
+    words = f"{said.missing} images are missing and nothing brings them"
+    return Verdict("not_yet", (*evidence, words), deadline, expected, held=True)
 
 
-def _ending(contributions: Sequence[Contribution]) -> tuple[str, bool]:
-    """How the associations that brought the series ended, and whether that is evidence that nothing is to come."""
-    if not contributions:
-        return "no association is known for it", False
-    still_open = [item for item in contributions if item.ending is None]
-    if still_open:
-        return f"association from {still_open[-1].calling_ae_title} is still open", False
-    last = max(contributions, key=lambda item: item.opened_at)
-    count = len(contributions)
-    which = "association" if count == 1 else f"last of {count} associations"
-    if last.ending == "released":
-        return f"{which} from {last.calling_ae_title} was released", True
-    how = "was aborted" if last.ending == "aborted" else "was lost when the acceptor ended"
-    return f"{which} from {last.calling_ae_title} {how}", False
-
-
-def _closing(instances: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
-    """Whether the images fill a regular grid without a gap and their instance numbers have none."""
-    frames = [int(item.get("NumberOfFrames") or 1) for item in instances]
-    if len(instances) == 1 and frames[0] > 1:
-        return f"one multi-frame instance of {frames[0]} frames is the series", True
-    geometry = stack_geometry(
-        [_vector(item, "ImageOrientationPatient") for item in instances],
-        [_vector(item, "ImagePositionPatient") for item in instances],
-    )
-    if geometry is None:
-        return f"{len(instances)} instances without a common geometry", False
-    positions = len(geometry.distinct)
-    if positions < LEAST_POSITIONS:
-        return f"{positions} image positions are too few to tell whether the geometry closes", False
-    open_reason = _open_reason(geometry, instances)
-    if open_reason:
-        return f"geometry does not close: {open_reason}", False
-    volumes = len(instances) // positions
-    several = f" x {volumes}" if volumes > 1 else ""
-    grid = f"{positions} positions{several} every {geometry.spacing_mm:.2f} mm"
-    return f"geometry closes: {grid}, instance numbers contiguous", True
-
-
-def _open_reason(geometry: StackGeometry, instances: Sequence[Mapping[str, Any]]) -> str:
-    if not geometry.is_uniform:
-        return geometry.reason
-    repeats = {len(group) for group in geometry.duplicates}
-    everywhere = len(geometry.duplicates) == len(geometry.distinct)
-    if repeats and not (everywhere and len(repeats) == 1):
-        return "some positions have more images than others"
-    numbers = [item.get("InstanceNumber") for item in instances]
-    if any(number is None for number in numbers):
-        return "an image has no instance number"
-    distinct = {int(number) for number in numbers if number is not None}
-    missing = max(distinct) - min(distinct) + 1 - len(distinct)
-    if missing:
-        return f"{missing} instance numbers between {min(distinct)} and {max(distinct)} are missing"
-    return ""
-
-
-def _vector(item: Mapping[str, Any], keyword: str) -> tuple[float, ...] | None:
-    value = item.get(keyword)
-    return tuple(float(part) for part in value) if value else None
+def _discontinued(facts: Facts, rules: Rules, said: Announced, wire: Wire, now: float) -> Verdict:
+    """The step was given up before it was done: what it made is on its way or here, and more will not come."""
+    last = facts.last_received_at
+    is_over = said.listed or (wire.closed and now >= last + rules.settle_s)
+    if not is_over and now < last + rules.quiet_s:
+        until = last + (rules.settle_s if wire.closed else rules.quiet_s)
+        return Verdict("not_yet", (*said.words, *wire.words), until, said.expected)
+    came = len(facts.images)
+    remark = f"analysed {came} images of an acquisition that was discontinued"
+    lacking = "the acquisition was discontinued"
+    return Verdict("never", (*said.words, *wire.words), None, said.expected, incomplete=remark, lacking=lacking)

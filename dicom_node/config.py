@@ -92,6 +92,34 @@ class Completeness(Section):
         description="Quiet time that is enough when the association was released and the geometry closes.",
     )
     quiet_s: Seconds = Field(default=60, gt=0, le=DAY_S, description="Quiet time that is enough without that evidence.")
+    send_stale: bool = Field(
+        default=False,
+        description="true: results of a series that changed while its job ran are sent, and superseded once the series "
+        "was analysed again. false: only the later ones are sent.",
+    )
+    habit_max_s: Seconds = Field(
+        default=300,
+        ge=0,
+        le=DAY_S,
+        description="Longest quiet time that a source may make necessary which is used to pause inside a series.",
+    )
+    in_progress_s: Seconds = Field(
+        default=3600,
+        ge=0,
+        le=DAY_S,
+        description="Quiet time that is enough while a performed procedure step (MPPS) of the study is still in progress.",
+    )
+    held_s: Seconds = Field(
+        default=900,
+        ge=0,
+        le=7 * DAY_S,
+        description="How long a series is held, after the alarm, whose announced images did not all come.",
+    )
+    on_missing: Literal["analyse", "not_analysed"] = Field(
+        default="analyse",
+        description='What becomes of it then, and where a modality discontinued it: analyse what came, and say "analysed '
+        '410 of 412 images" in the report; or not_analysed, with the reason.',
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

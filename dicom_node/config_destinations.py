@@ -50,6 +50,12 @@ class _Destination(Section):
         min_length=1,
         description="Kinds of result it takes: segmentation, report, summary picture.",
     )
+    reject_superseded: bool = Field(
+        default=False,
+        description="true: once later results supersede what was delivered here, a Key Object Selection that rejects it is "
+        'sent after them (113001, DCM, "Rejected for Quality Reasons"; IHE IOCM). false: both stand side by side, and the '
+        "later report names the earlier one.",
+    )
     retry: Retry = Field(default=Retry(), description="When a failed delivery is tried again.")
     breaker: Breaker = Field(default=Breaker(), description="When it counts as down.")
 

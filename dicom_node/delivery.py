@@ -12,6 +12,7 @@ from dicom_node.breaker import Breaker
 from dicom_node.config import Config
 from dicom_node.courier import Courier
 from dicom_node.destinations import open_destination
+from dicom_node.retraction import Retraction
 from dicom_node.stores import Stores
 from storage.errors import StorageUnavailable
 from storage.events import Events
@@ -36,12 +37,15 @@ class Delivery:
             )
             for settings in config.destinations
         ]
+        telling = [settings.name for settings in config.destinations if settings.reject_superseded]
+        self._retraction = Retraction(telling, stores.outbox, stores.objects)
         self._watch = Watch(stores.outbox, stores.events, [settings.name for settings in config.destinations])
 
     def start(self) -> None:
         for courier in self._couriers:
             courier.start()
         self._watch.start()
+        self._retraction.start()
 
     def wake(self) -> None:
         """There is something new in the outbox; without this the couriers find it at their next poll."""
@@ -51,6 +55,7 @@ class Delivery:
     def stop(self) -> None:
         """End after the studies that are being sent, STOP_S at most. One that takes longer is sent again at next start."""
         self._watch.stop()
+        self._retraction.stop(STOP_S)
         for courier in self._couriers:
             courier.stop()
         deadline = time.monotonic() + STOP_S

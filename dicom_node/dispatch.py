@@ -2,7 +2,8 @@
 
 The engine runs attempts; what an attempt's end means is decided here. A job that kills its worker or overruns its time is
 tried again until `attempts` such ends; then, and when the model itself failed, one last attempt only writes the report that
-says why the series was not analysed, so that a reader never meets silence.
+says why the series was not analysed, so that a reader never meets silence. A job whose series has moved on when it is to
+start is superseded; one that runs then ends, and its results are stale.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.engine import Ended, Engine, Key
 from dicom_node.errors import NodeError
 from storage.jobs import Jobs
-from storage.records import AttemptOutcome, Event, Job, Severity
+from storage.records import AttemptOutcome, Event, Job, Predecessor, Severity
 
 # How long a job waits after storage could not take its results; nothing else holds a ready job back.
 STORAGE_PAUSE_S = 30.0
@@ -42,12 +43,14 @@ class Dispatch:
         recipients: Mapping[str, Sequence[str]],
         spec_of: Callable[[Job], JobSpec],
         routine_waits: Callable[[], bool] = lambda: False,
+        send_stale: bool = False,
         stat_head_start_s: float = math.inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """recipients: the kinds of result that each destination takes, by its name.
 
         routine_waits: whether routine jobs are not to be started now; those that run go on, and STAT jobs start.
+        send_stale: whether results of a series that changed while its job ran are sent all the same.
         stat_head_start_s: see `Jobs.ready`.
         """
         self._jobs = jobs
@@ -56,6 +59,7 @@ class Dispatch:
         self._kinds_of = recipients
         self._spec_of = spec_of
         self._routine_waits = routine_waits
+        self._send_stale = send_stale
         self._stat_head_start_s = stat_head_start_s
         self._clock = clock
         self._running: dict[Key, _Running] = {}
@@ -89,10 +93,13 @@ class Dispatch:
             return
         now = self._clock()
         self._held_until = {job_id: until for job_id, until in self._held_until.items() if until > now}
-        ready = self._jobs.ready(
-            free + len(self._held_until), stat_head_start_s=self._stat_head_start_s, stat_only=self._routine_waits()
+        found = self._jobs.ready(
+            free + len(self._held_until) + len(self._running),
+            stat_head_start_s=self._stat_head_start_s,
+            stat_only=self._routine_waits(),
         )
-        waiting = [job for job in ready if job.job_id not in self._held_until]
+        busy = {_subject(running.job) for running in self._running.values()}
+        waiting = [job for job in found if job.job_id not in self._held_until and _subject(job) not in busy]
         for job in waiting[:free]:
             self._start(job, now)
 
@@ -103,6 +110,7 @@ class Dispatch:
         started = replace(job, state="running", attempt=attempt)
         try:
             spec = self._spec_of(started)
+            spec = replace(spec, is_withheld=self._is_withheld(started))
         except NodeError as error:
             self._fail(started, "failed", str(error))
             return
@@ -138,7 +146,7 @@ class Dispatch:
         if outcome.error:
             self._give_up(job, "failed", outcome.error)
             return
-        failed = job.give_up_reason is not None
+        failed = job.give_up_reason is not None and not self._is_withheld(job)
         reason = job.give_up_reason or outcome.not_analysed
         event = self._event(job, "job_failed" if failed else "job_done", outcome.summary, "alarm" if failed else "info")
         event = replace(event, data={"stage_s": outcome.stage_s})
@@ -149,9 +157,18 @@ class Dispatch:
             reason=reason,
             results=outcome.results,
             recipients=self._recipients(job),
+            not_analysed=reason is not None,
+            send_stale=self._send_stale,
             events=[event],
         )
         log.info("job ended", job_id=job.job_id, state="failed" if failed else "done", model=job.model)
+
+    def _is_withheld(self, job: Job) -> bool:
+        """Whether it was queued only to report why nothing is analysed, rather than given up after it had been tried."""
+        if job.give_up_reason is None:
+            return False
+        ended = [attempt.outcome for attempt in self._jobs.attempts(job.job_id) if attempt.number < job.attempt]
+        return all(outcome == "interrupted" for outcome in ended)
 
     def _recipients(self, job: Job) -> dict[str, list[str]]:
         """Destinations by kind of result. One that is no longer configured still gets its rows: they are shown as stuck."""
@@ -173,7 +190,8 @@ class Dispatch:
     def _give_up(self, job: Job, outcome: AttemptOutcome, reason: str) -> None:
         """Fail a job; first, where its route says so, with one more attempt that writes the report of the failure."""
         log.error("job given up", job_id=job.job_id, model=job.model, attempt=job.attempt)
-        if job.report_not_analysed and job.give_up_reason is None:
+        is_wanted = job.report_not_analysed or replaces_another(job, self._jobs.predecessors(job))
+        if is_wanted and job.give_up_reason is None:
             self._put_back(job, outcome, reason, give_up_reason=reason)
             return
         self._fail(job, outcome, job.give_up_reason or reason)
@@ -198,3 +216,13 @@ class Dispatch:
             series_instance_uid=job.series_instance_uid,
             job_id=job.job_id,
         )
+
+
+def replaces_another(job: Job, predecessors: Sequence[Predecessor]) -> bool:
+    """Whether a report of this job takes the place of one on an older revision, which must not stand if it does not hold."""
+    return any(found.revision < job.revision for found in predecessors)
+
+
+def _subject(job: Job) -> tuple[int, str]:
+    """What only one job at a time is run on, so that what comes of the older one is there when the newer one ends."""
+    return job.series_id, job.model.partition("@")[0]

@@ -48,10 +48,13 @@ _GEOMETRY = (
     "ImageOrientationPatient",
     "ImagePositionPatient",
     "ImagesInAcquisition",
+    "InConcatenationTotalNumber",
     "InstanceNumber",
     "KVP",
     "Laterality",
     "NumberOfFrames",
+    "NumberOfSeriesRelatedInstances",
+    "NumberOfStudyRelatedInstances",
     "NumberOfTemporalPositions",
     "PatientPosition",
     "PhotometricInterpretation",
@@ -69,6 +72,7 @@ _GEOMETRY = (
     "StudyDate",
     "StudyTime",
     "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
     "TriggerTime",
 )
 _PATIENT = ("IssuerOfPatientID", "PatientAge", "PatientBirthDate", "PatientSex")

@@ -6,7 +6,6 @@ every UID and time in them derives from the job, so it does no harm that a lost 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node import companion_volumes
 from dicom_node.attempt import JobOutcome, JobSpec
+from dicom_node.result_objects import put_result
 from dicom_node.results.encode import encode
 from dicom_node.results.report import EncodedResult, ReadBesides, Report
 from inference.errors import InferenceError, NotAVolume
@@ -36,6 +35,7 @@ from storage.records import Result
 NOT_A_VOLUME = Code("NOTVOLUME", "99DICOMNODE", "Images do not form a volume")
 PROCESSING_FAILED = Code("FAILED", "99DICOMNODE", "Processing failed")
 NO_COMPANION = Code("NOCOMPANION", "99DICOMNODE", "Another series that the model needs is missing")
+WITHHELD = Code("WITHHELD", "99DICOMNODE", "Images withheld from analysis")
 
 
 class Stages:
@@ -71,8 +71,9 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
         datasets = [dcmread(io.BytesIO(objects.get(key))) for key in spec.object_keys]
         besides = companion_volumes.fetch(objects, spec)
     volume, companions, findings, left_out = _find(spec, package, datasets, besides, stages)
+    said_besides = left_out + (f"; {spec.remark}" if spec.remark else "")
     if findings.not_analysed and not spec.report_not_analysed:
-        return _outcome(package, findings, (), stages, left_out)
+        return _outcome(package, findings, (), stages, said_besides)
     with stages.timed("encode"):
         encoded = encode(
             Report(
@@ -84,11 +85,13 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
                 created_at=datetime.fromtimestamp(spec.created_at, UTC),
                 kinds=frozenset(spec.kinds),
                 companions=companions,
+                remark=spec.remark,
+                predecessors=spec.predecessors,
             )
         )
     with stages.timed("put"):
         results = tuple(_put(objects, spec, item) for item in encoded)
-    return _outcome(package, findings, results, stages, left_out)
+    return _outcome(package, findings, results, stages, said_besides)
 
 
 def _verified(spec: JobSpec) -> Package:
@@ -111,7 +114,8 @@ def _find(
     """The volume that was analysed, others read for it, what was found, and what else there was in the series, in words."""
     contract = package.manifest.input
     if spec.give_up_reason:
-        return None, (), Findings(not_analysed=NotAnalysed(PROCESSING_FAILED, spec.give_up_reason)), ""
+        code = WITHHELD if spec.is_withheld else PROCESSING_FAILED
+        return None, (), Findings(not_analysed=NotAnalysed(code, spec.give_up_reason)), ""
     if missing := companion_volumes.why_missing(contract, spec):
         return None, (), Findings(not_analysed=NotAnalysed(NO_COMPANION, missing)), ""
     try:
@@ -137,31 +141,24 @@ def _left_out(reading: SeriesReading) -> str:
 
 
 def _put(objects: ObjectStore, spec: JobSpec, item: EncodedResult) -> Result:
-    """The key holds the digest of the content: another content never replaces one that was recorded."""
-    digest = hashlib.sha256(item.payload).hexdigest()
-    study = hashlib.sha256(spec.study_instance_uid.encode()).hexdigest()
-    key = f"results/{study[:2]}/{study[2:18]}/{digest[:32]}.dcm"
-    objects.put(key, [item.payload])
-    return Result(
-        sop_instance_uid=item.sop_instance_uid,
+    return put_result(
+        objects,
+        item.payload,
+        kind=item.kind,
         sop_class_uid=item.sop_class_uid,
+        sop_instance_uid=item.sop_instance_uid,
         series_instance_uid=item.series_instance_uid,
         study_instance_uid=spec.study_instance_uid,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        kind=item.kind,
         description=item.description,
-        object_key=key,
-        content_sha256=digest,
-        size_bytes=len(item.payload),
     )
 
 
 def _outcome(
-    package: Package, findings: Findings, results: tuple[Result, ...], stages: Stages, left_out: str
+    package: Package, findings: Findings, results: tuple[Result, ...], stages: Stages, said_besides: str
 ) -> JobOutcome:
     if findings.not_analysed:
         reason = findings.not_analysed.text
-        summary = f"{package.key}: not analysed: {reason}{left_out}"
+        summary = f"{package.key}: not analysed: {reason}{said_besides}"
         return JobOutcome(summary, results, reason, stage_s=stages.seconds)
     found = f"{len(findings.segments)} segments, {len(findings.measurements)} measurements"
-    return JobOutcome(f"{package.key}: {found}{left_out}", results, stage_s=stages.seconds)
+    return JobOutcome(f"{package.key}: {found}{said_besides}", results, stage_s=stages.seconds)

@@ -1,4 +1,4 @@
-"""Why an instance is not taken in. What the peer is answered for each stands in `network.status`.
+"""Why an instance, or a notice about instances, is not taken in. What the peer is answered for each stands in `network.status`.
 
 The sentences name the rule, never a value of the data set: they reach logs and the peer.
 """
@@ -29,3 +29,35 @@ class OutOfResources(Refused):
 
     def __init__(self, reason: str = "storage is not available, send the instance again later") -> None:
         super().__init__(reason)
+
+
+class NoticeRefused(NodeError):
+    """What a peer says of images, or of the procedure that makes them, was not taken in."""
+
+
+class MissingAttribute(NoticeRefused):
+    """A required attribute is not there."""
+
+
+class MissingAttributeValue(NoticeRefused):
+    """A required attribute is empty."""
+
+
+class InvalidAttributeValue(NoticeRefused):
+    """An attribute has a value that the standard does not allow there."""
+
+
+class DuplicateInstance(NoticeRefused):
+    """An instance of this SOP Instance UID exists already."""
+
+
+class NoSuchInstance(NoticeRefused):
+    """No instance of this SOP Instance UID is known."""
+
+
+class NoLongerUpdated(NoticeRefused):
+    """Performed Procedure Step Object may no longer be updated"""
+
+
+class TooMuch(NoticeRefused):
+    """The notice speaks of more than one notice may."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dicom_node.errors import NodeError
 from dicom_node.stores import Stores
+from storage.errors import NewerRevision
 from storage.records import Event, Job
 
 
@@ -10,12 +12,19 @@ def analyse_again(stores: Stores, key: str, model: str | None, *, stat: bool = F
     """Queue the ended jobs of the studies that `key` names; returns how many. Skipped jobs run when they are named.
 
     stat: they are STAT from now on; and so are those that still wait for their turn, which then count too.
+    Raises NodeError, after the others were queued, where a series has moved on since a job on it ended.
     """
     count = 0
+    refused: list[str] = []
     for study in stores.studies.find(key):
         for job in _newest(stores.jobs.of_study(study.study_instance_uid)):
             if model in (job.model, job.model.partition("@")[0]) if model else job.state != "skipped":
-                count += _again(stores, job, stat=stat)
+                try:
+                    count += _again(stores, job, stat=stat)
+                except NewerRevision as reason:
+                    refused.append(str(reason))
+    if refused:
+        raise NodeError("; ".join(refused) + (f"; {count} others were queued again" if count else ""))
     return count
 
 
@@ -46,10 +55,12 @@ def send_again(stores: Stores, key: str, destination: str | None) -> int:
 
 
 def _newest(jobs: tuple[Job, ...]) -> list[Job]:
-    """Of each series and model only the job on the newest revision: what it superseded stays as it is."""
-    newest: dict[tuple[int, str], Job] = {}
+    """Of each series and model, in any version, only the jobs on the newest revision: what they superseded stays."""
+    newest: dict[tuple[int, str], int] = {}
     for job in jobs:
-        other = newest.get((job.series_id, job.model))
-        if other is None or job.revision > other.revision:
-            newest[job.series_id, job.model] = job
-    return list(newest.values())
+        newest[_subject(job)] = max(job.revision, newest.get(_subject(job), 0))
+    return [job for job in jobs if job.revision == newest[_subject(job)]]
+
+
+def _subject(job: Job) -> tuple[int, str]:
+    return job.series_id, job.model.partition("@")[0]

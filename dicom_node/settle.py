@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dicom_node import logs
-from dicom_node.completeness import Contribution, Facts, Verdict, judge
+from dicom_node.arrival_facts import Facts
+from dicom_node.completeness import Rules, Verdict, judge
+from dicom_node.evidence import Evidence, RulesOf, source_of
+from dicom_node.evidence_announced import may_decide
+from dicom_node.evidence_wire import longest_silences
 from dicom_node.routing import Routing
-from storage.instances import Instances
-from storage.records import Event, Instance, Series, SeriesPart
-from storage.studies import Studies
+from storage.records import Arriving, Event, Instance, NewJob, SeriesPart, Severity, Silence
 
 log = logs.get("settle")
 
@@ -23,109 +25,128 @@ Route = Callable[[tuple[Instance, ...], SeriesPart], Routing]
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """The facts that a verdict rested on: while they stand, nothing but time can change it."""
+    """What a verdict rested on: while that stands, nothing but time can change it."""
 
-    revision: int
-    instance_count: int
-    endings: tuple[str | None, ...]
+    known: Arriving
     until: float
 
 
 class Settle:
     def __init__(
-        self,
-        studies: Studies,
-        instances: Instances,
-        route: Route,
-        *,
-        settle_s: float,
-        quiet_s: float,
-        clock: Callable[[], float] = time.time,
+        self, evidence: Evidence, route: Route, rules_of: RulesOf, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """route: what to do with a whole series, from its instances and the association that brought it last."""
-        self._studies = studies
-        self._instances = instances
+        """route: what to do with a whole series, from its instances and the association that brought it last.
+
+        rules_of: how long to wait for what, by calling AE title.
+        """
+        self._evidence = evidence
+        self._studies = evidence.studies
         self._route = route
-        self._settle_s = settle_s
-        self._quiet_s = quiet_s
+        self._rules_of = rules_of
         self._clock = clock
         self._judged: dict[int, _Judged] = {}
 
     def step(self) -> int:
-        """Judge every series that arrives; returns how many were found whole."""
-        arriving = self._studies.arriving()
-        known = {item.series_id for item in arriving}
-        self._judged = {series_id: seen for series_id, seen in self._judged.items() if series_id in known}
-        return sum(self._settle(item) for item in arriving)
+        """Judge every series that arrives; returns of how many it is decided that they are whole, or never will be."""
+        arriving = self._studies.known_of_arriving()
+        ids = {known.series.series_id for known in arriving}
+        self._judged = {series_id: seen for series_id, seen in self._judged.items() if series_id in ids}
+        return sum(self._settle(known) for known in arriving)
 
-    def _settle(self, series: Series) -> bool:
-        parts = self._studies.parts(series.series_id)
-        endings = tuple(part.association.ending for part in parts)
+    def _settle(self, known: Arriving) -> bool:
+        series, now, rules = known.series, self._clock(), self._rules_of(source_of(known))
         seen = self._judged.get(series.series_id)
-        now = self._clock()
-        facts_stand = seen and (seen.revision, seen.instance_count, seen.endings) == (
-            series.revision,
-            series.instance_count,
-            endings,
-        )
-        if seen and facts_stand and now < seen.until:
+        if seen and seen.known == known and now < seen.until:
             return False
-        instances = self._instances.of_series(series.series_id, up_to_revision=series.revision)
-        verdict = judge(_facts(series, parts, instances), settle_s=self._settle_s, quiet_s=self._quiet_s, now=now)
-        if not verdict.whole:
-            self._judged[series.series_id] = _Judged(
-                series.revision, series.instance_count, endings, verdict.until or now
-            )
+        may_be_over = may_decide(known.said, series.instance_count, known.study_instance_count)
+        if now < series.last_received_at + rules.settle_s and not may_be_over:
+            return False  # while images come, they are not read over and over
+        instances, facts = self._evidence.gather(known)
+        verdict = judge(facts, rules, now)
+        if verdict.state == "not_yet":
+            if verdict.held and series.held_at is None:
+                self._hold(known, verdict, now)
+            self._judged[series.series_id] = _Judged(known, verdict.until or now)
             return False
-        return self._conclude(series, parts, instances, verdict)
+        return self._conclude(known, instances, facts, verdict, rules)
+
+    def _hold(self, known: Arriving, verdict: Verdict, now: float) -> None:
+        text = f"held, no job starts: {'; '.join(verdict.evidence)}"
+        event = _event(known, "series_held", text, "alarm")
+        if self._studies.hold(known.series, expected_count=verdict.expected, at=now, event=event):
+            log.warning("series held", **_named(known))
 
     def _conclude(
-        self, series: Series, parts: tuple[SeriesPart, ...], instances: tuple[Instance, ...], verdict: Verdict
+        self, known: Arriving, instances: tuple[Instance, ...], facts: Facts, verdict: Verdict, rules: Rules
     ) -> bool:
-        routing = self._route(instances, parts[-1])
+        routing = self._route(instances, known.parts[-1])
+        if verdict.state == "never":
+            routing = replace(routing, jobs=tuple(_of_incomplete(job, verdict, rules) for job in routing.jobs))
         evidence = "; ".join(verdict.evidence)
+        gap_s, pause_s = longest_silences(facts.images, facts.contributions, rules.habit_max_s)
         settled = self._studies.settle(
-            series, evidence=evidence, jobs=routing.jobs, events=_events(series, evidence, routing)
+            known.series,
+            evidence=evidence,
+            jobs=routing.jobs,
+            events=_events(known, evidence, verdict, routing),
+            state="whole" if verdict.whole else "incomplete",
+            expected_count=verdict.expected,
+            silence=Silence(source_of(known), gap_s, pause_s, self._clock()),
         )
         if settled:
             log.info(
-                "series whole",
-                study_instance_uid=series.study_instance_uid,
-                series_instance_uid=series.series_instance_uid,
-                revision=series.revision,
-                instances=series.instance_count,
+                "series whole" if verdict.whole else "series incomplete",
+                revision=known.series.revision,
+                instances=known.series.instance_count,
                 jobs=sum(job.state == "ready" for job in routing.jobs),
+                **_named(known),
             )
         return settled
 
 
-def _facts(series: Series, parts: tuple[SeriesPart, ...], instances: tuple[Instance, ...]) -> Facts:
-    contributions = tuple(
-        Contribution(
-            part.association.calling_ae_title,
-            part.association.ending,
-            part.association.opened_at,
-            part.stored + part.repeated,
-        )
-        for part in parts
+def _named(known: Arriving) -> dict[str, str]:
+    return {
+        "study_instance_uid": known.series.study_instance_uid,
+        "series_instance_uid": known.series.series_instance_uid,
+    }
+
+
+def _of_incomplete(job: NewJob, verdict: Verdict, rules: Rules) -> NewJob:
+    """A job on a series that is never whole: it says so in its report, or says there why nothing was analysed."""
+    if job.state == "skipped":
+        return job
+    if rules.on_missing == "analyse":
+        return replace(job, remark=verdict.incomplete)
+    if job.report_not_analysed:
+        return replace(job, give_up_reason=verdict.lacking)
+    return replace(job, state="skipped", reason=verdict.lacking)
+
+
+def _event(known: Arriving, kind: str, text: str, severity: Severity = "info") -> Event:
+    series = known.series
+    return Event(
+        kind,
+        text,
+        severity=severity,
+        study_instance_uid=series.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
     )
-    return Facts(tuple(item.facts for item in instances), contributions, series.last_received_at)
 
 
-def _events(series: Series, evidence: str, routing: Routing) -> list[Event]:
-    def event(kind: str, text: str) -> Event:
-        return Event(
-            kind, text, study_instance_uid=series.study_instance_uid, series_instance_uid=series.series_instance_uid
-        )
-
-    events = [event("series_whole", f"whole with {series.instance_count} instances: {evidence}")]
-    events += [event("route_passed_over", text) for text in routing.passed_over]
+def _events(known: Arriving, evidence: str, verdict: Verdict, routing: Routing) -> list[Event]:
+    if verdict.whole:
+        begins = f"whole with {known.series.instance_count} instances: {evidence}"
+        events = [_event(known, "series_whole", begins)]
+    else:
+        begins = f"will not be whole, {known.series.instance_count} instances came: {evidence}"
+        events = [_event(known, "series_incomplete", begins, "warning")]
+    events += [_event(known, "route_passed_over", text) for text in routing.passed_over]
     for job in routing.jobs:
         if job.state == "skipped":
-            events.append(event("job_skipped", f"{job.model} does not apply: {job.reason}"))
+            events.append(_event(known, "job_skipped", f"{job.model} does not apply: {job.reason}"))
         else:
             urgency = job.priority if job.priority_reason is None else f"{job.priority}: {job.priority_reason}"
-            events.append(event("job_queued", f"{job.model} queued by route {job.route}, {urgency}"))
+            events.append(_event(known, "job_queued", f"{job.model} queued by route {job.route}, {urgency}"))
     if not routing.jobs:
-        events.append(event("no_job", "no route applies: nothing will be analysed"))
+        events.append(_event(known, "no_job", "no route applies: nothing will be analysed"))
     return events

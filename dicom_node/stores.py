@@ -11,12 +11,14 @@ from storage.answers import Answers
 from storage.database import Database
 from storage.deadlines import Deadlines
 from storage.events import Events
+from storage.habits import Habits
 from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects import open_store
 from storage.objects.protocol import PackStore
 from storage.outbox import Outbox
+from storage.performed_steps import PerformedSteps
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -35,6 +37,8 @@ class Stores:
     answers: Answers
     history: History
     announcements: Announcements
+    habits: Habits
+    performed_steps: PerformedSteps
     run_folder: Path
 
 
@@ -54,5 +58,7 @@ def open_stores(config: Config) -> Stores:
         answers=Answers(database),
         history=History(database),
         announcements=Announcements(database),
+        habits=Habits(database),
+        performed_steps=PerformedSteps(database),
         run_folder=config.node.data_folder / "run",
     )

@@ -17,3 +17,7 @@ class UnsafeDatabase(StorageError):
 
 class UnknownObject(StorageError):
     """No object is kept under this key."""
+
+
+class NewerRevision(StorageError):
+    """A job is on a revision of its series that is not the newest, so there is nothing to run it again for."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, or_, select, update
 from storage.database import Database
 from storage.events import record
 from storage.records import Added, Association, Event, Instance, NewInstance
+from storage.repeats import repeats
 from storage.schema import association, association_series, instance, series, study
 from storage.studies import write_associations
 from storage.usage import grow
@@ -63,12 +64,12 @@ class Instances:
         associations: made known first, or closed, where they are not yet.
         """
         with self._database.write() as connection:
-            write_associations(connection, associations)
-            if not arrived:
-                return ()
+            ended = write_associations(connection, associations)
             batch = _Batch(connection, {new.sop_instance_uid for new in arrived})
             added = tuple(batch.add(new) for new in arrived)
             batch.write()
+            if ended:
+                record(connection, repeats(connection, associations, ended))
         return added
 
     def of_series(self, series_id: int, *, up_to_revision: int) -> tuple[Instance, ...]:
@@ -88,6 +89,14 @@ class Instances:
                 Instance(**{name: row._mapping[name] for name in Instance.__dataclass_fields__})
                 for row in connection.execute(query)
             )
+
+    def rejected(self, series_id: int, *, up_to_revision: int) -> frozenset[str]:
+        """SOP Instance UIDs of a series that came and that a job on this revision does not analyse: they were rejected."""
+        query = select(instance.c.sop_instance_uid).where(
+            instance.c.series_id == series_id, instance.c.rejected_revision <= up_to_revision
+        )
+        with self._database.read() as connection:
+            return frozenset(connection.execute(query).scalars())
 
     def knows_content(self, sop_instance_uid: str, content_sha256: str, transfer_syntax_uid: str) -> bool:
         """Whether exactly this is kept already, so that its object need not be written again."""
@@ -163,7 +172,7 @@ class _Batch:
 
     def __init__(self, connection: Connection, sop_instance_uids: Collection[str]) -> None:
         self._connection = connection
-        self._known = _known_contents(connection, sop_instance_uids)
+        self._known = _known_contents(connection, sop_instance_uids) if sop_instance_uids else {}
         self._series: dict[tuple[str, str], tuple[int, int, str]] = {}
         self._rows: list[dict[str, Any]] = []
         self._stored: Counter[int] = Counter()
@@ -205,7 +214,8 @@ class _Batch:
                 for series_id, count in self._stored.items()
             ]
             self._connection.execute(_GROW_SERIES, grown)
-        _count(self._connection, self._parts)
+        if self._parts:
+            _count(self._connection, self._parts)
 
 
 def _known_contents(

@@ -16,7 +16,6 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from storage.database import Database
 from storage.events import record
-from storage.outbox import insert_results
 from storage.records import (
     Attempt,
     AttemptOutcome,
@@ -25,10 +24,13 @@ from storage.records import (
     Job,
     JobState,
     NewJob,
+    Predecessor,
     Priority,
     Result,
     Series,
 )
+from storage.results import insert_results, predecessors_of
+from storage.revisions import has_moved_on, refuse_older, replacing, stale, supersede_if_older, supersede_jobs
 from storage.schema import job, job_attempt, series
 
 JOINED = select(job, series.c.series_instance_uid, series.c.study_instance_uid).join(
@@ -78,15 +80,25 @@ class Jobs:
         with self._database.read() as connection:
             return tuple(Attempt(**row._mapping) for row in connection.execute(query))
 
+    def predecessors(self, of: Job) -> tuple[Predecessor, ...]:
+        """Reports that a report of this job takes the place of, the latest first; its own earlier one among them."""
+        with self._database.read() as connection:
+            return predecessors_of(connection, of)
+
     def counts(self) -> dict[str, int]:
         with self._database.read() as connection:
             rows = connection.execute(select(job.c.state, func.count()).group_by(job.c.state))
             return {row[0]: row[1] for row in rows}
 
     def start(self, job_id: int) -> int | None:
-        """ready -> running, as a new attempt; returns its number, or None where the job is not ready."""
+        """ready -> running, as a new attempt; returns its number, or None where the job is not ready.
+
+        One whose series has moved on is superseded instead.
+        """
         now = time.time()
         with self._database.write() as connection:
+            if supersede_if_older(connection, job_id):
+                return None
             started = connection.execute(
                 update(job)
                 .where(job.c.job_id == job_id, job.c.state == "ready")
@@ -107,20 +119,28 @@ class Jobs:
         state: JobState,
         outcome: AttemptOutcome,
         reason: str | None,
-        results: Iterable[Result] = (),
+        results: Sequence[Result] = (),
         recipients: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        not_analysed: bool = False,
+        send_stale: bool = False,
         events: Iterable[Event] = (),
     ) -> bool:
-        """running -> done or failed, with results and their outbox rows, in one transaction.
+        """running -> done or failed, with results, their outbox rows and what they supersede, in one transaction.
 
-        recipients: the names of the destinations that get each kind of result.
+        recipients: the names of the destinations that get each kind of result. not_analysed: the results say so.
+        send_stale: queue them even where the series has moved on meanwhile.
         Returns False, and changes nothing, where this attempt is not the running one.
         """
         with self._database.write() as connection:
-            if not _end_attempt(connection, finished, outcome, reason, {"state": state, "finished_at": time.time()}):
+            is_stale = has_moved_on(connection, finished)
+            values = {"state": state, "finished_at": time.time(), "stale": is_stale}
+            if not _end_attempt(connection, finished, outcome, reason, values):
                 return False
-            insert_results(connection, finished, results, recipients)
             record(connection, events)
+            if is_stale:
+                record(connection, [stale(finished, sent=send_stale)])
+            counts = send_stale or not is_stale
+            insert_results(connection, finished, results, recipients, counts=counts, not_analysed=not_analysed)
             return True
 
     def put_back(
@@ -141,7 +161,10 @@ class Jobs:
             return True
 
     def requeue(self, job_id: int, *, event: Event, stat: bool = False) -> bool:
-        """done, failed or skipped -> ready, on a person's word; or waiting, where the model reads other series too."""
+        """done, failed or skipped -> ready, on a person's word; or waiting, where the model reads other series too.
+
+        Raises NewerRevision where the series has moved on since.
+        """
         values: dict[str, Any] = {
             "reason": None,
             "give_up_reason": None,
@@ -150,6 +173,7 @@ class Jobs:
         }
         values |= {"queued_at": time.time(), **({"priority": "stat"} if stat else {})}
         with self._database.write() as connection:
+            refuse_older(connection, job_id)
             known = connection.execute(select(job.c.companions).where(job.c.job_id == job_id)).first()
             state = "waiting" if known is not None and known.companions else "ready"
             changed = connection.execute(
@@ -195,8 +219,9 @@ class Jobs:
 
 
 def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) -> None:
-    """Queue jobs on the revision of a series that was just judged whole."""
+    """Queue jobs on the revision of a series that was just judged whole; those on older ones are not run any more."""
     now = time.time()
+    supersede_jobs(connection, judged, f"the series changed, and revision {judged.revision} is queued in its place")
     rows: list[dict[str, Any]] = [
         {
             "series_id": judged.series_id,
@@ -220,7 +245,7 @@ def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) 
             "deadline_at": new.deadline_at,
             "stale": False,
         }
-        for new in jobs
+        for new in replacing(connection, judged, jobs)
     ]
     if rows:
         connection.execute(insert(job), rows)

@@ -1,18 +1,18 @@
-"""Results, and the outbox of what is still to be sent: a row for each result and destination."""
+"""The outbox of what is still to be sent: a row for each result and destination."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Row, func, select, update
 
 from storage.database import Database
 from storage.events import record
-from storage.records import Delivery, Event, Job, Result
+from storage.records import Delivery, Event, Result
+from storage.results import insert_rejection
 from storage.schema import outbox, result
-from storage.usage import grow
 
 _JOINED = select(outbox, result).join(result, result.c.sop_instance_uid == outbox.c.sop_instance_uid)
 
@@ -63,21 +63,24 @@ class Outbox:
             record(connection, events)
 
     def postpone(self, delivery_ids: Sequence[int], *, until: float, error: str, events: Iterable[Event] = ()) -> None:
-        """Try again not before `until`."""
+        """Try again not before `until`; not what was withdrawn meanwhile."""
         with self._database.write() as connection:
             connection.execute(
                 update(outbox)
-                .where(outbox.c.delivery_id.in_(delivery_ids))
+                .where(outbox.c.delivery_id.in_(delivery_ids), outbox.c.state == "waiting")
                 .values(next_at=until, attempts=outbox.c.attempts + 1, last_error=error)
             )
             record(connection, events)
 
     def refused(self, delivery_ids: Sequence[int], *, error: str, events: Iterable[Event] = ()) -> None:
-        """Refused for good, or given up: shown as such, never sent again unless a person says so."""
+        """Refused for good, or given up: shown as such, never sent again unless a person says so.
+
+        What was withdrawn meanwhile stays withdrawn.
+        """
         with self._database.write() as connection:
             connection.execute(
                 update(outbox)
-                .where(outbox.c.delivery_id.in_(delivery_ids))
+                .where(outbox.c.delivery_id.in_(delivery_ids), outbox.c.state == "waiting")
                 .values(state="refused", attempts=outbox.c.attempts + 1, last_error=error)
             )
             record(connection, events)
@@ -95,12 +98,14 @@ class Outbox:
             return changed.rowcount
 
     def send_again(self, study_instance_uid: str, *, destination: str | None, events: Iterable[Event] = ()) -> int:
-        """Put a study's refused and delivered results back into the outbox; returns how many.
+        """Put a study's refused and delivered results back into the outbox; returns how many. Not superseded ones.
 
         They count as queued now: attempts and age begin anew. Nothing is recorded where there is nothing to send.
         """
         now = time.time()
-        of_study = select(result.c.sop_instance_uid).where(result.c.study_instance_uid == study_instance_uid)
+        of_study = select(result.c.sop_instance_uid).where(
+            result.c.study_instance_uid == study_instance_uid, result.c.superseded_at.is_(None)
+        )
         where = [outbox.c.sop_instance_uid.in_(of_study), outbox.c.state != "waiting"]
         if destination:
             where.append(outbox.c.destination == destination)
@@ -113,6 +118,23 @@ class Outbox:
                 record(connection, events)
             return changed.rowcount
 
+    def held_superseded(self, destination: str) -> tuple[Delivery, ...]:
+        """What a destination holds that does not count any more and was not told so, study by study."""
+        where = [
+            outbox.c.destination == destination,
+            outbox.c.state == "delivered",
+            result.c.superseded_at.is_not(None),
+        ]
+        return self._fetch(_JOINED.where(*where).order_by(result.c.study_instance_uid, outbox.c.delivery_id))
+
+    def withdraw_delivered(self, held: Sequence[Delivery], told: Result, *, events: Iterable[Event] = ()) -> None:
+        """Queue `told`, which says of delivered results of one destination that they are withdrawn, and mark them so."""
+        ids = [delivery.delivery_id for delivery in held]
+        with self._database.write() as connection:
+            connection.execute(update(outbox).where(outbox.c.delivery_id.in_(ids)).values(state="withdrawn"))
+            insert_rejection(connection, told, job_id=held[0].job_id, destination=held[0].destination)
+            record(connection, events)
+
     def results_of_study(self, study_instance_uid: str) -> tuple[Result, ...]:
         query = select(result).where(result.c.study_instance_uid == study_instance_uid).order_by(result.c.created_at)
         with self._database.read() as connection:
@@ -121,35 +143,6 @@ class Outbox:
     def _fetch(self, query: Any) -> tuple[Delivery, ...]:
         with self._database.read() as connection:
             return tuple(_delivery(row) for row in connection.execute(query))
-
-
-def insert_results(
-    connection: Connection, finished: Job, results: Iterable[Result], recipients: Mapping[str, Sequence[str]]
-) -> None:
-    """Record a job's results and queue each for its recipients. What an earlier attempt recorded stays as it is."""
-    now = time.time()
-    for item in results:
-        known = connection.execute(
-            select(result.c.content_sha256).where(result.c.sop_instance_uid == item.sop_instance_uid)
-        ).first()
-        if known:
-            if known.content_sha256 != item.content_sha256:
-                record(connection, [_differs(finished, item)])
-            continue
-        values = {name: getattr(item, name) for name in Result.__dataclass_fields__}
-        connection.execute(insert(result).values(**values, job_id=finished.job_id, created_at=now))
-        grow(connection, "results", item.size_bytes)
-        for destination in recipients.get(item.kind, ()):
-            connection.execute(
-                insert(outbox).values(
-                    sop_instance_uid=item.sop_instance_uid,
-                    destination=destination,
-                    state="waiting",
-                    attempts=0,
-                    next_at=now,
-                    created_at=now,
-                )
-            )
 
 
 def _result(row: Row[Any]) -> Result:
@@ -175,15 +168,3 @@ def _delivery(row: Row[Any]) -> Delivery:
 
 def _result_of_join(row: Row[Any]) -> Result:
     return Result(**{name: row._mapping[getattr(result.c, name)] for name in Result.__dataclass_fields__})
-
-
-def _differs(finished: Job, item: Result) -> Event:
-    """A receiver may hold the first one already, and would refuse, or mix up, another content under its UID."""
-    return Event(
-        "result_differs",
-        f"{finished.model} was run again and its {item.kind.upper()} is not what it was: the first one stays",
-        severity="alarm",
-        study_instance_uid=item.study_instance_uid,
-        job_id=finished.job_id,
-        data={"sop_instance_uid": item.sop_instance_uid},
-    )

@@ -74,6 +74,8 @@ class Instance:
     size_bytes: int
     received_at: float
     facts: Json
+    # The association that brought it.
+    association_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,15 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesPart:
+    """What one association brought to one series."""
+
+    association: Association
+    stored: int
+    repeated: int
+
+
+@dataclass(frozen=True, slots=True)
 class Announcement:
     """What somebody says of a series, or of a study (series_instance_uid None).
 
@@ -122,6 +133,54 @@ class Announcement:
     at: float
     instance_count: int | None = None
     sop_instance_uids: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An announcement without its list: what is said of which series, or of the study (series_instance_uid None)."""
+
+    kind: AnnouncementKind
+    series_instance_uid: str | None
+    state: AnnouncementState
+    instance_count: int | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another association that is open, of a source that brought images of a series.
+
+    brings_study: it brought something of the same study; else it brought nothing at all yet.
+    """
+
+    association_id: str
+    calling_ae_title: str
+    opened_at: float
+    brings_study: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A series that is not judged yet, and all that may make it whole but its instances, read at one moment.
+
+    parts: the associations that brought it, in the order in which they were opened.
+    """
+
+    series: Series
+    parts: tuple[SeriesPart, ...]
+    elsewhere: tuple[Elsewhere, ...]
+    said: tuple[Said, ...]
+    study_instance_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """The longest silences inside a series, in seconds: between any two images; and while nothing that brings it was open."""
+
+    calling_ae_title: str
+    longest_gap_s: float
+    longest_pause_s: float
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +208,6 @@ class Companion:
     series_instance_uid: str | None = None
     study_instance_uid: str | None = None
     absent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesPart:
-    """What one association brought to one series."""
-
-    association: Association
-    stored: int
-    repeated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +291,17 @@ class Result:
     object_key: str
     content_sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A report that a later one takes the place of. revision: of the series, that it is about."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ association = Table(
     Column("called_ae_title", String(16), nullable=False),
     Column("address", String(64), nullable=False),
     Column("opened_at", Float, nullable=False),
-    Column("closed_at", Float),
+    # Indexed for those that are open, which are few.
+    Column("closed_at", Float, index=True),
     Column("ending", String(16)),
 )
 
@@ -144,13 +145,15 @@ performed_step = Table(
     Column("study_instance_uids", JSON, nullable=False),
 )
 
-# The longest pause inside each series that was judged, by who sent it: what a source is used to.
+# The longest silence inside each series that was judged, by who sent it: what a source is used to.
 habit = Table(
     "habit",
     metadata,
     Column("series_id", ForeignKey("series.series_id"), primary_key=True),
     Column("calling_ae_title", String(16), nullable=False),
+    # Between any two images; and while no association that brings the series was open.
     Column("longest_gap_s", Float, nullable=False),
+    Column("longest_pause_s", Float, nullable=False),
     Column("at", Float, nullable=False),
 )
 Index("ix_habit_calling_ae_title_at", habit.c.calling_ae_title, habit.c.at)
@@ -236,6 +239,9 @@ result = Table(
     Column("superseded_at", Float),
     Column("superseded_by", Integer),
 )
+# Of the few that are superseded, to find those that somebody still holds.
+_IS_SUPERSEDED = result.c.superseded_at.is_not(None)
+Index("ix_result_superseded_at", result.c.superseded_at, sqlite_where=_IS_SUPERSEDED, postgresql_where=_IS_SUPERSEDED)
 
 outbox = Table(
     "outbox",

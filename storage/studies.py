@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Literal
 
-from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
+from storage.arriving import read_arriving, read_parts, read_refused, series_of_row
 from storage.database import Database
 from storage.events import record
+from storage.habits import write_silence
 from storage.jobs import insert_jobs
-from storage.records import Association, Event, NewJob, Series, SeriesPart, Study
+from storage.records import Arriving, Association, Event, NewJob, Series, SeriesPart, Silence, Study
 from storage.schema import association, association_series, series, study
 
 # Statements of each batch, made once.
-_KNOWN = select(association.c.association_id).where(association.c.association_id.in_(bindparam("ids", expanding=True)))
+_KNOWN = select(association.c.association_id, association.c.closed_at).where(
+    association.c.association_id.in_(bindparam("ids", expanding=True))
+)
 _OPEN = insert(association)
 _CLOSE = (
     update(association)
@@ -87,37 +91,43 @@ class Studies:
     def series_of(self, study_instance_uid: str) -> tuple[Series, ...]:
         query = select(series).where(series.c.study_instance_uid == study_instance_uid).order_by(series.c.series_id)
         with self._database.read() as connection:
-            return tuple(_series(row) for row in connection.execute(query))
+            return tuple(series_of_row(row) for row in connection.execute(query))
 
     def arriving(self) -> tuple[Series, ...]:
-        """Series that were not judged whole yet, oldest first; not those that hold nothing but conflicting contents."""
-        query = (
-            select(series)
-            .where(series.c.state == "arriving", series.c.instance_count > 0)
-            .order_by(series.c.first_received_at)
-        )
+        """Series that were not judged yet, oldest first; not those that hold nothing but conflicting contents."""
         with self._database.read() as connection:
-            return tuple(_series(row) for row in connection.execute(query))
+            return tuple(item.series for item in read_arriving(connection))
+
+    def known_of_arriving(self) -> tuple[Arriving, ...]:
+        """The same series, each with all that may make it whole but its instances."""
+        with self._database.read() as connection:
+            return read_arriving(connection)
 
     def parts(self, series_id: int) -> tuple[SeriesPart, ...]:
         """Which associations brought a series, in the order in which they were opened."""
-        query = (
-            select(association, association_series.c.stored, association_series.c.repeated)
-            .join(association_series, association_series.c.association_id == association.c.association_id)
-            .where(association_series.c.series_id == series_id)
-            .order_by(association.c.opened_at)
-        )
-        names = Association.__dataclass_fields__
         with self._database.read() as connection:
-            return tuple(
-                SeriesPart(Association(**{name: row._mapping[name] for name in names}), row.stored, row.repeated)
-                for row in connection.execute(query)
-            )
+            return read_parts(connection, association_series.c.series_id == series_id).get(series_id, ())
 
-    def settle(self, judged: Series, *, evidence: str, jobs: Iterable[NewJob], events: Iterable[Event]) -> bool:
-        """Mark a series whole and queue its jobs, in one transaction.
+    def refused(self, association_ids: Collection[str]) -> dict[str, int]:
+        """How many instances these associations were refused that did not come by any other either."""
+        with self._database.read() as connection:
+            return read_refused(connection, association_ids)
 
-        Returns False, and changes nothing, where another instance came since `judged` was read: judge again.
+    def settle(
+        self,
+        judged: Series,
+        *,
+        evidence: str,
+        jobs: Iterable[NewJob],
+        events: Iterable[Event],
+        state: Literal["whole", "incomplete"] = "whole",
+        expected_count: int | None = None,
+        silence: Silence | None = None,
+    ) -> bool:
+        """Mark a series whole, or incomplete for good, and queue its jobs, in one transaction.
+
+        silence: what is learned of its source. Returns False, and changes nothing, where another instance came since
+        `judged` was read: judge again.
         """
         with self._database.write() as connection:
             marked = connection.execute(
@@ -128,32 +138,61 @@ class Studies:
                     series.c.revision == judged.revision,
                     series.c.instance_count == judged.instance_count,
                 )
-                .values(state="whole", judged_at=time.time(), evidence=evidence)
+                .values(
+                    state=state,
+                    judged_at=time.time(),
+                    evidence=evidence,
+                    expected_count=expected_count,
+                    held_at=series.c.held_at if state == "incomplete" else None,
+                )
             )
             if not marked.rowcount:
                 return False
+            if silence is not None:
+                write_silence(connection, judged.series_id, silence)
             insert_jobs(connection, judged, jobs)
             record(connection, events)
             return True
 
+    def hold(self, held: Series, *, expected_count: int | None, at: float, event: Event) -> bool:
+        """Note that what was announced of a series and what came contradict each other; False where that is noted."""
+        with self._database.write() as connection:
+            marked = connection.execute(
+                update(series)
+                .where(
+                    series.c.series_id == held.series_id,
+                    series.c.state == "arriving",
+                    series.c.revision == held.revision,
+                    series.c.held_at.is_(None),
+                )
+                .values(held_at=at, expected_count=expected_count)
+            )
+            if marked.rowcount:
+                record(connection, [event])
+            return bool(marked.rowcount)
 
-def write_associations(connection: Connection, associations: Collection[Association]) -> None:
-    """Make associations known that are not; close those that are known as open and have ended meanwhile."""
+
+def write_associations(connection: Connection, associations: Collection[Association]) -> frozenset[str]:
+    """Make associations known that are not; close those that are known as open and have ended meanwhile.
+
+    Returns which of them are ended by this.
+    """
     if not associations:
-        return
+        return frozenset()
     ids = [one.association_id for one in associations]
-    known = set(connection.execute(_KNOWN, {"ids": ids}).scalars())
-    new = [asdict(one) for one in associations if one.association_id not in known]
+    is_open = {row.association_id: row.closed_at is None for row in connection.execute(_KNOWN, {"ids": ids})}
+    new = [asdict(one) for one in associations if one.association_id not in is_open]
     ended = [
         {"id": one.association_id, "at": one.closed_at, "how": one.ending}
         for one in associations
-        if one.association_id in known and one.closed_at is not None
+        if one.association_id in is_open and one.closed_at is not None
     ]
     if new:
         connection.execute(_OPEN, new)
     if ended:
         connection.execute(_CLOSE, ended)
-
-
-def _series(row: Row[Any]) -> Series:
-    return Series(**{name: row._mapping[name] for name in Series.__dataclass_fields__})
+    return frozenset(
+        one.association_id
+        for one in associations
+        if one.closed_at is not None and is_open.get(one.association_id, True)
+    )

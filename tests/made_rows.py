@@ -22,11 +22,13 @@ from storage.database import Database
 from storage.deadlines import Deadlines
 from storage.errors import UnknownObject
 from storage.events import Events
+from storage.habits import Habits
 from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects.protocol import ObjectStore, PackStore
 from storage.outbox import Outbox
+from storage.performed_steps import PerformedSteps
 from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
 from storage.studies import Studies
 from storage.usage import Usage
@@ -80,6 +82,7 @@ def secondary_capture(study_uid: str, sop_instance_uid: str, *, sop_class_uid: s
         _element(0x0010, 0x0020, b"LO", b"MADE"),
         _element(0x0020, 0x000D, b"UI", _uid(study_uid)),
         _element(0x0020, 0x000E, b"UI", _uid(f"{study_uid}.1")),
+        _element(0x0020, 0x0011, b"IS", b"2901"),
         _element(0x0020, 0x0013, b"IS", b"1 "),
         _element(0x0028, 0x0002, b"US", b"\x01\x00"),
         _element(0x0028, 0x0004, b"CS", b"MONOCHROME2 "),
@@ -122,6 +125,8 @@ class House:
     usage: Usage
     answers: Answers
     announcements: Announcements
+    habits: Habits
+    performed_steps: PerformedSteps
     history: History
     objects: MemoryStore
     run_folder: Path
@@ -173,6 +178,41 @@ class House:
         new = NewJob(destinations=tuple(destinations), **values)  # type: ignore[arg-type]
         assert self.studies.settle(series, evidence="made", jobs=[new], events=[])
         return next(one for one in self.jobs.of_study(study_uid) if one.series_id == series.series_id)
+
+    def next_revision(self, of: Job) -> Job:
+        """The same series, after one more instance came and it was judged whole again, with a job like that one."""
+        self.one_more(of)
+        new = NewJob(of.model, of.route, "ready", of.priority, of.destinations, of.report_not_analysed, of.timeout_s)
+        (series,) = [one for one in self.studies.series_of(of.study_instance_uid) if one.series_id == of.series_id]
+        assert self.studies.settle(series, evidence="made", jobs=[new], events=[])
+        return next(one for one in self.jobs.of_study(of.study_instance_uid) if one.revision == series.revision)
+
+    def one_more(self, of: Job) -> None:
+        """An instance of the job's series, after those that it analyses."""
+        (before,) = [one for one in self.studies.series_of(of.study_instance_uid) if one.series_id == of.series_id]
+        (part, *_) = self.studies.parts(before.series_id)
+        (first, *_) = self.instances.of_series(before.series_id, up_to_revision=before.revision)
+        uid = generate_uid()
+        self.instances.add(
+            NewInstance(
+                sop_class_uid=first.sop_class_uid,
+                sop_instance_uid=uid,
+                series_instance_uid=of.series_instance_uid,
+                study_instance_uid=of.study_instance_uid,
+                transfer_syntax_uid=first.transfer_syntax_uid,
+                content_sha256=hashlib.sha256(uid.encode()).hexdigest(),
+                object_key=f"instances/{uid}",
+                size_bytes=1,
+                association_id=part.association.association_id,
+                received_at=time.time(),
+                patient_id="MADE",
+                patient_name="Phantom^Test",
+                accession_number="A1",
+                study_date="20260101",
+                study_description="",
+                facts={},
+            )
+        )
 
     def result(self, study_uid: str, kind: str, *, side: int = 32) -> Result:
         """A result whose object is stored."""
@@ -234,6 +274,8 @@ def open_house(folder: Path) -> House:
         usage=Usage(database),
         answers=Answers(database),
         announcements=Announcements(database),
+        habits=Habits(database),
+        performed_steps=PerformedSteps(database),
         history=History(database),
         objects=MemoryStore(),
         run_folder=folder,

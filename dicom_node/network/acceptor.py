@@ -7,10 +7,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pynetdicom import AE, _config, evt
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_messages import C_STORE_RQ, N_CREATE_RQ, N_SET_RQ
 from pynetdicom.events import EventHandlerType
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, SOPClassCommonExtendedNegotiation
@@ -35,6 +36,7 @@ from dicom_node.network.store_door import StoreDoor
 from dicom_node.network.tally import Tally
 from dicom_node.network.tls import ServerTls, certificate_of
 from dicom_node.network.tls_context import TlsError
+from dicom_node.notices import Notices
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.refusals import Refused
 from dicom_node.throttle import Throttle
@@ -48,6 +50,14 @@ _REJECTION_EVENT_S = 60.0
 _STOP_POLL_S = 0.02
 _END_S = 5.0  # in which an aborted association's threads end
 _NO_DATA_SET = 0x0101  # Command Data Set Type (PS3.7 E.1)
+# What the library needs of a request to hand it on, and whether a data set must follow: of the others it says nothing.
+_MANDATORY: Mapping[type, tuple[tuple[str, ...], bool]] = MappingProxyType(
+    {
+        C_STORE_RQ: (("AffectedSOPClassUID", "AffectedSOPInstanceUID"), True),
+        N_CREATE_RQ: (("AffectedSOPClassUID",), False),
+        N_SET_RQ: (("RequestedSOPClassUID", "RequestedSOPInstanceUID"), True),
+    }
+)
 
 log = logs.get("acceptor")
 
@@ -66,6 +76,7 @@ class Acceptor:
         access: Access,
         *,
         intake: Intake,
+        notices: Notices,
         studies: Studies,
         events: Events,
         answers: Answers,
@@ -77,6 +88,7 @@ class Acceptor:
         self._node = node
         self._access = access
         self._intake = intake
+        self._notices = notices
         self._studies = studies
         self._events = events
         self._name = name
@@ -284,13 +296,21 @@ class Acceptor:
         self._record(Event("association_rejected", text, "warning", at=self._clock(), data=data))
 
     def _on_request(self, event: evt.Event) -> Answer:
-        """Answer one DIMSE request. Whatever goes wrong, the peer is answered, and never with success."""
+        """Answer one DIMSE request, as the library takes it of this kind of service."""
+        answer = self._answer(event)
+        if isinstance(answer, tuple) or not event.event.name.startswith("EVT_N_"):
+            return answer
+        return answer, None
+
+    def _answer(self, event: evt.Event) -> Answer:
+        """Whatever goes wrong, the peer is answered, and never with success."""
         try:
             service = service_of(str(event.context.abstract_syntax))
             handler = service.handlers.get(event.event) if service else None
             if handler is None:
                 return status.answer(status.UNRECOGNIZED_OPERATION)
-            call = Call(self._intake, lambda: self._associations.association_id(event.assoc))
+            calling = _calling_ae_title(event.assoc).strip()
+            call = Call(self._intake, self._notices, lambda: self._associations.association_id(event.assoc), calling)
             return handler(event, call)
         except Exception as error:  # noqa: BLE001 - the last place where a peer can be told
             return status.answer(*self._failed(error, event.event.name))
@@ -349,13 +369,15 @@ def _on_data(event: evt.Event) -> None:
 
 
 def _on_message(event: evt.Event) -> None:
-    """Abort on a C-STORE request that lacks a mandatory part: the library would leave the peer without an answer."""
-    command = event.message.command_set
-    if not isinstance(event.message, C_STORE_RQ):
+    """Abort on a request that lacks a mandatory part: the library would leave the peer without an answer."""
+    if type(event.message) not in _MANDATORY:
         return
-    complete = command.get("AffectedSOPClassUID") and command.get("AffectedSOPInstanceUID") and "MessageID" in command
-    if not complete or command.get("CommandDataSetType", _NO_DATA_SET) == _NO_DATA_SET:
-        log.warning("association aborted", reason="a c-store request lacks its sop uids, message id or data set")
+    keywords, needs_data_set = _MANDATORY[type(event.message)]
+    command = event.message.command_set
+    complete = all(command.get(keyword) for keyword in keywords) and "MessageID" in command
+    has_data_set = command.get("CommandDataSetType", _NO_DATA_SET) != _NO_DATA_SET
+    if not complete or (needs_data_set and not has_data_set):
+        log.warning("association aborted", reason="a request lacks its sop uids, message id or data set")
         event.assoc.abort(block=False)
 
 

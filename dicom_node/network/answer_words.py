@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_node.network.status import meaning_of
+from dicom_node.network.status import PROCESSING_FAILURE, meaning_of
 from dicom_node.network.store_status import rejection_in_words
 from dicom_node.network.tally import ABORTED, ABORTED_BY_PEER, REFUSED_CONNECTION, REJECTED
 from storage.records import Answer
@@ -36,6 +36,8 @@ def words_of(answer: Answer) -> str:
         return reason if answer.status >> 8 == _PROVIDER else "by the application"
     if answer.kind == REFUSED_CONNECTION:
         return "closed before it came to an association: see the warnings"
+    if answer.kind.startswith("N-") and answer.status == PROCESSING_FAILURE:
+        return "unreadable, or of a procedure step that had ended; else a fault of this node, with an alarm"
     return meaning_of(answer.status)
 
 

@@ -10,17 +10,21 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 
 from dicom_node.intake import Intake
+from dicom_node.notices import Notices
 
-Answer = Dataset | int
+# The library wants of handlers of DIMSE-N a data set beside the status, or None.
+Answer = Dataset | int | tuple[Dataset | int, Dataset | None]
 Handler = Callable[[evt.Event, "Call"], Answer]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a handler may use to answer: the door in, and the id under which this association is recorded."""
+    """What a handler may use to answer: the doors in, the id under which this association is recorded, and who calls."""
 
     intake: Intake
+    notices: Notices
     association_id: Callable[[], str]
+    calling_ae_title: str
 
 
 def _nothing_else(_uid: str) -> bool:

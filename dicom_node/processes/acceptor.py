@@ -9,7 +9,7 @@ from typing import Literal
 
 from dicom_node import logs
 from dicom_node.config_file import load_config
-from dicom_node.door import open_intake
+from dicom_node.door import open_intake, open_notices
 from dicom_node.network.acceptor import Acceptor
 from dicom_node.network.listening import Listening
 from dicom_node.network.tls_context import TlsError
@@ -32,6 +32,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"], row: 
         config.node,
         config.access,
         intake=intake,
+        notices=open_notices(config, stores),
         studies=stores.studies,
         events=stores.events,
         answers=stores.answers,

@@ -10,13 +10,15 @@ from typing import Literal
 from dicom_node import logs
 from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, CompanionSpec, JobSpec, run_attempt
 from dicom_node.companion_watch import CompanionWatch
+from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
 from dicom_node.deadlines import DeadlineWatch
 from dicom_node.delivery import Delivery
-from dicom_node.dispatch import Dispatch
+from dicom_node.dispatch import Dispatch, replaces_another
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
+from dicom_node.evidence import evidence_of
 from dicom_node.models import routable_models
 from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
@@ -57,9 +59,10 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
         while not stopping.is_set():
             watch.step()
-            companions.step(settled=settle.step() > 0)
+            judged = settle.step()
+            companions.step(settled=judged > 0)
             deadlines.step()
-            dispatch.step(ROUND_S)
+            dispatch.step(0.0 if judged else ROUND_S)  # what was queued just now starts at once
         dispatch.release()
     except StorageError as error:
         # Nothing is lost: the next start finds in the database all that was committed, and goes on from there.
@@ -81,11 +84,9 @@ def compose(
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
-        stores.studies,
-        stores.instances,
+        evidence_of(stores),
         lambda instances, part: route_series(config, models, instances, part),
-        settle_s=config.completeness.settle_s,
-        quiet_s=config.completeness.quiet_s,
+        rules_by_source(config),
     )
     dispatch = Dispatch(
         stores.jobs,
@@ -94,6 +95,7 @@ def compose(
         recipients={destination.name: destination.results for destination in config.destinations},
         spec_of=lambda job: spec_of(config, stores, models, job),
         routine_waits=lambda: watch.routine_waits,
+        send_stale=config.completeness.send_stale,
         stat_head_start_s=config.engine.stat_head_start_s,
     )
     return settle, dispatch, watch
@@ -128,6 +130,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
     instances = stores.instances.of_series(job.series_id, up_to_revision=job.revision)
+    predecessors = stores.jobs.predecessors(job)
     wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
     return JobSpec(
         study_instance_uid=job.study_instance_uid,
@@ -140,9 +143,11 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         package_sha256=chosen.package.content_sha256,
         device=chosen.device,
         kinds=tuple(kind for kind in ("seg", "sr", "sc") if kind in wanted or not wanted),
-        report_not_analysed=job.report_not_analysed,
+        report_not_analysed=job.report_not_analysed or replaces_another(job, predecessors),
         give_up_reason=job.give_up_reason,
         companions=tuple(_companion_spec(stores, one) for one in job.companions),
+        remark=job.remark,
+        predecessors=predecessors,
     )
 
 

@@ -16,6 +16,7 @@ from inference.volume import Volume
 
 WIDTH, MARGIN = 1280, 28
 HEADER_HEIGHT, PANEL_HEIGHT, ROW_HEIGHT, LINE_HEIGHT, FOOTER_HEIGHT = 84, 520, 34, 24, 52
+BANNER_LINE_HEIGHT = 32
 
 BACKGROUND, SURFACE = (12, 15, 20), (24, 29, 37)
 TEXT, MUTED, NOTICE = (238, 241, 245), (158, 168, 181), (255, 176, 59)
@@ -35,12 +36,15 @@ def draw_card(report: Report, volume: Volume) -> Image.Image:
     columns = table_columns(findings.measurements)
     remarks = [line for remark in findings.remarks for line in wrap(remark.text, WIDTH - 2 * MARGIN - 24, 17)]
     table_height = table_header_height(columns) + ROW_HEIGHT * len(findings.segments)
-    height = HEADER_HEIGHT + PANEL_HEIGHT + table_height + LINE_HEIGHT * len(remarks) + FOOTER_HEIGHT + 3 * 18
+    banner = wrap(report.remark, WIDTH - 2 * MARGIN, 20) if report.remark else []
+    below_header = HEADER_HEIGHT + BANNER_LINE_HEIGHT * len(banner)
+    height = below_header + PANEL_HEIGHT + table_height + LINE_HEIGHT * len(remarks) + FOOTER_HEIGHT + 3 * 18
     card = Image.new("RGB", (WIDTH, height), BACKGROUND)
     draw = ImageDraw.Draw(card)
     draw_header(draw, report)
-    draw_panels(card, volume, findings.segments, HEADER_HEIGHT)
-    top = HEADER_HEIGHT + PANEL_HEIGHT + 18
+    draw_banner(draw, banner)
+    draw_panels(card, volume, findings.segments, below_header)
+    top = below_header + PANEL_HEIGHT + 18
     draw_table(draw, findings, columns, top)
     top += table_height + 18
     for line in remarks:
@@ -58,6 +62,14 @@ def draw_header(draw: ImageDraw.ImageDraw, report: Report) -> None:
     left = WIDTH - MARGIN - font(20).getlength(badge) - 32
     draw.rounded_rectangle((left, 18, WIDTH - MARGIN, 58), radius=8, outline=NOTICE, width=2)
     draw.text(((left + WIDTH - MARGIN) / 2, 38), badge, fill=NOTICE, font=font(20), anchor="mm")
+
+
+def draw_banner(draw: ImageDraw.ImageDraw, lines: Sequence[str]) -> None:
+    """What limits all that follows, such as images that are missing: as loud as the warning at the bottom."""
+    for number, line in enumerate(lines):
+        top = HEADER_HEIGHT + BANNER_LINE_HEIGHT * number
+        draw.rectangle((0, top, WIDTH, top + BANNER_LINE_HEIGHT), fill=NOTICE)
+        draw.text((MARGIN, top + BANNER_LINE_HEIGHT / 2), line, fill=BACKGROUND, font=font(20), anchor="lm")
 
 
 def draw_panels(card: Image.Image, volume: Volume, segments: Sequence[Segment], top: int) -> None:
@@ -120,7 +132,7 @@ def draw_footer(draw: ImageDraw.ImageDraw, report: Report, height: int) -> None:
     draw.rectangle((0, height - FOOTER_HEIGHT, WIDTH, height), fill=NOTICE)
     middle = height - FOOTER_HEIGHT / 2
     draw.text((MARGIN, middle), WARNING, fill=BACKGROUND, font=font(22), anchor="lm")
-    made = f"Study revision {report.revision}, {local_time(report):%Y-%m-%d %H:%M %z}"
+    made = f"Revision {report.revision}, {local_time(report):%Y-%m-%d %H:%M %z}"
     draw.text((WIDTH - MARGIN, middle), made, fill=BACKGROUND, font=font(16), anchor="rm")
 
 

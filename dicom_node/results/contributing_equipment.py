@@ -1,21 +1,11 @@
-"""Who made the object: the node as its equipment, and the model as equipment that contributed (IHE AI Results)."""
+"""Who found what the object says: the model, as equipment that contributed to it (IHE AI Results)."""
 
 from __future__ import annotations
 
 from pydicom.dataset import Dataset
 
 from dicom_node.results import codes
-from dicom_node.results.report import Equipment, Report
-
-
-def add_equipment(dataset: Dataset, equipment: Equipment) -> None:
-    """General and Enhanced General Equipment (PS3.3 C.7.5.1 and C.7.5.2)."""
-    dataset.Manufacturer = equipment.manufacturer
-    dataset.ManufacturerModelName = equipment.model_name
-    dataset.DeviceSerialNumber = equipment.serial_number
-    dataset.SoftwareVersions = equipment.software_version
-    if equipment.station_name:
-        dataset.StationName = equipment.station_name
+from dicom_node.results.report import Report
 
 
 def add_contributing_equipment(dataset: Dataset, report: Report) -> None:

@@ -6,13 +6,13 @@ from pydicom.dataset import Dataset
 
 from dicom_node.results import identity
 from dicom_node.results.check import check_seg, check_sr, check_volume
-from dicom_node.results.context import part10
 from dicom_node.results.report import EncodedResult, Kind, Report
 from dicom_node.results.sc import encode_sc
 from dicom_node.results.seg import encode_seg
 from dicom_node.results.segments import numbered
 from dicom_node.results.sources import instances_besides, planes
 from dicom_node.results.sr import encode_sr
+from dicom_node.results.writing import part10
 
 
 def encode(report: Report) -> tuple[EncodedResult, ...]:

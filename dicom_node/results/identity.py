@@ -11,7 +11,13 @@ from dicom_node.results.report import Kind, Report
 from inference.findings import Segment
 
 SERIES_OFFSETS: dict[Kind, int] = {"seg": 901, "sr": 902, "sc": 903}
-"""Series 2 of the scanner gives 2901 (SEG), 2902 (SR) and 2903 (SC): results sort beside their source."""
+"""Series 2 of the scanner gives 2901 (SEG), 2902 (SR) and 2903 (SC): results sort beside their source.
+
+Those of revision 2 are 2911, 2912 and 2913: a viewer lists them after what they supersede, and a person can tell them apart.
+"""
+
+LAST_NUMBERED_REVISION = 10
+"""Later ones share its numbers, which would else run into those of the next series."""
 
 LARGEST_SOURCE_SERIES_NUMBER = 999_999
 LO_LENGTH = 64
@@ -53,21 +59,30 @@ def tracking_uid(report: Report, segment: Segment) -> str:
 
 
 def series_number(report: Report, kind: Kind) -> int:
-    """1000 x the source's series number + 901, 902 or 903; a source without a usable number counts as 0."""
+    """1000 x the source's series number + 901, 902 or 903, and 10 for each revision after the first.
+
+    A source without a usable number counts as 0.
+    """
     try:
         number = int(report.first_source.get("SeriesNumber") or 0)
     except (TypeError, ValueError):
         number = 0
     if not 0 <= number <= LARGEST_SOURCE_SERIES_NUMBER:
         number = 0
-    return 1000 * number + SERIES_OFFSETS[kind]
+    return 1000 * number + SERIES_OFFSETS[kind] + 10 * (min(report.revision, LAST_NUMBERED_REVISION) - 1)
 
 
 def series_description(report: Report) -> str:
-    """ "AI: CT lung density 1.0.0", the same for every kind; the modality tells them apart."""
-    prefix, version = "AI: ", f" {report.model.version}"
-    room = LO_LENGTH - len(prefix) - len(version)
-    return f"{prefix}{report.model.title[:room].rstrip()}{version}"
+    """ "AI: CT lung density 1.0.0, revision 2", the same for every kind; the modality tells them apart.
+
+    A remark follows where there is room for it.
+    """
+    revision = f", revision {report.revision}" if report.revision > 1 else ""
+    prefix, rest = "AI: ", f" {report.model.version}{revision}"
+    room = LO_LENGTH - len(prefix) - len(rest)
+    description = f"{prefix}{report.model.title[:room].rstrip()}{rest}"
+    with_remark = f"{description}, {report.remark}"
+    return with_remark if report.remark and len(with_remark) <= LO_LENGTH else description
 
 
 def _origin(report: Report) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from dicom_node import __version__
 from inference.findings import Findings, ModelIdentity
 from inference.volume import Volume
+from storage.records import Predecessor
 
 Kind = Literal["seg", "sr", "sc"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -43,9 +44,11 @@ class Report:
 
     sources: the data sets of the analysed series; their pixel data are never read.
     volume: what the model saw; None where no volume could be made, and then nothing was analysed.
-    revision: counts the states of the study, from 1; a later one has results with UIDs of their own.
+    revision: counts the states of the series, from 1; a later one has results with UIDs of their own.
     companions: other series that the findings rest on, of this study or another.
     created_at: when the findings were made, with its time zone. Two reports that are equal give equal bytes.
+    remark: what limits all of it and must be said with it, such as "analysed 410 of 412 images".
+    predecessors: reports that this one may take the place of, the latest first; itself may be among them.
     """
 
     sources: Sequence[Dataset]
@@ -57,6 +60,8 @@ class Report:
     kinds: frozenset[Kind] = frozenset(KINDS)
     equipment: Equipment = field(default_factory=Equipment)
     companions: tuple[ReadBesides, ...] = ()
+    remark: str | None = None
+    predecessors: Sequence[Predecessor] = ()
 
     def __post_init__(self) -> None:
         if not self.sources:

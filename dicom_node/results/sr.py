@@ -21,6 +21,7 @@ from dicom_node.results.segments import Numbered
 from dicom_node.results.sources import Besides, Plane, Reference, instances_besides, instances_used
 from dicom_node.results.sr_groups import Images, measurement_groups
 from inference.findings import Code
+from storage.records import Predecessor
 
 CONTAINS = hd.RelationshipTypeValues.CONTAINS
 HAS_CONCEPT_MOD = hd.RelationshipTypeValues.HAS_CONCEPT_MOD
@@ -53,12 +54,19 @@ def title(report: Report) -> Code:
 
 
 def add_document(dataset: Dataset, report: Report, segmentation_uid: str | None) -> None:
-    """SR Document General and SR Document Series (PS3.3 C.17.1 and C.17.2)."""
-    dataset.CompletionFlag = "COMPLETE"
+    """SR Document General and SR Document Series (PS3.3 C.17.1 and C.17.2).
+
+    A remark says that what was to be analysed was not all there, so the document is PARTIAL. What it says is never verified.
+    """
+    dataset.CompletionFlag = "PARTIAL" if report.remark else "COMPLETE"
+    if report.remark:
+        dataset.CompletionFlagDescription = report.remark[: identity.LO_LENGTH]
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.PreliminaryFlag = "PRELIMINARY"
     dataset.PerformedProcedureCodeSequence = []
     dataset.ReferencedPerformedProcedureStepSequence = []
+    if replaced := predecessor(report):
+        dataset.PredecessorDocumentsSequence = [predecessor_item(replaced)]
     source = report.first_source
     besides = instances_besides(report)
     evidence = [(str(source.SeriesInstanceUID), instance) for instance in instances_used(report)]
@@ -88,6 +96,21 @@ def referenced_study(study_instance_uid: str, evidence: Iterable[tuple[str, Refe
     study = Dataset()
     study.StudyInstanceUID = study_instance_uid
     study.ReferencedSeriesSequence = referenced_series(evidence)
+    return study
+
+
+def predecessor(report: Report) -> Predecessor | None:
+    """The report that this one takes the place of."""
+    own = identity.sop_instance_uid(report, "sr")
+    return next((item for item in report.predecessors if item.sop_instance_uid != own), None)
+
+
+def predecessor_item(replaced: Predecessor) -> Dataset:
+    """Predecessor Documents Sequence (0040,A360): Hierarchical SOP Instance Reference of one document."""
+    reference = Reference(replaced.sop_class_uid, replaced.sop_instance_uid)
+    study = Dataset()
+    study.StudyInstanceUID = replaced.study_instance_uid
+    study.ReferencedSeriesSequence = referenced_series([(replaced.series_instance_uid, reference)])
     return study
 
 
@@ -225,11 +248,27 @@ def evaluations(report: Report) -> hd.ContainerContentItem:
         found.ContentSequence.append(statement(codes.SUMMARY_OF_ANALYSES, codes.NOT_ATTEMPTED))
         found.ContentSequence.append(statement(codes.REASON, findings.not_analysed.code))
         found.ContentSequence.append(text(codes.COMMENT, f"Not analysed, because {findings.not_analysed.text}"))
+    for words in (report.remark, replaces(report)):
+        if words:
+            found.ContentSequence.append(text(codes.COMMENT, words))
     for remark in findings.remarks:
         found.ContentSequence.append(text(remark.code, remark.text))
     for comment in (MADE_BY_AI, f"Intended use: {model.intended_use}", *(f"Limit: {limit}" for limit in model.limits)):
         found.ContentSequence.append(text(codes.COMMENT, comment))
     return found
+
+
+def replaces(report: Report) -> str:
+    """Which revision of the series this is about, and what it takes the place of; nothing for a first report."""
+    replaced = predecessor(report)
+    if replaced is None:
+        return f"Revision {report.revision} of the series." if report.revision > 1 else ""
+    if replaced.revision == report.revision:
+        return "This report replaces an earlier one on the same images."
+    return (
+        f"Revision {report.revision} of the series: its images changed after revision {replaced.revision} was analysed, and"
+        " this report replaces that one."
+    )
 
 
 def statement(name: Code, value: Code) -> hd.CodeContentItem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +25,7 @@ from tests.conformance.reports import (
     real_volume,
     report_on,
 )
-from tests.conformance.validators import PIXELMED_JAR, dciodvfy_errors, dsrdump_errors, pixelmed_errors
+from tests.conformance.validators import dciodvfy_errors, dsrdump_errors, pixelmed_errors
 
 Peer = Callable[[str], str]
 
@@ -135,14 +134,6 @@ def judge(name: str, java: str, folder: Path) -> list[str]:
     path = folder / f"{name}.dcm"
     path.write_bytes(with_measurement_title(result).payload)
     return pixelmed_errors(java, path)
-
-
-@pytest.fixture(scope="module")
-def pixelmed(peer: Peer) -> str:
-    """The Java that runs it."""
-    if not PIXELMED_JAR.exists():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{PIXELMED_JAR} is missing: `make peers`")
-    return peer("java")
 
 
 def test_no_report_breaks_the_template(pixelmed: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 
 from pydicom.uid import UID
 from pynetdicom import AE
@@ -35,26 +35,30 @@ class RawScu:
         sop_class_uid: str | None = None,
     ) -> C_STORE | None:
         """The response, or None where the association ended without one."""
-        context_id = next(
-            accepted.context_id
-            for accepted in self.association.accepted_contexts
-            if (accepted.abstract_syntax, accepted.transfer_syntax[0]) == context
-        )
         request = C_STORE()
         request.MessageID = 7
         request.AffectedSOPClassUID = UID(sop_class_uid or context[0])
         request.AffectedSOPInstanceUID = UID(sop_instance_uid) if sop_instance_uid else None
         request.Priority = 0
         request.DataSet = None if payload is None else BytesIO(payload)
+        return cast("C_STORE | None", self.ask(request, context))
+
+    def ask(self, request: Any, context: Context) -> Any:
+        """As `store`, with any request."""
+        context_id = next(
+            accepted.context_id
+            for accepted in self.association.accepted_contexts
+            if (accepted.abstract_syntax, accepted.transfer_syntax[0]) == context
+        )
         self.association.dimse.send_msg(request, cast(int, context_id))
         return self._response()
 
-    def _response(self) -> C_STORE | None:
+    def _response(self) -> Any:
         deadline = time.monotonic() + LIMIT_S
         while time.monotonic() < deadline:
             _, response = self.association.dimse.get_msg(block=False)
             if response is not None:
-                return cast(C_STORE, response)
+                return response
             if self.association.acse.is_aborted() or not self.association.dul.is_alive():
                 return None
             time.sleep(0.001)

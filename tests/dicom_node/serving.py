@@ -10,6 +10,7 @@ from pathlib import Path
 from dicom_node.config_node import Access, Node
 from dicom_node.network.acceptor import Acceptor
 from dicom_node.network.file_meta import read_file_meta
+from dicom_node.notices import Notices
 from dicom_node.room import Marks
 from storage.objects.file import FileStore
 from storage.records import Association, Event
@@ -70,6 +71,7 @@ def serving(
         node or Node(port=0),
         access or Access(),
         intake=intake,
+        notices=Notices(house.performed_steps, house.announcements, house.events),
         studies=house.studies,
         events=house.events,
         answers=house.answers,

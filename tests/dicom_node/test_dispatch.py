@@ -356,3 +356,120 @@ def test_while_routine_jobs_wait_stat_jobs_start_and_what_runs_goes_on(bench: Be
     bench.routine_waits = False
     bench.dispatch.step(0)
     assert bench.job(routine).state == "running"
+
+
+def late(bench: Bench, job: Job) -> None:
+    """One more instance of the job's series."""
+    first = f"{job.series_instance_uid}.1"
+    Instances(bench.database).add(
+        NewInstance(
+            "1.2",
+            f"{first}.2",
+            job.series_instance_uid,
+            STUDY,
+            "1.2.840.10008.1.2.1",
+            f"late {job.job_id}",
+            f"k{first}.2",
+            1,
+            f"a{job.series_instance_uid}",
+            bench.now,
+            "P1",
+            "Doe^Jane",
+            "A1",
+            "20260101",
+            "Chest",
+            {},
+        )
+    )
+
+
+def queue_again(bench: Bench, **more: Any) -> Job:
+    """The next revision, whole, with its job."""
+    (series,) = Studies(bench.database).arriving()
+    new: dict[str, Any] = {"model": "m@1.0.0", "route": "r", "state": "ready", "priority": "routine"}
+    new |= {"destinations": ("pacs", "archive"), "report_not_analysed": True, "timeout_s": 30.0} | more
+    assert Studies(bench.database).settle(series, evidence="", jobs=[NewJob(**new)], events=[])
+    return bench.jobs.of_study(STUDY)[-1]
+
+
+def kinds_of_events(bench: Bench) -> list[str]:
+    return [event.kind for event in bench.events.of_study(STUDY)]
+
+
+def test_a_job_whose_series_changed_before_it_started_is_not_run(bench: Bench) -> None:
+    job = bench.queue()
+    late(bench, job)
+    bench.dispatch.step(0)
+    assert bench.engine.submitted == {}
+    assert bench.job(job).state == "superseded"
+
+
+@pytest.mark.parametrize("send_stale", [False, True])
+def test_a_job_whose_series_changed_while_it_ran_is_stale_and_the_next_revision_runs_after_it(
+    bench: Bench, send_stale: bool
+) -> None:
+    bench.dispatch = Dispatch(
+        bench.jobs,
+        bench.engine,  # type: ignore[arg-type]
+        attempts=3,
+        recipients={"pacs": ("sr",), "archive": ("sr",)},
+        spec_of=bench._spec,
+        send_stale=send_stale,
+        clock=lambda: bench.now,
+    )
+    bench.engine.workers = 2
+    first = bench.queue()
+    bench.dispatch.step(0)
+    late(bench, first)
+    second = queue_again(bench)
+    other = bench.queue("other@1.0.0")
+    bench.dispatch.step(0)
+    assert set(bench.engine.submitted) == {
+        (first.job_id, 1),
+        (other.job_id, 1),
+    }  # one at a time for one series and model
+    bench.engine.end("done", JobOutcome("1 segment", (REPORT,)))
+    bench.dispatch.step(0)
+    assert (bench.job(first).state, bench.job(first).stale) == ("done", True)
+    assert bench.job(second).state == "running"
+    assert len(bench.outbox.of_study(STUDY)) == (2 if send_stale else 0)
+    assert "job_stale" in kinds_of_events(bench)
+
+
+def test_a_job_that_was_put_back_while_its_series_changed_is_not_tried_again(bench: Bench) -> None:
+    job = bench.queue()
+    bench.dispatch.step(0)
+    late(bench, job)
+    bench.engine.end("killed", reason="the worker ended")
+    bench.dispatch.step(0)
+    assert bench.job(job).state == "superseded"
+
+
+def test_a_job_that_was_queued_only_to_say_why_nothing_is_analysed_has_not_failed(bench: Bench) -> None:
+    job = bench.queue(give_up_reason="all images were rejected")
+    bench.dispatch.step(0)
+    (spec,) = bench.engine.submitted.values()
+    assert (spec.give_up_reason, spec.is_withheld) == ("all images were rejected", True)
+    bench.engine.end("done", JobOutcome("not analysed", (REPORT,), "all images were rejected"))
+    bench.dispatch.step(0)
+    assert (bench.job(job).state, bench.job(job).reason) == ("done", "all images were rejected")
+    assert "job_failed" not in kinds_of_events(bench)
+
+
+def test_a_failure_is_reported_where_it_replaces_a_result_even_if_the_route_wants_no_such_report(bench: Bench) -> None:
+    first = bench.queue(report_not_analysed=False)
+    bench.dispatch.step(0)
+    bench.engine.end("done", JobOutcome("1 segment", (REPORT,)))
+    bench.dispatch.step(0)
+    late(bench, first)
+    second = queue_again(bench, report_not_analysed=False)
+    bench.dispatch.step(0)
+    bench.engine.end("failed", reason="ValueError: broken")
+    bench.dispatch.step(0)
+    (spec,) = bench.engine.submitted.values()
+    assert (spec.give_up_reason, spec.is_withheld) == ("ValueError: broken", False)
+    bench.engine.end("done", JobOutcome("not analysed", (replace(REPORT, sop_instance_uid="1.2.3.20"),), "broken"))
+    bench.dispatch.step(0)
+    assert bench.job(second).state == "failed"
+    waiting = {item.result.sop_instance_uid for item in bench.outbox.of_study(STUDY) if item.state == "waiting"}
+    assert waiting == {"1.2.3.20"}

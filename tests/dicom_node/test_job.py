@@ -11,12 +11,13 @@ from pydicom import dcmread
 
 from dicom_node.attempt import CompanionSpec, JobSpec, run_attempt
 from dicom_node.phantom import chest_ct
-from dicom_node.results.check import tracking_uids
+from dicom_node.results.check import tracking_uids, walk
 from dicom_node.results.reading import comments_of, numbers_of
 from inference.registry import Registry
 from storage.errors import StorageUnavailable
 from storage.objects import open_store
 from storage.objects.file import FileStore
+from storage.records import Predecessor
 
 PACKAGE = Registry().get("ct_lung_density")
 
@@ -140,6 +141,49 @@ def test_the_report_of_a_failure_does_not_hide_the_findings_of_a_later_run(store
     given_up = run_attempt(dataclasses.replace(stored, give_up_reason="the worker ended, 3 times"))
     found = run_attempt(stored)
     assert not {item.sop_instance_uid for item in given_up.results} & {item.sop_instance_uid for item in found.results}
+
+
+def test_a_remark_is_in_every_result_and_in_the_summary(stored: JobSpec) -> None:
+    remarked = dataclasses.replace(stored, remark="analysed 40 of 42 images", kinds=("sr",))
+    outcome = run_attempt(remarked)
+    assert outcome.summary.endswith("; analysed 40 of 42 images")
+    assert outcome.results[0].description == "AI: CT lung density 1.0.0, analysed 40 of 42 images"
+    assert "analysed 40 of 42 images" in comments_of(dcmread(BytesIO(payloads(remarked)["sr"])))
+
+
+def test_what_was_withheld_from_analysis_is_not_told_as_a_failure(stored: JobSpec) -> None:
+    withheld = dataclasses.replace(stored, give_up_reason="all images were rejected", is_withheld=True)
+    codes = {}
+    for spec in (withheld, dataclasses.replace(withheld, is_withheld=False)):
+        report = dcmread(BytesIO(payloads(spec)["sr"]))
+        said = [item for item in walk(report) if item.get("ConceptCodeSequence")]
+        codes[spec.is_withheld] = {item.ConceptCodeSequence[0].CodeValue for item in said}
+    assert "WITHHELD" in codes[True]
+    assert "FAILED" in codes[False]
+    assert not {"FAILED"} & codes[True]
+
+
+def test_a_later_report_names_the_latest_predecessor_that_is_not_itself(stored: JobSpec) -> None:
+    (first,) = run_attempt(dataclasses.replace(stored, kinds=("sr",))).results
+    before = [
+        Predecessor(first.study_instance_uid, item.series_instance_uid, item.sop_class_uid, item.sop_instance_uid, 1)
+        for item in (first, dataclasses.replace(first, sop_instance_uid="1.2.3.4"))
+    ]
+    for revision, named in ((2, first.sop_instance_uid), (1, "1.2.3.4")):
+        spec = dataclasses.replace(stored, kinds=("sr",), revision=revision, predecessors=tuple(before))
+        report = dcmread(BytesIO(payloads(spec)["sr"]))
+        (study,) = report.PredecessorDocumentsSequence
+        (reference,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+        assert reference.ReferencedSOPInstanceUID == named
+
+
+def test_findings_keep_their_tracking_uids_in_the_next_revision(stored: JobSpec) -> None:
+    tracked = []
+    for revision in (1, 2):
+        spec = dataclasses.replace(stored, kinds=("sr",), revision=revision)
+        tracked.append(tracking_uids(dcmread(BytesIO(payloads(spec)["sr"])))[1])
+    assert tracked[0] == tracked[1]
+    assert len(tracked[0]) > 3
 
 
 CHANGE = Registry().get("ct_lung_density_change")

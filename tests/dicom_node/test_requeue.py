@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from dicom_node.errors import NodeError
 from dicom_node.requeue import analyse_again
 from dicom_node.stores import Stores
 from storage.records import Companion, Job
@@ -74,3 +75,15 @@ def test_a_job_that_reads_other_series_looks_for_them_again(house: House) -> Non
     job = ended(house, companions=(Companion("prior", absent="no earlier study of the patient"),))
     assert again(house, job.study_instance_uid) == 1
     assert now(house, job).state == "waiting"
+
+
+def test_a_job_of_an_older_revision_is_refused_with_the_reason_once_its_series_changes(house: House) -> None:
+    job = ended(house)
+    newer = house.next_revision(job)
+    assert again(house, job.study_instance_uid) == 0  # the older job is not even asked for, and the newer one waits
+    house.one_more(newer)
+    house.jobs.start(newer.job_id)
+    assert now(house, newer).state == "superseded"
+    with pytest.raises(NodeError, match="is on revision 2 of its series, which is at revision 3 now"):
+        again(house, job.study_instance_uid)
+    assert now(house, job).state == "done"

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dicom_node.completeness import Rules
+from dicom_node.evidence import Evidence
 from dicom_node.routing import Routing
 from dicom_node.settle import Settle
+from storage.announcements import Announcements
 from storage.database import Database
 from storage.events import Events
+from storage.habits import Habits
 from storage.instances import Instances
 from storage.jobs import Jobs
-from storage.records import Association, Instance, NewInstance, NewJob, SeriesPart
+from storage.records import Announcement, Association, Event, Instance, NewInstance, NewJob, SeriesPart
 from storage.studies import Studies
 
 STUDY = "1.2.3"
@@ -38,20 +43,29 @@ class Bench:
         self.now = 1000.0
         self.asked: list[int] = []
         self.during_routing = lambda: None
-        self.settle = Settle(
-            self.studies, self.instances, self._route, settle_s=2.0, quiet_s=60.0, clock=lambda: self.now
-        )
+        self.announcements, self.habits = Announcements(self.database), Habits(self.database)
+        self.rules = Rules(settle_s=2.0, quiet_s=60.0)
+        self.job = JOB
+        self.evidence = Evidence(self.studies, self.instances, self.announcements, self.habits)
+        self.settle = Settle(self.evidence, self._route, lambda _: self.rules, clock=lambda: self.now)
 
     def _route(self, instances: tuple[Instance, ...], _part: SeriesPart) -> Routing:
         self.asked.append(len(instances))
         self.during_routing()
-        return Routing((JOB,), ("route other: Modality is CT, not MR",))
+        return Routing((self.job,), ("route other: Modality is CT, not MR",))
 
-    def send(self, numbers: range, *, ending: str | None = "released", association: str | None = None) -> None:
+    def send(
+        self,
+        numbers: range,
+        *,
+        ending: str | None = "released",
+        association: str | None = None,
+        series: str = "1.2.3.4",
+    ) -> None:
         name = association or f"a{numbers.start}-{self.now}"
         self.studies.open_association(_association(name, self.now))
         for number in numbers:
-            self.add(number, name)
+            self.add(number, name, series)
         if ending:
             self.end(name, ending)
 
@@ -59,7 +73,7 @@ class Bench:
         ended = replace(_association(association, self.now), ending=ending, closed_at=self.now)
         self.instances.add_all((), [ended])
 
-    def add(self, number: int, association: str) -> None:
+    def add(self, number: int, association: str, series: str = "1.2.3.4") -> None:
         facts = {
             "InstanceNumber": number,
             "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
@@ -68,12 +82,12 @@ class Bench:
         self.instances.add(
             NewInstance(
                 "1.2",
-                f"1.2.3.4.{number}",
-                "1.2.3.4",
+                f"{series}.{number}",
+                series,
                 STUDY,
                 "1.2.840.10008.1.2.1",
                 f"{number}",
-                f"k{number}",
+                f"{series}/{number}",
                 1,
                 association,
                 self.now,
@@ -160,3 +174,163 @@ def test_a_study_that_is_sent_again_whole_changes_nothing(bench: Bench) -> None:
     bench.now += 120
     assert bench.settle.step() == 0
     assert len(bench.jobs.of_study(STUDY)) == 1
+
+
+def _said(count: int, **more: Any) -> Announcement:
+    listed = tuple(f"1.2.3.4.{number}" for number in range(1, count + 1))
+    said = Announcement("mpps", "1.9 1.2.3.4", "CT1", STUDY, "1.2.3.4", "completed", 1000.0, count, listed)
+    return replace(said, **more)
+
+
+def test_a_series_is_queued_as_soon_as_every_listed_instance_came_though_its_association_is_open(bench: Bench) -> None:
+    bench.announcements.announce(_said(10))
+    bench.send(range(1, 10), ending=None, association="open")
+    assert bench.settle.step() == 0
+    bench.add(10, "open")
+    assert bench.settle.step() == 1
+    (series,) = bench.studies.series_of(STUDY)
+    assert (series.state, series.expected_count) == ("whole", 10)
+
+
+def test_an_announcement_is_seen_though_no_instance_came(bench: Bench) -> None:
+    bench.send(range(1, 11), ending=None, association="open")
+    bench.now += 5
+    assert bench.settle.step() == 0
+    bench.announcements.announce(_said(10))
+    assert bench.settle.step() == 1
+
+
+def test_the_end_of_another_association_of_the_source_is_seen(bench: Bench) -> None:
+    bench.send(range(1, 11))
+    bench.studies.open_association(_association("beside", bench.now))
+    bench.add(1, "beside", series="1.2.3.5")
+    bench.now += 5
+    assert bench.settle.step() == 0
+    bench.end("beside", "released")
+    assert bench.settle.step() == 1
+
+
+def test_a_series_that_contradicts_what_was_announced_is_held_with_one_alarm_until_the_rest_comes(bench: Bench) -> None:
+    bench.announcements.announce(_said(12))
+    bench.send(range(1, 11))
+    for _ in range(3):
+        bench.now += 70
+        assert bench.settle.step() == 0
+    (held,) = [event for event in bench.events.of_study(STUDY) if event.kind == "series_held"]
+    assert held.severity == "alarm"
+    assert "10 of 12 images came" in held.text
+    (series,) = bench.studies.series_of(STUDY)
+    assert (series.held_at, series.expected_count) == (1070.0, 12)
+    bench.send(range(11, 13))
+    assert bench.settle.step() == 1
+    (series,) = bench.studies.series_of(STUDY)
+    assert (series.state, series.held_at) == ("whole", None)
+    assert [job.remark for job in bench.jobs.of_study(STUDY)] == [None]
+
+
+def test_at_the_deadline_what_came_is_analysed_and_the_report_will_say_so(bench: Bench) -> None:
+    bench.announcements.announce(_said(12))
+    bench.send(range(1, 11))
+    bench.now += 60 + 900
+    assert bench.settle.step() == 1
+    (series,) = bench.studies.series_of(STUDY)
+    assert (series.state, series.expected_count) == ("incomplete", 12)
+    (job,) = bench.jobs.of_study(STUDY)
+    assert (job.state, job.remark, job.give_up_reason) == ("ready", "analysed 10 of 12 images", None)
+    (event,) = [event for event in bench.events.of_study(STUDY) if event.kind == "series_incomplete"]
+    assert event.severity == "warning"
+
+
+@pytest.mark.parametrize("report", [True, False])
+def test_at_the_deadline_nothing_is_analysed_where_the_configuration_says_so(bench: Bench, report: bool) -> None:
+    bench.rules = replace(bench.rules, on_missing="not_analysed")
+    bench.job = replace(JOB, report_not_analysed=report)
+    bench.announcements.announce(_said(12))
+    bench.send(range(1, 11))
+    bench.now += 60 + 900
+    assert bench.settle.step() == 1
+    (job,) = bench.jobs.of_study(STUDY)
+    why = "only 10 of 12 images came"
+    assert (job.state, job.reason, job.give_up_reason) == (("ready", None, why) if report else ("skipped", why, None))
+
+
+def test_a_late_image_of_an_incomplete_series_opens_a_revision_that_may_be_whole(bench: Bench) -> None:
+    bench.announcements.announce(_said(12))
+    bench.send(range(1, 11))
+    bench.now += 960
+    bench.settle.step()
+    bench.send(range(11, 13))
+    assert bench.settle.step() == 1
+    (series,) = bench.studies.series_of(STUDY)
+    assert (series.state, series.revision, series.held_at) == ("whole", 2, None)
+
+
+def test_where_an_instance_was_refused_a_release_proves_nothing_until_it_came_after_all(bench: Bench) -> None:
+    bench.send(range(1, 11), ending=None, association="a")
+    refused = {"sop_instance_uid": "1.2.3.4.11"}
+    bench.events.record(Event("instance_refused", "an instance was refused", association_id="a", data=refused))
+    bench.end("a", "released")
+    bench.now += 5
+    assert bench.settle.step() == 0
+    bench.send(range(11, 12))
+    bench.now += 2
+    assert bench.settle.step() == 1
+
+
+def test_how_a_source_pauses_is_learned_from_series_that_were_judged_and_then_waited_for(bench: Bench) -> None:
+    for number in range(5):
+        one = f"1.2.3.{50 + number}"
+        bench.send(range(1, 6), series=one)
+        bench.now += 1.9
+        bench.send(range(6, 11), series=one)
+        bench.now += 60
+        assert bench.settle.step() == 1
+    assert [silence.longest_pause_s for silence in bench.habits.of("CT1", limit=200)] == pytest.approx([1.9] * 5)
+    bench.send(range(1, 11))
+    bench.now += 2.25
+    assert bench.settle.step() == 0
+    bench.now += 0.1
+    assert bench.settle.step() == 1
+
+
+def test_the_pause_before_a_late_image_is_learned_too(bench: Bench) -> None:
+    bench.send(range(1, 11))
+    bench.now += 30
+    bench.settle.step()
+    bench.send(range(11, 12))
+    bench.now += 30
+    bench.settle.step()
+    (silence,) = bench.habits.of("CT1", limit=200)
+    assert silence.longest_pause_s == 30
+
+
+def test_a_series_that_arrives_can_be_asked_for_its_verdict_at_any_time(bench: Bench) -> None:
+    bench.send(range(1, 11), ending=None, association="open")
+    bench.now += 3
+    (series,) = bench.studies.series_of(STUDY)
+    verdict = bench.evidence.verdict(series.series_id, lambda _: bench.rules, bench.now)
+    assert verdict
+    assert verdict.state == "not_yet"
+    assert "association from CT1 is still open" in verdict.evidence
+    assert "geometry closes" in " ".join(verdict.evidence)
+    bench.now += 60
+    bench.settle.step()
+    assert bench.evidence.verdict(series.series_id, lambda _: bench.rules, bench.now) is None
+
+
+def test_images_are_not_read_again_and_again_while_they_come(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    of_series = bench.instances.of_series
+
+    def counted(series_id: int, *, up_to_revision: int) -> tuple[Instance, ...]:
+        read.append(series_id)
+        return of_series(series_id, up_to_revision=up_to_revision)
+
+    monkeypatch.setattr(bench.instances, "of_series", counted)
+    bench.announcements.announce(_said(60))
+    bench.studies.open_association(_association("a", bench.now))
+    for number in range(1, 51):
+        bench.now += 0.1
+        bench.add(number, "a")
+        bench.settle.step()
+    assert read == []

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dicom_node.network.services import echo, store
+from dicom_node.network.services import echo, ian, mpps, store
 
-SERVICES = (echo.SERVICE, store.SERVICE)
+SERVICES = (echo.SERVICE, store.SERVICE, mpps.SERVICE, ian.SERVICE)

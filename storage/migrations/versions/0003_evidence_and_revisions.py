@@ -48,11 +48,13 @@ def upgrade() -> None:
         sa.Column("series_id", sa.Integer(), nullable=False),
         sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
         sa.Column("longest_gap_s", sa.Float(), nullable=False),
+        sa.Column("longest_pause_s", sa.Float(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(["series_id"], ["series.series_id"], name=op.f("fk_habit_series_id")),
         sa.PrimaryKeyConstraint("series_id", name=op.f("pk_habit")),
     )
     op.create_index("ix_habit_calling_ae_title_at", "habit", ["calling_ae_title", "at"])
+    op.create_index("ix_association_closed_at", "association", ["closed_at"])
     _states("series", ("arriving", "whole", "incomplete"))
     with op.batch_alter_table("series") as table:
         table.add_column(sa.Column("expected_count", sa.Integer(), nullable=True))
@@ -86,12 +88,17 @@ def upgrade() -> None:
     )
     op.add_column("result", sa.Column("superseded_at", sa.Float(), nullable=True))
     op.add_column("result", sa.Column("superseded_by", sa.Integer(), nullable=True))
+    superseded = sa.text("superseded_at IS NOT NULL")
+    op.create_index(
+        "ix_result_superseded_at", "result", ["superseded_at"], sqlite_where=superseded, postgresql_where=superseded
+    )
     _states("outbox", ("waiting", "delivered", "refused", "withdrawn"))
 
 
 def downgrade() -> None:
     op.execute("update outbox set state = 'refused' where state = 'withdrawn'")
     _states("outbox", ("waiting", "delivered", "refused"))
+    op.drop_index("ix_result_superseded_at", "result")
     with op.batch_alter_table("result") as table:
         table.drop_column("superseded_by")
         table.drop_column("superseded_at")
@@ -112,6 +119,7 @@ def downgrade() -> None:
         table.drop_column("held_at")
         table.drop_column("expected_count")
     _states("series", ("arriving", "whole"))
+    op.drop_index("ix_association_closed_at", "association")
     op.drop_table("habit")
     op.drop_table("performed_step")
     op.drop_table("announcement")

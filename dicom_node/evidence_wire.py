@@ -1,0 +1,111 @@
+"""What the associations that brought the series tell: how they ended, what else their sources do, how these pause."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from dicom_node.arrival_facts import Contribution, Facts, Image
+from storage.records import Silence
+
+# An association that brought nothing yet may be there to bring the rest of the series; after so long, for something else.
+GREETING_S = 10.0
+# A source is known once it sent so many series; so many that it may be waited for less than one that is not.
+LEAST_SERIES, LEAST_SERIES_TO_SHORTEN = 5, 20
+QUANTILE = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """released: what brought the series ended, the last of it in order. closed: all of it ended, however.
+
+    is_over: besides, its source does nothing else that could bring more, and nothing was refused.
+    until: when that may change without anything happening; None where it cannot.
+    """
+
+    released: bool
+    closed: bool
+    is_over: bool
+    until: float | None
+    words: tuple[str, ...]
+
+
+def on_the_wire(facts: Facts, now: float) -> Wire:
+    """What is known of the associations at this moment."""
+    if not facts.contributions:
+        return Wire(False, True, False, None, ("no association is known for it",))
+    still_open = [item for item in facts.contributions if item.ending is None]
+    if still_open:
+        words = f"association from {still_open[-1].calling_ae_title} is still open"
+        return Wire(False, False, False, None, (words,))
+    ending, released = _ending(facts.contributions)
+    against: list[str] = []
+    greeting = [item for item in facts.elsewhere if not item.brings_study and now < item.opened_at + GREETING_S]
+    until = min((item.opened_at + GREETING_S for item in greeting), default=None)
+    for item in [other for other in facts.elsewhere if other.brings_study][:1]:
+        against.append(f"another association from {item.calling_ae_title} brings the same study")
+        until = None
+    if greeting and not against:
+        against.append(f"an association from {greeting[0].calling_ae_title} has just been opened")
+    refused = sum(item.refused for item in facts.contributions)
+    if refused:
+        against.append("1 instance was refused" if refused == 1 else f"{refused} instances were refused")
+        until = None
+    return Wire(released, True, released and not against, until, (ending, *against))
+
+
+def _ending(contributions: Sequence[Contribution]) -> tuple[str, bool]:
+    """How the last of the associations ended, and whether that is evidence that nothing is to come."""
+    last = max(contributions, key=lambda item: item.opened_at)
+    count = len(contributions)
+    which = "association" if count == 1 else f"last of {count} associations"
+    if last.ending == "released":
+        return f"{which} from {last.calling_ae_title} was released", True
+    how = "was aborted" if last.ending == "aborted" else "was lost when the acceptor ended"
+    return f"{which} from {last.calling_ae_title} {how}", False
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """How long a source pauses at most, in seconds, in QUANTILE of its latest series."""
+
+    calling_ae_title: str
+    pause_s: float
+    series: int
+
+    @property
+    def words(self) -> str:
+        return f"{self.calling_ae_title} pauses up to {self.pause_s:.1f} s ({100 * QUANTILE:.0f} % of {self.series} series)"
+
+
+def usual(habit: Sequence[Silence], *, between_associations: bool) -> Usual | None:
+    """What a source is used to; None while too little is known of it."""
+    if len(habit) < LEAST_SERIES:
+        return None
+    in_order = sorted(item.longest_pause_s if between_associations else item.longest_gap_s for item in habit)
+    return Usual(habit[0].calling_ae_title, in_order[math.ceil(QUANTILE * len(in_order)) - 1], len(in_order))
+
+
+def longest_silences(
+    images: Sequence[Image], contributions: Sequence[Contribution], most_s: float
+) -> tuple[float, float]:
+    """The longest gap between images of the series, and the longest pause while nothing that brings it was open.
+
+    A silence longer than most_s is none of these: for that long nobody would wait, and what comes then is sent anew.
+    """
+    gap_s = pause_s = 0.0
+    in_order = sorted(images, key=lambda image: image.received_at)
+    closings = {item.association_id: item.closed_at for item in contributions}
+    last_closing = -math.inf  # of the associations that brought images so far; infinite while one is open
+    for earlier, later in pairwise(in_order):
+        closed_at = closings.get(earlier.association_id)
+        last_closing = max(last_closing, math.inf if closed_at is None else closed_at)
+        silence_s = later.received_at - earlier.received_at
+        if silence_s > most_s:
+            continue
+        gap_s = max(gap_s, silence_s)
+        if last_closing <= later.received_at:
+            pause_s = max(pause_s, silence_s)
+    return gap_s, pause_s

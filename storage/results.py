@@ -1,0 +1,242 @@
+"""Results, and which of them count: a later one of the same model on the same series supersedes what was before.
+
+A result counts from the moment that it is recorded, until it is superseded. One of a job whose series had changed by the
+time it ended never counts, unless it is sent all the same. What does not count is kept, and is queued for nobody any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, insert, or_, select, update
+
+from storage.events import record
+from storage.records import Event, Job, Predecessor, Result, Series
+from storage.schema import job, outbox, result
+from storage.usage import grow
+
+# What tells a destination to reject earlier results is no finding, and is superseded by nothing.
+_REJECTION = "ko"
+_JOINED = select(result, job.c.revision, job.c.model).join(job, job.c.job_id == result.c.job_id)
+
+
+def insert_results(
+    connection: Connection,
+    finished: Job,
+    results: Sequence[Result],
+    recipients: Mapping[str, Sequence[str]],
+    *,
+    counts: bool,
+    not_analysed: bool,
+) -> None:
+    """Record a job's results; where they count, queue them for their recipients and supersede those before them.
+
+    What an earlier attempt recorded stays as it is. not_analysed: the results say that nothing was analysed.
+    """
+    standing = _standing(connection, finished.series_id)
+    named = [row for row in standing if _name(row.model) == _name(finished.model)]
+    counts = counts and not any(row.revision > finished.revision for row in named)
+    new = _unknown(connection, finished, results)
+    flipped = _said_otherwise(named, finished, results)
+    if flipped and not_analysed:
+        record(connection, [_failed_again(finished)])
+        counts = False
+    for item in new:
+        _insert(connection, finished, item, recipients.get(item.kind, ()) if counts else (), counts=counts)
+    if counts:
+        versions = _versions(connection, finished)
+        earlier = [row for row in named if row.revision < finished.revision and row.model not in versions]
+        _supersede(connection, finished, [*earlier, *flipped], replaced=bool(results))
+
+
+def predecessors_of(connection: Connection, of: Job) -> tuple[Predecessor, ...]:
+    """Reports that a report of this job takes the place of, the latest first: its own earlier one may be among them.
+
+    The same for every attempt of a job, whether it has superseded them yet or not.
+    """
+    versions = _versions(connection, of)
+    query = _JOINED.where(
+        job.c.series_id == of.series_id,
+        result.c.kind == "sr",
+        or_(result.c.superseded_at.is_(None), result.c.superseded_by == of.job_id),
+        select(outbox.c.delivery_id).where(outbox.c.sop_instance_uid == result.c.sop_instance_uid).exists(),
+        or_(job.c.revision < of.revision, job.c.job_id == of.job_id),
+    ).order_by(job.c.revision.desc(), result.c.created_at.desc())
+    return tuple(
+        Predecessor(
+            row.study_instance_uid, row.series_instance_uid, row.sop_class_uid, row.sop_instance_uid, row.revision
+        )
+        for row in connection.execute(query)
+        if row.job_id == of.job_id or (_name(row.model) == _name(of.model) and row.model not in versions)
+    )
+
+
+def models_that_count(connection: Connection, series_id: int) -> frozenset[str]:
+    """Models (name@version) of which a result on this series counts."""
+    return frozenset(row.model for row in _standing(connection, series_id))
+
+
+def outdate(connection: Connection, judged: Series, models: Collection[str]) -> None:
+    """Supersede the results of models that no job on the new revision of their series will replace."""
+    for model in sorted(models):
+        rows = [row for row in _standing(connection, judged.series_id) if row.model == model]
+        _mark(connection, rows, judged.revision, by=None)
+        record(connection, [_outdated(judged, rows, f"no route has {model} run on revision {judged.revision}")])
+
+
+def _standing(connection: Connection, series_id: int) -> list[Row[Any]]:
+    """The results on a series that count, with revision and model of their jobs."""
+    query = _JOINED.where(
+        job.c.series_id == series_id, result.c.superseded_at.is_(None), result.c.kind != _REJECTION
+    ).order_by(result.c.created_at)
+    return list(connection.execute(query))
+
+
+def _versions(connection: Connection, of: Job) -> frozenset[str]:
+    """Other versions of the model that have a job of their own on this revision: each supersedes what is its own."""
+    query = select(job.c.model).where(
+        job.c.series_id == of.series_id, job.c.revision == of.revision, job.c.model != of.model
+    )
+    return frozenset(connection.execute(query).scalars())
+
+
+def _name(model: str) -> str:
+    return model.partition("@")[0]
+
+
+def _said_otherwise(standing: Iterable[Row[Any]], finished: Job, results: Sequence[Result]) -> list[Row[Any]]:
+    """The report of an earlier run of this job, where that said "not analysed" and this one does not, or the reverse."""
+    reports = {item.sop_instance_uid for item in results if item.kind == "sr"}
+    own = [row for row in standing if row.job_id == finished.job_id and row.kind == "sr"]
+    return [row for row in own if row.sop_instance_uid not in reports] if reports else []
+
+
+def _unknown(connection: Connection, finished: Job, results: Iterable[Result]) -> list[Result]:
+    """Those that are not recorded yet. Where one is, and was another content, that is told."""
+    found = []
+    for item in results:
+        known = connection.execute(
+            select(result.c.content_sha256).where(result.c.sop_instance_uid == item.sop_instance_uid)
+        ).first()
+        if known is None:
+            found.append(item)
+        elif known.content_sha256 != item.content_sha256:
+            record(connection, [_differs(finished, item)])
+    return found
+
+
+def insert_rejection(connection: Connection, told: Result, *, job_id: int, destination: str) -> None:
+    """Record what tells a destination to reject results of a job, and queue it."""
+    _record(connection, told, job_id, superseded_at=None)
+    _queue(connection, told.sop_instance_uid, destination)
+
+
+def _insert(connection: Connection, finished: Job, item: Result, destinations: Sequence[str], *, counts: bool) -> None:
+    _record(connection, item, finished.job_id, superseded_at=None if counts else time.time())
+    for destination in destinations:
+        _queue(connection, item.sop_instance_uid, destination)
+
+
+def _record(connection: Connection, item: Result, job_id: int, *, superseded_at: float | None) -> None:
+    values = {name: getattr(item, name) for name in Result.__dataclass_fields__}
+    connection.execute(
+        insert(result).values(**values, job_id=job_id, created_at=time.time(), superseded_at=superseded_at)
+    )
+    grow(connection, "results", item.size_bytes)
+
+
+def _queue(connection: Connection, sop_instance_uid: str, destination: str) -> None:
+    """Into the outbox, to be sent as soon as may be."""
+    now = time.time()
+    connection.execute(
+        insert(outbox).values(
+            sop_instance_uid=sop_instance_uid,
+            destination=destination,
+            state="waiting",
+            attempts=0,
+            next_at=now,
+            created_at=now,
+        )
+    )
+
+
+def _supersede(connection: Connection, finished: Job, rows: Sequence[Row[Any]], *, replaced: bool) -> None:
+    if not rows:
+        return
+    withdrawn = _mark(connection, rows, finished.revision, by=finished.job_id)
+    if replaced:
+        record(connection, [_superseded(finished, rows)])
+    else:
+        why = f"{finished.model} gave no result on revision {finished.revision}"
+        record(connection, [_outdated(finished, rows, why)])
+    if withdrawn:
+        record(connection, [_withdrawn(finished, withdrawn)])
+
+
+def _mark(connection: Connection, rows: Sequence[Row[Any]], revision: int, *, by: int | None) -> dict[str, int]:
+    """Supersede results and withdraw what was not sent of them: by destination, how many."""
+    uids = [row.sop_instance_uid for row in rows]
+    connection.execute(
+        update(result).where(result.c.sop_instance_uid.in_(uids)).values(superseded_at=time.time(), superseded_by=by)
+    )
+    where = and_(outbox.c.sop_instance_uid.in_(uids), outbox.c.state == "waiting")
+    counts: dict[str, int] = {}
+    for name in connection.execute(select(outbox.c.destination).where(where)).scalars():
+        counts[name] = counts.get(name, 0) + 1
+    connection.execute(
+        update(outbox).where(where).values(state="withdrawn", last_error=f"superseded by revision {revision}")
+    )
+    return counts
+
+
+def _superseded(finished: Job, rows: Sequence[Row[Any]]) -> Event:
+    text = f"{_of(rows)} superseded by that of {finished.model} on revision {finished.revision}"
+    return _event("result_superseded", text, finished)
+
+
+def _outdated(of: Job | Series, rows: Sequence[Row[Any]], why: str) -> Event:
+    text = f"{_of(rows)} does not hold any more and nothing takes its place: {why}"
+    return _event("result_outdated", text, of, alarm=True)
+
+
+def _withdrawn(finished: Job, counts: Mapping[str, int]) -> Event:
+    names = ", ".join(f"{count} for {name}" for name, count in sorted(counts.items()))
+    noun = "result" if sum(counts.values()) == 1 else "results"
+    text = f"{noun} withdrawn before being sent, superseded by revision {finished.revision}: {names}"
+    return _event("delivery_withdrawn", text, finished)
+
+
+def _failed_again(finished: Job) -> Event:
+    text = f"{finished.model} was run again on the same images and gave no findings: its first result stays"
+    return _event("result_differs", text, finished, alarm=True)
+
+
+def _of(rows: Sequence[Row[Any]]) -> str:
+    return f"the result of {rows[0].model} on revision {rows[0].revision}"
+
+
+def _differs(finished: Job, item: Result) -> Event:
+    """A receiver may hold the first one already, and would refuse, or mix up, another content under its UID."""
+    text = f"{finished.model} was run again and its {item.kind.upper()} is not what it was: the first one stays"
+    return Event(
+        "result_differs",
+        text,
+        severity="alarm",
+        study_instance_uid=item.study_instance_uid,
+        job_id=finished.job_id,
+        data={"sop_instance_uid": item.sop_instance_uid},
+    )
+
+
+def _event(kind: str, text: str, of: Job | Series, *, alarm: bool = False) -> Event:
+    return Event(
+        kind,
+        text,
+        severity="alarm" if alarm else "info",
+        study_instance_uid=of.study_instance_uid,
+        series_instance_uid=of.series_instance_uid,
+        job_id=of.job_id if isinstance(of, Job) else None,
+        data={"revision": of.revision},
+    )

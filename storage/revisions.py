@@ -1,0 +1,110 @@
+"""Revisions of a series and the jobs on them: a job on an older one is superseded, or its result is stale."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sqlalchemy import Connection, select, update
+
+from storage.errors import NewerRevision
+from storage.events import record
+from storage.records import Event, Job, NewJob, Series
+from storage.results import models_that_count, outdate
+from storage.schema import job, series
+
+
+def has_moved_on(connection: Connection, of: Job) -> bool:
+    """Whether the images of the job's series have changed since the revision that it analyses."""
+    current = connection.execute(select(series.c.revision).where(series.c.series_id == of.series_id)).scalar_one()
+    return bool(current > of.revision)
+
+
+def supersede_if_older(connection: Connection, job_id: int) -> bool:
+    """Whether a job that was about to start is not to be run, because its series has moved on; it is superseded then."""
+    found = connection.execute(
+        select(series, job.c.revision.label("of_job"))
+        .join(job, job.c.series_id == series.c.series_id)
+        .where(job.c.job_id == job_id)
+    ).first()
+    if found is None or found.of_job >= found.revision:
+        return False
+    now = Series(**{name: found._mapping[name] for name in Series.__dataclass_fields__})
+    supersede_jobs(connection, now, f"the series changed before it started: revision {now.revision} takes its place")
+    return True
+
+
+def supersede_jobs(connection: Connection, now: Series, reason: str) -> None:
+    """End the jobs on older revisions of a series that did not start yet."""
+    older = [job.c.series_id == now.series_id, job.c.revision < now.revision, job.c.state.in_(("waiting", "ready"))]
+    found = connection.execute(select(job.c.job_id, job.c.model, job.c.revision).where(*older)).all()
+    if not found:
+        return
+    connection.execute(update(job).where(*older).values(state="superseded", reason=reason, finished_at=time.time()))
+    record(
+        connection, [_superseded(now, row.job_id, f"{row.model} on revision {row.revision}", reason) for row in found]
+    )
+
+
+def refuse_older(connection: Connection, job_id: int) -> None:
+    """Raise NewerRevision where a job is not on the newest revision of its series."""
+    found = connection.execute(
+        select(job.c.revision, job.c.model, series.c.revision.label("current"))
+        .join(series, series.c.series_id == job.c.series_id)
+        .where(job.c.job_id == job_id)
+    ).first()
+    if found and found.revision < found.current:
+        raise NewerRevision(
+            f"job {job_id} ({found.model}) is on revision {found.revision} of its series, which is at revision "
+            f"{found.current} now: that one is analysed by itself once it is whole"
+        )
+
+
+def replacing(connection: Connection, judged: Series, jobs: Iterable[NewJob]) -> list[NewJob]:
+    """The jobs on a new revision, such that no result of an older one is left standing as if it still held.
+
+    A model that has a result and does not apply any more reports just that. One that no route asks for any more leaves a
+    result that nothing replaces: it is superseded here, with an alarm.
+    """
+    found = list(jobs)
+    if judged.revision == 1:
+        return found
+    standing = models_that_count(connection, judged.series_id)
+    names = {_name(model) for model in standing}
+    outdate(
+        connection, judged, [model for model in standing if _name(model) not in {_name(new.model) for new in found}]
+    )
+    return [_telling(new) if new.state == "skipped" and _name(new.model) in names else new for new in found]
+
+
+def stale(of: Job, *, sent: bool) -> Event:
+    text = f"the series changed while {of.model} ran on revision {of.revision}: its result is stale, and "
+    text += "sent, as completeness.send_stale says" if sent else "kept but not sent"
+    return Event(
+        "job_stale",
+        text,
+        study_instance_uid=of.study_instance_uid,
+        series_instance_uid=of.series_instance_uid,
+        job_id=of.job_id,
+    )
+
+
+def _telling(new: NewJob) -> NewJob:
+    reason = f"the model does not apply to the images as they are now: {new.reason}"
+    return replace(new, state="ready", reason=None, give_up_reason=reason, report_not_analysed=True)
+
+
+def _superseded(now: Series, job_id: int, what: str, reason: str) -> Event:
+    return Event(
+        "job_superseded",
+        f"{what} is not run: {reason}",
+        study_instance_uid=now.study_instance_uid,
+        series_instance_uid=now.series_instance_uid,
+        job_id=job_id,
+        data={"revision": now.revision},
+    )
+
+
+def _name(model: str) -> str:
+    return model.partition("@")[0]
