@@ -19,6 +19,8 @@ HABIT_SERIES = 200
 
 # By the calling AE title that brought a series last.
 RulesOf = Callable[[str], Rules]
+# Why nobody can be asked now about the series of a requestor, in words.
+NotAsked = Callable[[str], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Evidence:
     instances: Instances
     announcements: Announcements
     habits: Habits
+    not_asked: NotAsked = lambda _calling_ae_title: ()
 
     def gather(self, known: Arriving) -> tuple[tuple[Instance, ...], Facts]:
         """The instances that a job would analyse now, and the facts that the series is judged by."""
@@ -43,6 +46,7 @@ class Evidence:
             left_out=self.instances.rejected(series.series_id, up_to_revision=series.revision),
             study_instance_count=known.study_instance_count,
             habit=self.habits.of(source_of(known), limit=HABIT_SERIES),
+            not_asked=self.not_asked(source_of(known)),
         )
         return instances, facts
 
@@ -54,9 +58,9 @@ class Evidence:
         return None
 
 
-def evidence_of(stores: Stores) -> Evidence:
-    """What these stores know."""
-    return Evidence(stores.studies, stores.instances, stores.announcements, stores.habits)
+def evidence_of(stores: Stores, not_asked: NotAsked = lambda _calling_ae_title: ()) -> Evidence:
+    """What these stores know, and those who ask besides."""
+    return Evidence(stores.studies, stores.instances, stores.announcements, stores.habits, not_asked)
 
 
 def source_of(known: Arriving) -> str:

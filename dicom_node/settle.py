@@ -28,6 +28,7 @@ class _Judged:
     """What a verdict rested on: while that stands, nothing but time can change it."""
 
     known: Arriving
+    rules: Rules
     until: float
 
 
@@ -56,7 +57,7 @@ class Settle:
     def _settle(self, known: Arriving) -> bool:
         series, now, rules = known.series, self._clock(), self._rules_of(source_of(known))
         seen = self._judged.get(series.series_id)
-        if seen and seen.known == known and now < seen.until:
+        if seen and (seen.known, seen.rules) == (known, rules) and now < seen.until:
             return False
         may_be_over = may_decide(known.said, series.instance_count, known.study_instance_count)
         if now < series.last_received_at + rules.settle_s and not may_be_over:
@@ -66,7 +67,7 @@ class Settle:
         if verdict.state == "not_yet":
             if verdict.held and series.held_at is None:
                 self._hold(known, verdict, now)
-            self._judged[series.series_id] = _Judged(known, verdict.until or now)
+            self._judged[series.series_id] = _Judged(known, rules, verdict.until or now)
             return False
         return self._conclude(known, instances, facts, verdict, rules)
 

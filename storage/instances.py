@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, or_, select, update
 
 from storage.database import Database
 from storage.events import record
@@ -24,6 +24,8 @@ _FIND_SERIES = select(series.c.series_id, series.c.revision, series.c.state).whe
     series.c.study_instance_uid == bindparam("study"), series.c.series_instance_uid == bindparam("series")
 )
 _ADD = insert(instance)
+# The columns of a record in its order: there may be thousands of them.
+_INSTANCE = [instance.c[name] for name in Instance.__dataclass_fields__]
 _GROW_SERIES = (
     update(series)
     .where(series.c.series_id == bindparam("of_series"))
@@ -74,21 +76,15 @@ class Instances:
 
     def of_series(self, series_id: int, *, up_to_revision: int) -> tuple[Instance, ...]:
         """The instances of a series that a job on this revision analyses, in order of arrival."""
-        query = (
-            select(instance)
-            .where(
-                instance.c.series_id == series_id,
-                instance.c.revision <= up_to_revision,
-                ~instance.c.conflict,
-                or_(instance.c.rejected_revision.is_(None), instance.c.rejected_revision > up_to_revision),
-            )
-            .order_by(instance.c.instance_id)
-        )
+        query = _analysed(select(*_INSTANCE), series_id, up_to_revision)
         with self._database.read() as connection:
-            return tuple(
-                Instance(**{name: row._mapping[name] for name in Instance.__dataclass_fields__})
-                for row in connection.execute(query)
-            )
+            return tuple(Instance(*row) for row in connection.execute(query))
+
+    def object_keys(self, series_id: int, *, up_to_revision: int) -> tuple[str, ...]:
+        """The objects of the same instances, for who needs no more of them."""
+        query = _analysed(select(instance.c.object_key), series_id, up_to_revision)
+        with self._database.read() as connection:
+            return tuple(connection.execute(query).scalars())
 
     def rejected(self, series_id: int, *, up_to_revision: int) -> frozenset[str]:
         """SOP Instance UIDs of a series that came and that a job on this revision does not analyse: they were rejected."""
@@ -113,6 +109,15 @@ class Instances:
         query = select(instance.c.object_key).where(instance.c.object_key.in_(object_keys))
         with self._database.read() as connection:
             return frozenset(connection.execute(query).scalars())
+
+
+def _analysed(query: Select[Any], series_id: int, up_to_revision: int) -> Select[Any]:
+    return query.where(
+        instance.c.series_id == series_id,
+        instance.c.revision <= up_to_revision,
+        ~instance.c.conflict,
+        or_(instance.c.rejected_revision.is_(None), instance.c.rejected_revision > up_to_revision),
+    ).order_by(instance.c.instance_id)
 
 
 def _open_series(connection: Connection, new: NewInstance) -> tuple[int, int, str]:

@@ -211,6 +211,15 @@ class Companion:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """A series that arrives and all of whose associations have ended: who brought it last, and when that ended."""
+
+    series: Series
+    calling_ae_title: str
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """One model on one revision of a series; or, with state skipped, the reason why that model does not apply."""
 

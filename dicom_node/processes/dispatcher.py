@@ -19,6 +19,7 @@ from dicom_node.dispatch import Dispatch, replaces_another
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
 from dicom_node.evidence import evidence_of
+from dicom_node.inquiry import Inquiry
 from dicom_node.models import routable_models
 from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
@@ -49,12 +50,14 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     stores = open_stores(config)
     engine = Engine(engine_settings(config, log_format), run_attempt)
     delivery = Delivery(config, stores)
+    inquiry = Inquiry(config, stores)
     try:
-        settle, dispatch, watch = compose(config, stores, models, engine)
+        settle, dispatch, watch = compose(config, stores, models, engine, inquiry)
         deadlines = DeadlineWatch(stores.deadlines)
         companions = CompanionWatch(stores.jobs, stores.studies, stores.instances, lambda key: contract_of(models, key))
         interrupted = dispatch.recover()
         delivery.start()
+        inquiry.start()
         write_state(stores.run_folder, name)
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
         while not stopping.is_set():
@@ -72,6 +75,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         log.error("workers are lost, the dispatcher starts again", error=error)
         return 1
     finally:
+        inquiry.stop()
         delivery.stop()
         engine.close()
         stores.database.close()
@@ -79,12 +83,12 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
 
 
 def compose(
-    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine
+    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine, inquiry: Inquiry
 ) -> tuple[Settle, Dispatch, RoomWatch]:
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
-        evidence_of(stores),
+        evidence_of(stores, inquiry.remarks),
         lambda instances, part: route_series(config, models, instances, part),
         rules_by_source(config),
     )
@@ -129,7 +133,6 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     chosen = next((model for model in models.values() if model.package.key == job.model), None)
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
-    instances = stores.instances.of_series(job.series_id, up_to_revision=job.revision)
     predecessors = stores.jobs.predecessors(job)
     wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
     return JobSpec(
@@ -138,7 +141,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         revision=job.revision,
         created_at=job.created_at,
         objects_url=config.objects_url,
-        object_keys=tuple(item.object_key for item in instances),
+        object_keys=stores.instances.object_keys(job.series_id, up_to_revision=job.revision),
         package_folder=str(chosen.package.folder),
         package_sha256=chosen.package.content_sha256,
         device=chosen.device,

@@ -334,3 +334,11 @@ def test_images_are_not_read_again_and_again_while_they_come(bench: Bench, monke
         bench.add(number, "a")
         bench.settle.step()
     assert read == []
+
+
+def test_other_rules_are_seen_though_nothing_came(bench: Bench) -> None:
+    bench.send(range(1, 2))
+    bench.now += 30
+    assert bench.settle.step() == 0
+    bench.rules = replace(bench.rules, quiet_s=20.0)
+    assert bench.settle.step() == 1
