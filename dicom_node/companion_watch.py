@@ -118,7 +118,7 @@ class CompanionWatch:
     def _choose_anew(
         self, job: Job, rules: Sequence[CompanionContract], here: Sequence[Series]
     ) -> tuple[Companion, ...]:
-        candidates = [self._candidate(one) for one in here if one.instance_count]
+        candidates = [self._candidate(one) for one in here]
         subject = next(item for item in candidates if item.series.series_id == job.series_id)
         return tuple(choose(rule, subject, candidates) for rule in rules)
 

@@ -17,6 +17,7 @@ from pydicom import Dataset, dcmread
 
 from dicom_node import companion_volumes
 from dicom_node.attempt import JobOutcome, JobSpec
+from dicom_node.rejection import TITLES as REJECTION_TITLES
 from dicom_node.result_objects import put_result
 from dicom_node.results.encode import encode
 from dicom_node.results.report import EncodedResult, ReadBesides, Report
@@ -36,6 +37,11 @@ NOT_A_VOLUME = Code("NOTVOLUME", "99DICOMNODE", "Images do not form a volume")
 PROCESSING_FAILED = Code("FAILED", "99DICOMNODE", "Processing failed")
 NO_COMPANION = Code("NOCOMPANION", "99DICOMNODE", "Another series that the model needs is missing")
 WITHHELD = Code("WITHHELD", "99DICOMNODE", "Images withheld from analysis")
+
+
+def rejected_code(value: str | None) -> Code | None:
+    """The title of a key object that rejects images, as the reason why they are not analysed (PS3.16 CID 7011)."""
+    return None if value is None else Code(value, "DCM", REJECTION_TITLES[value])
 
 
 class Stages:
@@ -114,7 +120,7 @@ def _find(
     """The volume that was analysed, others read for it, what was found, and what else there was in the series, in words."""
     contract = package.manifest.input
     if spec.give_up_reason:
-        code = WITHHELD if spec.is_withheld else PROCESSING_FAILED
+        code = rejected_code(spec.rejected_as) or (WITHHELD if spec.is_withheld else PROCESSING_FAILED)
         return None, (), Findings(not_analysed=NotAnalysed(code, spec.give_up_reason)), ""
     if missing := companion_volumes.why_missing(contract, spec):
         return None, (), Findings(not_analysed=NotAnalysed(NO_COMPANION, missing)), ""

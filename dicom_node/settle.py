@@ -16,7 +16,10 @@ from dicom_node.evidence import Evidence, RulesOf, source_of
 from dicom_node.evidence_announced import may_decide
 from dicom_node.evidence_wire import longest_silences
 from dicom_node.routing import Routing
-from storage.records import Arriving, Event, Instance, NewJob, SeriesPart, Severity, Silence
+from storage.records import Arriving, Elsewhere, Event, Instance, NewJob, SeriesPart, Severity, Silence
+
+# How soon it is seen that another association of a source has ended.
+ELSEWHERE_S = 1.0
 
 log = logs.get("settle")
 
@@ -25,11 +28,25 @@ Route = Callable[[tuple[Instance, ...], SeriesPart], Routing]
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """What a verdict rested on: while that stands, nothing but time can change it."""
+    """What a verdict rested on: while that stands, nothing but time can change it.
 
-    known: Arriving
-    rules: Rules
+    elsewhere: associations that may have been in its way; one that is new never makes a series whole.
+    study_instance_count: where the verdict depends on it.
+    """
+
+    rests_on: tuple[object, ...]
+    elsewhere: frozenset[Elsewhere]
+    study_instance_count: int | None
+    at: float
     until: float
+
+    def stands(self, known: Arriving, rules: Rules, now: float) -> bool:
+        if now >= self.until or self.rests_on != _rests_on(known, rules):
+            return False
+        if self.study_instance_count not in {None, known.study_instance_count}:
+            return False
+        # A source that opens and ends associations all the time must not have large series read anew all the time.
+        return now < self.at + ELSEWHERE_S or self.elsewhere <= frozenset(known.elsewhere)
 
 
 class Settle:
@@ -57,7 +74,7 @@ class Settle:
     def _settle(self, known: Arriving) -> bool:
         series, now, rules = known.series, self._clock(), self._rules_of(source_of(known))
         seen = self._judged.get(series.series_id)
-        if seen and (seen.known, seen.rules) == (known, rules) and now < seen.until:
+        if seen and seen.stands(known, rules, now):
             return False
         may_be_over = may_decide(known.said, series.instance_count, known.study_instance_count)
         if now < series.last_received_at + rules.settle_s and not may_be_over:
@@ -67,7 +84,13 @@ class Settle:
         if verdict.state == "not_yet":
             if verdict.held and series.held_at is None:
                 self._hold(known, verdict, now)
-            self._judged[series.series_id] = _Judged(known, rules, verdict.until or now)
+            self._judged[series.series_id] = _Judged(
+                _rests_on(known, rules),
+                frozenset(known.elsewhere),
+                known.study_instance_count if _counts_study(facts) else None,
+                now,
+                verdict.until or now,
+            )
             return False
         return self._conclude(known, instances, facts, verdict, rules)
 
@@ -105,6 +128,16 @@ class Settle:
         return settled
 
 
+def _rests_on(known: Arriving, rules: Rules) -> tuple[object, ...]:
+    endings = tuple((part.association.association_id, part.association.ending) for part in known.parts)
+    return known.series.revision, known.series.instance_count, endings, known.said, rules
+
+
+def _counts_study(facts: Facts) -> bool:
+    asked = any(item.kind == "c-find" and item.series_instance_uid is None for item in facts.announcements)
+    return asked or any("NumberOfStudyRelatedInstances" in image.header for image in facts.images)
+
+
 def _named(known: Arriving) -> dict[str, str]:
     return {
         "study_instance_uid": known.series.study_instance_uid,
@@ -116,11 +149,12 @@ def _of_incomplete(job: NewJob, verdict: Verdict, rules: Rules) -> NewJob:
     """A job on a series that is never whole: it says so in its report, or says there why nothing was analysed."""
     if job.state == "skipped":
         return job
+    told = replace(job, remark=verdict.incomplete)  # also for when somebody queues it again
     if rules.on_missing == "analyse":
-        return replace(job, remark=verdict.incomplete)
+        return told
     if job.report_not_analysed:
-        return replace(job, give_up_reason=verdict.lacking)
-    return replace(job, state="skipped", reason=verdict.lacking)
+        return replace(told, state="ready", give_up_reason=verdict.lacking)
+    return replace(told, state="skipped", reason=verdict.lacking)
 
 
 def _event(known: Arriving, kind: str, text: str, severity: Severity = "info") -> Event:

@@ -21,6 +21,8 @@ from dicom_node.errors import NodeError
 from dicom_node.evidence import evidence_of
 from dicom_node.inquiry import Inquiry
 from dicom_node.models import routable_models
+from dicom_node.reject import Reject
+from dicom_node.rejection import nothing_left
 from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
@@ -55,6 +57,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         settle, dispatch, watch = compose(config, stores, models, engine, inquiry)
         deadlines = DeadlineWatch(stores.deadlines)
         companions = CompanionWatch(stores.jobs, stores.studies, stores.instances, lambda key: contract_of(models, key))
+        reject = open_reject(config, stores)
         interrupted = dispatch.recover()
         delivery.start()
         inquiry.start()
@@ -62,6 +65,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
         while not stopping.is_set():
             watch.step()
+            reject.step()
             judged = settle.step()
             companions.step(settled=judged > 0)
             deadlines.step()
@@ -105,6 +109,12 @@ def compose(
     return settle, dispatch, watch
 
 
+def open_reject(config: Config, stores: Stores) -> Reject:
+    return Reject(
+        stores.rejection_notes, stores.objects, stores.studies, stores.jobs, settle_s=config.completeness.settle_s
+    )
+
+
 def route_series(
     config: Config, models: dict[str, RoutableModel], instances: tuple[Instance, ...], part: SeriesPart
 ) -> Routing:
@@ -133,6 +143,12 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     chosen = next((model for model in models.values() if model.package.key == job.model), None)
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
+    object_keys = stores.instances.object_keys(job.series_id, up_to_revision=job.revision)
+    give_up_reason, rejected_as = job.give_up_reason, None
+    if not object_keys:  # the report of that takes patient and study from what was rejected
+        left_out = stores.rejection_notes.left_out(job.series_id, up_to_revision=job.revision)
+        object_keys, rejected_as = tuple(item.object_key for item in left_out.instances), left_out.codes[0]
+        give_up_reason = nothing_left(len(object_keys), left_out.codes)
     predecessors = stores.jobs.predecessors(job)
     wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
     return JobSpec(
@@ -141,15 +157,17 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         revision=job.revision,
         created_at=job.created_at,
         objects_url=config.objects_url,
-        object_keys=stores.instances.object_keys(job.series_id, up_to_revision=job.revision),
+        object_keys=object_keys,
         package_folder=str(chosen.package.folder),
         package_sha256=chosen.package.content_sha256,
         device=chosen.device,
         kinds=tuple(kind for kind in ("seg", "sr", "sc") if kind in wanted or not wanted),
         report_not_analysed=job.report_not_analysed or replaces_another(job, predecessors),
-        give_up_reason=job.give_up_reason,
+        give_up_reason=give_up_reason,
+        is_withheld=rejected_as is not None,
+        rejected_as=rejected_as,
+        remark=None if give_up_reason else job.remark,
         companions=tuple(_companion_spec(stores, one) for one in job.companions),
-        remark=job.remark,
         predecessors=predecessors,
     )
 
