@@ -104,7 +104,9 @@ def _needed(facts: Facts, rules: Rules, images: Images, wire: Wire) -> tuple[flo
     if is_proven:
         needed_s = max(rules.settle_s, bounded_s)
         return needed_s, f"{known.words}: " if needed_s > rules.settle_s else ""
-    if wire.is_over and not images.is_short and known.series >= LEAST_SERIES_TO_SHORTEN:
+    if wire.went_on and images.is_closed and known.series >= LEAST_SERIES_TO_SHORTEN:
+        needed_s = min(max(_rounded(WIDE_MARGIN * known.pause_s), rules.settle_s), max(rules.quiet_s, bounded_s))
+    elif wire.is_over and not images.is_short and known.series >= LEAST_SERIES_TO_SHORTEN:
         shorter_s = max(_rounded(WIDE_MARGIN * known.pause_s), SHORTEST_QUIET * rules.quiet_s, rules.settle_s)
         needed_s = max(min(shorter_s, rules.quiet_s), bounded_s)
     else:
