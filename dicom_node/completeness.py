@@ -5,7 +5,7 @@ Evidence in order of weight:
    count, once these were released. What is announced and did not come holds the series, for `held_s` at the most.
 2. its associations were released, its source does nothing else that could bring more, and its images say that they are all
    there: then the series must be quiet for settle_s, or for as long as its source is used to pause.
-3. nothing of that: it must be quiet for quiet_s.
+3. nothing of that: it must be quiet for quiet_s; for less where its source is known well and nothing speaks against it.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ def _needed(facts: Facts, rules: Rules, images: Images, wire: Wire) -> tuple[flo
     if is_proven:
         needed_s = max(rules.settle_s, bounded_s)
         return needed_s, f"{known.words}: " if needed_s > rules.settle_s else ""
-    if wire.is_over and not images.is_short and known.series >= LEAST_SERIES_TO_SHORTEN:
+    if wire.went_on and images.is_closed and known.series >= LEAST_SERIES_TO_SHORTEN:
+        needed_s = min(max(_rounded(WIDE_MARGIN * known.pause_s), rules.settle_s), max(rules.quiet_s, bounded_s))
+    elif wire.is_over and not images.is_short and known.series >= LEAST_SERIES_TO_SHORTEN:
         shorter_s = max(_rounded(WIDE_MARGIN * known.pause_s), SHORTEST_QUIET * rules.quiet_s, rules.settle_s)
         needed_s = max(min(shorter_s, rules.quiet_s), bounded_s)
     else:

@@ -59,7 +59,7 @@ class Inquirer:
         jitter: Callable[[], float] = random,
     ) -> None:
         """calling_ae_titles: those whose series the peer is asked about. ask: may raise NotAsked."""
-        self.calling_ae_titles = frozenset(calling_ae_titles)
+        self.calling_ae_titles = frozenset(calling_ae_titles)  # may be set anew while it runs
         # Why the peer says nothing, while it does not.
         self.remark: str | None = None
         self._find = find

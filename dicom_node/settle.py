@@ -130,7 +130,7 @@ class Settle:
 
 def _rests_on(known: Arriving, rules: Rules) -> tuple[object, ...]:
     endings = tuple((part.association.association_id, part.association.ending) for part in known.parts)
-    return known.series.revision, known.series.instance_count, endings, known.said, rules
+    return known.series.revision, known.series.instance_count, endings, known.went_on, known.said, rules
 
 
 def _counts_study(facts: Facts) -> bool:

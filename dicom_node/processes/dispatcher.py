@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from dicom_node import logs
-from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, JobSpec, run_attempt
+from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, CompanionSpec, JobSpec, run_attempt
+from dicom_node.companion_watch import CompanionWatch
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
@@ -29,9 +30,10 @@ from dicom_node.series_facts import series_facts
 from dicom_node.settle import Settle
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
+from inference.contract import InputContract
 from inference.errors import PackageError
 from storage.errors import StorageError
-from storage.records import Instance, Job, SeriesPart
+from storage.records import Companion, Instance, Job, SeriesPart
 
 ROUND_S = 0.1
 
@@ -54,6 +56,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     try:
         settle, dispatch, watch = compose(config, stores, models, engine, inquiry)
         deadlines = DeadlineWatch(stores.deadlines)
+        companions = CompanionWatch(stores.jobs, stores.studies, stores.instances, lambda key: contract_of(models, key))
         reject = open_reject(config, stores)
         interrupted = dispatch.recover()
         delivery.start()
@@ -64,6 +67,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
             watch.step()
             reject.step()
             judged = settle.step()
+            companions.step(settled=judged > 0)
             deadlines.step()
             dispatch.step(0.0 if judged else ROUND_S)  # what was queued just now starts at once
         dispatch.release()
@@ -129,6 +133,11 @@ def route_series(
     )
 
 
+def contract_of(models: dict[str, RoutableModel], key: str) -> InputContract | None:
+    """Of the model called name@version; None where it is no longer configured."""
+    return next((item.package.manifest.input for item in models.values() if item.package.key == key), None)
+
+
 def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], job: Job) -> JobSpec:
     """What the worker is told of a job. Raises NodeError where its model is no longer configured."""
     chosen = next((model for model in models.values() if model.package.key == job.model), None)
@@ -158,8 +167,16 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         is_withheld=rejected_as is not None,
         rejected_as=rejected_as,
         remark=None if give_up_reason else job.remark,
+        companions=tuple(_companion_spec(stores, one) for one in job.companions),
         predecessors=predecessors,
     )
+
+
+def _companion_spec(stores: Stores, one: Companion) -> CompanionSpec:
+    if one.series_id is None or one.revision is None:
+        return CompanionSpec(one.name, 0, (), one.absent or "it was not looked for")
+    instances = stores.instances.of_series(one.series_id, up_to_revision=one.revision)
+    return CompanionSpec(one.name, one.revision, tuple(item.object_key for item in instances))
 
 
 def engine_settings(config: Config, log_format: str) -> EngineSettings:

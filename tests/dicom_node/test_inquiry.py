@@ -323,3 +323,26 @@ def test_sources_that_name_the_same_peer_share_its_associations(house: House) ->
         finally:
             inquiry.stop()
     assert len(archive.calling) == 1
+
+
+def test_another_configuration_holds_at_once_for_whom_is_asked_about_what(house: House) -> None:
+    first = FindScp(free_port(), {STUDY: {SERIES: ["1.5"]}, "1.2.4": {"1.2.4.1": ["1.7"]}})
+    second = FindScp(free_port(), {"1.2.5": {"1.2.5.1": ["1.8"]}})
+    found, other = ({**PLACE, "port": scp.port, "has_whole_series": True} for scp in (first, second))
+    with first.running(), second.running():
+        inquiry = Inquiry(configured(), cast(Stores, house))
+        inquiry.start()
+        try:
+            inquiry.use(configured({"ae_titles": ["CT1"], "find": found}))
+            received(house, 1, source="CT1")
+            wait_until(lambda: announced(house))
+            inquiry.use(configured({"ae_titles": ["CT2"], "find": found}))
+            received(house, 1, source="CT2", study="1.2.4", series_uid="1.2.4.1")
+            wait_until(lambda: announced(house, "1.2.4"))
+            inquiry.use(configured({"ae_titles": ["CT2"], "find": other}))
+            asked = len(first.asked)
+            received(house, 1, source="CT2", study="1.2.5", series_uid="1.2.5.1")
+            wait_until(lambda: announced(house, "1.2.5"))
+        finally:
+            inquiry.stop()
+    assert len(first.asked) == asked
