@@ -5,7 +5,7 @@ Evidence in order of weight:
    count, once these were released. What is announced and did not come holds the series, for `held_s` at the most.
 2. its associations were released, its source does nothing else that could bring more, and its images say that they are all
    there: then the series must be quiet for settle_s, or for as long as its source is used to pause.
-3. nothing of that: it must be quiet for quiet_s.
+3. nothing of that: it must be quiet for quiet_s; for less where its source is known well and nothing speaks against it.
 """
 
 from __future__ import annotations
