@@ -14,7 +14,7 @@ from dicom_node.config_file import load_config
 from tests.acceptance.node import configuration, dicom_node
 from tests.ports import free_port
 
-COMMANDS = ["serve", "demo", "check", "status", "explain", "send", "requeue"]
+COMMANDS = ["serve", "demo", "check", "status", "explain", "replay", "send", "requeue"]
 
 
 @pytest.fixture
