@@ -104,7 +104,8 @@ def _why(contract: CompanionContract, candidates: Sequence[Candidate]) -> str:
 
 
 def _reasons(contract: CompanionContract, item: Candidate) -> list[str]:
-    return [*contract.series.reasons_against(item.facts), *([] if item.is_whole else ["it is not whole yet"])]
+    wholeness = {"whole": [], "arriving": ["it is not whole yet"], "incomplete": ["its images never all came"]}
+    return [*contract.series.reasons_against(item.facts), *wholeness[item.series.state]]
 
 
 def _another_person(one: Candidate, other: Candidate) -> str | None:

@@ -11,6 +11,7 @@ Evidence in order of weight:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,8 +60,11 @@ class Verdict:
         return self.state == "whole"
 
 
-def judge(facts: Facts, rules: Rules, now: float) -> Verdict:
-    """The verdict on a series at this moment. With the same facts, time alone leads from not yet to whole or never."""
+def judge(facts: Facts, rules: Rules, now: float, *, read_images: Callable[[Facts], Images] = in_images) -> Verdict:
+    """The verdict on a series at this moment. With the same facts, time alone leads from not yet to whole or never.
+
+    read_images: what their headers tell; for those who judge the same images again and again.
+    """
     said = announced(facts)
     wire = on_the_wire(facts, now)
     if said.discontinued:
@@ -76,16 +80,24 @@ def judge(facts: Facts, rules: Rules, now: float) -> Verdict:
         words = (f"{words[0]} for more than {rules.in_progress_s:g} s and is waited for no longer", *words[1:])
     if said.counted and wire.released:
         return Verdict("whole", (*words, *wire.words), expected=said.expected)
-    return _quiet(facts, rules, words, wire, now)
+    return _quiet(facts, rules, words, wire, now, read_images=read_images)
 
 
-def _quiet(facts: Facts, rules: Rules, words: tuple[str, ...], wire: Wire, now: float) -> Verdict:
+def _quiet(
+    facts: Facts,
+    rules: Rules,
+    words: tuple[str, ...],
+    wire: Wire,
+    now: float,
+    *,
+    read_images: Callable[[Facts], Images],
+) -> Verdict:
     """Without exact evidence: how long the series was quiet, against how long it must be."""
     last = facts.last_received_at
     if now < last + rules.settle_s:
         still = f"quiet for less than {rules.settle_s:g} s"
         return Verdict("not_yet", (*words, *wire.words, still), until=last + rules.settle_s)
-    images = in_images(facts)
+    images = read_images(facts)
     needed_s, why = _needed(facts, rules, images, wire)
     evidence = (*words, *wire.words, *images.words)
     if now >= last + needed_s:

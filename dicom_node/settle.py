@@ -105,7 +105,7 @@ class Settle:
     ) -> bool:
         routing = self._route(instances, known.parts[-1])
         if verdict.state == "never":
-            routing = replace(routing, jobs=tuple(_of_incomplete(job, verdict, rules) for job in routing.jobs))
+            routing = replace(routing, jobs=tuple(of_incomplete(job, verdict, rules) for job in routing.jobs))
         evidence = "; ".join(verdict.evidence)
         gap_s, pause_s = longest_silences(facts.images, facts.contributions, rules.habit_max_s)
         settled = self._studies.settle(
@@ -145,7 +145,7 @@ def _named(known: Arriving) -> dict[str, str]:
     }
 
 
-def _of_incomplete(job: NewJob, verdict: Verdict, rules: Rules) -> NewJob:
+def of_incomplete(job: NewJob, verdict: Verdict, rules: Rules) -> NewJob:
     """A job on a series that is never whole: it says so in its report, or says there why nothing was analysed."""
     if job.state == "skipped":
         return job
@@ -165,6 +165,7 @@ def _event(known: Arriving, kind: str, text: str, severity: Severity = "info") -
         severity=severity,
         study_instance_uid=series.study_instance_uid,
         series_instance_uid=series.series_instance_uid,
+        data={"revision": series.revision},
     )
 
 

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from dicom_node.phantom import chest_ct
 from dicom_node.results.reading import comments_of, numbers_of
@@ -50,6 +50,8 @@ def examination(folder: Path, patient_id: str, taken: date, description: str) ->
     phantom = chest_ct(slices=SLICES, rows=ROWS, identity=f"{patient_id} {taken}")
     for dataset in phantom.datasets:
         dataset.PatientID, dataset.StudyDate, dataset.StudyDescription = patient_id, f"{taken:%Y%m%d}", description
+        dataset.RequestAttributesSequence = [Dataset()]
+        dataset.RequestAttributesSequence[0].RequestedProcedurePriority = "STAT"
     return str(phantom.datasets[0].StudyInstanceUID), phantom.write(folder / f"{taken}")
 
 
@@ -61,6 +63,7 @@ def test_a_follow_up_waits_for_its_prior_and_is_then_compared_with_it(
     wait_until(lambda: node.job_states(uid) == ["waiting"])
     told = node.cli("explain", uid).stdout
     assert "waiting for another series" in told
+    assert "queued by route follow-up, stat: Requested Procedure Priority STAT" in told
     assert "waits for prior: no earlier study of the patient is here" in told
 
     prior_uid, prior_files = examination(tmp_path, "FOLLOWED", date(2024, 1, 5), "first")

@@ -37,9 +37,11 @@ class Bench:
             clock=lambda: time.time() + self.passed_s,
         )
 
-    def receive(self, study: str, date: str, *, patient: str = "P1", description: str = "") -> Series:
-        """A series of one image, still arriving."""
-        uid, now = generate_uid(), time.time()
+    def receive(
+        self, study: str, date: str, *, patient: str = "P1", description: str = "", uid: str | None = None
+    ) -> Series:
+        """A series of one image, still arriving; or another image of one that is known."""
+        uid, now = uid or generate_uid(), time.time()
         association = Association(generate_uid()[-36:], "a1", "CT1", "NODE", "127.0.0.1", now)
         self.house.studies.open_association(association)
         facts = {"Modality": "CT", "StudyDate": date, "StudyTime": "1015", "SeriesDescription": description}
@@ -51,7 +53,7 @@ class Bench:
                 study_instance_uid=study,
                 transfer_syntax_uid="1.2.840.10008.1.2.1",
                 content_sha256="0" * 64,
-                object_key=f"instances/{uid}",
+                object_key=f"instances/{generate_uid()}",
                 size_bytes=1,
                 association_id=association.association_id,
                 received_at=now,
@@ -166,6 +168,26 @@ def test_after_its_time_it_is_skipped_where_the_route_wants_no_report(bench: Ben
     skipped = bench.job(job)
     assert (skipped.state, skipped.reason) == ("skipped", "no prior: no earlier study of the patient is here")
     assert bench.told()[-1][0] == "job_skipped"
+
+
+def test_where_an_older_revision_was_reported_silence_does_not_leave_that_report_standing(bench: Bench) -> None:
+    first = bench.queue(report=False)
+    bench.settle(bench.receive("1.2.2", "20250105"))
+    bench.look()
+    bench.house.jobs.start(first.job_id)
+    results = [bench.house.result("1.2.3", "sr")]
+    recipients = {"sr": ("pacs",)}
+    assert bench.house.jobs.finish(
+        bench.job(first), state="done", outcome="done", reason=None, results=results, recipients=recipients
+    )
+    late = bench.receive("1.2.3", "20260105", uid=first.series_instance_uid)
+    assert late.revision == 2
+    bench.contract = InputContract(modality="CT", companions=(PRIOR.model_copy(update={"max_age_days": 1}),))
+    second = NewJob(MODEL, "r", "waiting", "routine", ("pacs",), False, 60.0, companions=(Companion("prior"),))
+    bench.settle(late, second)
+    bench.look(after_s=601.0)
+    (job,) = [one for one in bench.house.jobs.of_study("1.2.3") if one.revision == 2]
+    assert (job.state, job.companions[0].absent) == ("ready", "the latest earlier study is 365 days older > 1")
 
 
 def test_a_companion_that_is_not_required_is_taken_where_it_is_there_and_never_waited_for(tmp_path: Path) -> None:

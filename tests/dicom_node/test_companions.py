@@ -93,6 +93,10 @@ def test_of_several_series_of_a_study_the_likest_is_read_whatever_their_order() 
             (candidate("old", "20250601", state="arriving"),),
             "no fitting series in an earlier study; of 1 there, the nearest: it is not whole yet",
         ),
+        (
+            (candidate("old", "20250601", state="incomplete"),),
+            "no fitting series in an earlier study; of 1 there, the nearest: its images never all came",
+        ),
     ],
 )
 def test_where_there_is_no_prior_it_is_said_why(candidates: tuple[Candidate, ...], reason: str) -> None:
