@@ -18,11 +18,22 @@ LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
 
 
 @dataclass(frozen=True, slots=True)
+class CompanionSpec:
+    """Another series that the model reads, by its name in the input contract. absent: why there is none."""
+
+    name: str
+    revision: int
+    object_keys: tuple[str, ...]
+    absent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """All that a worker needs to know; plain values, no patient data.
 
     give_up_reason: set when the model must not be run (again), and only the report of that is wanted. is_withheld: it was
     never to be run on these images, so nothing failed.
+    rejected_as: the code (DCM) with which somebody rejected every image of it, where that is why.
     remark: what every report must say besides. predecessors: the reports that this one's may take the place of, the latest
     first.
     """
@@ -39,7 +50,9 @@ class JobSpec:
     kinds: tuple[ResultKind, ...]
     report_not_analysed: bool
     give_up_reason: str | None = None
+    companions: tuple[CompanionSpec, ...] = ()
     is_withheld: bool = False
+    rejected_as: str | None = None
     remark: str | None = None
     predecessors: tuple[Predecessor, ...] = ()
 

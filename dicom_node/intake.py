@@ -213,23 +213,13 @@ class Intake:
 
     def _index(self, arrived: Sequence[NewInstance], associations: Collection[Association] = ()) -> bool:
         """False where content that is kept twice could not be removed. It takes room and is named by no row."""
-        added = self._instances.add_all(arrived, associations, self._are_same)
+        added = self._instances.add_all(arrived, associations)
         self._gauge.took(sum(new.size_bytes for new in arrived))
         is_tidy = True
         for new, what in zip(arrived, added, strict=True):
             if what.object_key != new.object_key:
                 is_tidy &= self._remove(new.object_key)
         return is_tidy
-
-    def _are_same(self, key: str, other: str) -> bool:
-        """Byte for byte. Where one of them cannot be read they count as different, so that both are kept."""
-        if key == other:
-            return True
-        try:
-            return self._objects.get(key) == self._objects.get(other)
-        except StorageError as error:
-            log.error("contents could not be compared, both are kept", error=error)
-            return False
 
     def _remove(self, second_copy: str) -> bool:
         try:
@@ -254,7 +244,7 @@ class Intake:
         try:
             if not self._instances.known_objects([key]):
                 self._keep_object(new, received.payload)
-            added = self._instances.add(new, self._are_same)
+            added = self._instances.add(new)
         except StorageUnavailable as error:
             # The object may be there by now. It stays: another association may be storing the same content, under the
             # same key, and have its row committed already.

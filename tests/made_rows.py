@@ -27,9 +27,11 @@ from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects.protocol import ObjectStore, PackStore
+from storage.objects.same import same_content
 from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
-from storage.records import Added, Association, Delivery, Event, Job, NewInstance, NewJob, Result
+from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
+from storage.rejections import RejectionNotes
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -132,6 +134,7 @@ class House:
     announcements: Announcements
     habits: Habits
     performed_steps: PerformedSteps
+    rejection_notes: RejectionNotes
     history: History
     objects: MemoryStore
     run_folder: Path
@@ -142,15 +145,12 @@ class House:
 
     def end_association(self, opened: Association, ending: str, closed_at: float) -> None:
         """As the node records it, with the last rows of what the association brought."""
-        self.instances.add_all((), [replace(opened, ending=ending, closed_at=closed_at)], of_one_sum_alone)
-
-    def add(self, new: NewInstance) -> Added:
-        return self.instances.add(new, of_one_sum_alone)
+        self.instances.add_all((), [replace(opened, ending=ending, closed_at=closed_at)])
 
     def intake(self, objects: PackStore, **more: Any) -> Intake:
         """The door in over these stores and a store of objects beside them."""
         given = {"gauge": self.gauge(objects), "lock_file": self.run_folder / "run" / "intake.lock"} | more
-        return Intake(objects, self.instances, self.studies, self.events, **given)
+        return Intake(objects, Instances(self.database, same_content(objects)), self.studies, self.events, **given)
 
     def ready_job(
         self, *, study_uid: str | None = None, destinations: Sequence[str] = ("PACS1",), **job: object
@@ -160,7 +160,7 @@ class House:
         series_uid, now = generate_uid(), time.time()
         association = Association(generate_uid()[-36:], "a1", "SCANNER", "NODE", "127.0.0.1", now)
         self.studies.open_association(association)
-        self.add(
+        self.instances.add(
             NewInstance(
                 sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
                 sop_instance_uid=generate_uid(),
@@ -201,7 +201,7 @@ class House:
         (part, *_) = self.studies.parts(before.series_id)
         (first, *_) = self.instances.of_series(before.series_id, up_to_revision=before.revision)
         uid = generate_uid()
-        self.add(
+        self.instances.add(
             NewInstance(
                 sop_class_uid=first.sop_class_uid,
                 sop_instance_uid=uid,
@@ -274,7 +274,7 @@ def open_house(folder: Path) -> House:
     return House(
         database=database,
         studies=Studies(database),
-        instances=Instances(database),
+        instances=Instances(database, of_one_sum_alone),
         jobs=Jobs(database),
         deadlines=Deadlines(database),
         outbox=Outbox(database),
@@ -284,6 +284,7 @@ def open_house(folder: Path) -> House:
         announcements=Announcements(database),
         habits=Habits(database),
         performed_steps=PerformedSteps(database),
+        rejection_notes=RejectionNotes(database),
         history=History(database),
         objects=MemoryStore(),
         run_folder=folder,

@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from xxhash import xxh3_128
@@ -33,6 +34,7 @@ _FIELDS = struct.Struct("<IIQI16s")
 _SUM = struct.Struct("<I")
 _SUMMED = slice(8, _HEAD.size - 4)
 _READ_BYTES = 1 << 20
+_SUM_DIGITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,11 @@ class PackWriter:
 def content_sum(content: bytes | memoryview) -> str:
     """XXH3, 128 bits in hex: tells contents apart that nobody made to have the same one. Where one matches, compare."""
     return xxh3_128(content).hexdigest()
+
+
+def is_sum_of(said: str, content: bytes | memoryview) -> bool:
+    """Whether a content has the sum that a row says; rows of an older version have one by SHA-256."""
+    return said == (content_sum(content) if len(said) == _SUM_DIGITS else sha256(content).hexdigest())
 
 
 def locked(path: Path, mode: int) -> int:

@@ -33,7 +33,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> StudyAccount:
-    waiting = Verdict(False, ("association from CT1 is still open",), until=NOON + 260)
+    waiting = Verdict("not_yet", ("association from CT1 is still open",), until=NOON + 260)
     with told_study(tmp_path_factory.mktemp("told")) as house:
         return account_of(house, STUDY, judge_now=lambda _series: waiting)[0]  # type: ignore[arg-type]
 

@@ -19,7 +19,7 @@ from storage.objects.file import FileStore
 from storage.objects.pack import PackWriter
 from storage.records import Association
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
-from tests.made_rows import House, of_one_sum_alone, open_house
+from tests.made_rows import House, open_house
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 
@@ -167,7 +167,7 @@ def test_what_is_being_committed_with_its_end_is_not_committed_by_its_thread_as_
     rows = door.arrivals.leave()
     door.arrivals.flush()
     assert not door.house.studies.series_of(STUDY)
-    door.house.instances.add_all(rows, [door.association], of_one_sum_alone)
+    door.house.instances.add_all(rows, [door.association])
     door.arrivals.left()
     (series,) = door.house.studies.series_of(STUDY)
     assert [(part.stored, part.repeated) for part in door.house.studies.parts(series.series_id)] == [(1, 0)]

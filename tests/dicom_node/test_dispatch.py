@@ -20,6 +20,7 @@ from storage.jobs import Jobs
 from storage.outbox import Outbox
 from storage.records import Association, Event, Job, NewInstance, NewJob, Result
 from storage.studies import Studies
+from tests.made_rows import of_one_sum_alone
 
 STUDY = "1.2.3"
 REPORT = Result("1.2.3.9", "1.2", "1.2.3.8", STUDY, "1.2.840.10008.1.2.1", "sr", "AI", "results/a.dcm", "0" * 64, 10)
@@ -104,7 +105,7 @@ class Bench:
         uid = f"1.2.3.{len(self.jobs.of_study(STUDY)) + 100}"
         association = f"a{uid}"
         studies.open_association(Association(association, "acceptor", "CT1", "NODE", "127.0.0.1", self.now))
-        Instances(self.database).add(
+        Instances(self.database, of_one_sum_alone).add(
             NewInstance(
                 "1.2",
                 f"{uid}.1",
@@ -361,7 +362,7 @@ def test_while_routine_jobs_wait_stat_jobs_start_and_what_runs_goes_on(bench: Be
 def late(bench: Bench, job: Job) -> None:
     """One more instance of the job's series."""
     first = f"{job.series_instance_uid}.1"
-    Instances(bench.database).add(
+    Instances(bench.database, of_one_sum_alone).add(
         NewInstance(
             "1.2",
             f"{first}.2",

@@ -181,12 +181,37 @@ def test_a_peer_that_holds_more_than_came_is_believed_for_as_long_as_series_are_
     assert verdict_after(DEADLINE_S, known).incomplete == "analysed 410 of 412 images"
 
 
+def test_a_peer_that_says_the_same_again_and_again_does_not_hold_a_series_for_ever() -> None:
+    for at in (LAST, LAST + 500, LAST + DEADLINE_S - 1):
+        known = facts(stack(410), announcements=[said("c-find", count=412, source="PACS1", at=at)])
+        assert verdict_after(DEADLINE_S, known).state == "never"
+
+
 def test_a_peer_that_holds_fewer_than_came_proves_nothing_and_is_told_of() -> None:
     known = facts(stack(10), announcements=[said("c-find", count=7, source="PACS1")])
     assert verdict_after(1.9, known).state == "not_yet"
     verdict = verdict_after(2.0, known)
     assert verdict.whole
     assert verdict.evidence[0] == "PACS1 holds 7 of the 10 that came"
+
+
+def test_a_peer_that_may_be_getting_images_itself_proves_nothing_until_it_has_said_the_same_again() -> None:
+    first = said("c-find", "in progress", count=412, source="PACS1")
+    verdict = verdict_after(3.0, facts(plain(412), announcements=[first]))
+    assert (verdict.state, verdict.evidence[0]) == ("not_yet", "PACS1 holds 412 of the 412 that came")
+    assert verdict_after(3.0, facts(plain(412), announcements=[replace(first, state="completed")])).whole
+
+
+def test_as_many_as_a_peer_lists_but_not_the_same_ones_are_not_whole() -> None:
+    listed = said("c-find", numbers=range(1, 6), source="PACS1")
+    assert verdict_after(0.0, facts(plain(5), announcements=[listed])).whole
+    verdict = verdict_after(0.0, facts([*plain(4), image(99)], announcements=[listed]))
+    assert (verdict.state, verdict.evidence[0]) == ("not_yet", "5 of 6 at PACS1")
+
+
+def test_that_a_peer_could_not_be_asked_is_part_of_the_evidence() -> None:
+    known = facts(stack(10), not_asked=("PACS1 could not be asked: no connection",))
+    assert "PACS1 could not be asked: no connection" in verdict_after(2.0, known).evidence
 
 
 def test_of_two_peers_the_one_that_holds_more_counts() -> None:
@@ -219,6 +244,7 @@ def test_a_peer_that_counts_only_studies_is_held_against_the_study() -> None:
         (Said("ian", "1.4", "completed", 9, 0.0), True),
         (Said("c-find", "1.4", "completed", 10, 0.0), True),
         (Said("c-find", "1.4", "completed", 9, 0.0), False),
+        (Said("c-find", "1.4", "in progress", 10, 0.0), False),
         (Said("c-find", None, "completed", 30, 0.0), True),
     ],
 )

@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 
 from storage.records import Announcement, Association, Event, NewInstance, NewJob, Result
 from storage.schema import event, instance, job, outbox, result, series
-from tests.made_rows import House, of_one_sum_alone, open_house
+from tests.made_rows import House, open_house
 
 # 2026-01-31T12:00:00Z
 NOON = 1769860800.0
@@ -44,7 +44,7 @@ def received(series_uid: str, number: int, association: str, at: float) -> NewIn
 
 def _associate(house: House, name: str, at: float, *instances: NewInstance, ending: str | None = "released") -> None:
     opened = Association(name, "acceptor-1", "CT1", "DICOM-NODE", "10.0.0.7", at)
-    house.instances.add_all(instances, [opened], of_one_sum_alone)
+    house.instances.add_all(instances, [opened])
     if ending:
         house.end_association(opened, ending, at + 9.0)
 

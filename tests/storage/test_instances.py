@@ -46,7 +46,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def test_a_first_instance_makes_its_study_and_series_known(house: House) -> None:
-    assert house.add(FIRST) == Added("stored", "instances/1")
+    assert house.instances.add(FIRST) == Added("stored", "instances/1")
     study = house.studies.study("1.2")
     assert (study.patient_name, study.accession_number, study.study_description) == ("Made^Up", "A", "CHEST")
     (series,) = house.studies.arriving()
@@ -57,9 +57,9 @@ def test_a_first_instance_makes_its_study_and_series_known(house: House) -> None
 
 
 def test_the_same_instance_again_is_one_copy_and_the_first_object(house: House) -> None:
-    house.add(FIRST)
+    house.instances.add(FIRST)
     again = replace(FIRST, object_key="instances/9", association_id="association-2", received_at=105.0)
-    assert house.add(again) == Added("same", "instances/1")
+    assert house.instances.add(again) == Added("same", "instances/1")
     (series,) = house.studies.arriving()
     assert series.instance_count == 1
     assert [(part.association.association_id, part.stored, part.repeated) for part in house.studies.parts(1)] == [
@@ -76,31 +76,31 @@ def test_the_same_instance_again_is_one_copy_and_the_first_object(house: House) 
 def test_another_content_under_a_known_uid_is_kept_with_an_alarm_and_never_analysed(
     house: House, other: NewInstance
 ) -> None:
-    house.add(FIRST)
-    assert house.add(other) == Added("conflict", "instances/2")
+    house.instances.add(FIRST)
+    assert house.instances.add(other) == Added("conflict", "instances/2")
     assert house.instances.known_objects(["instances/1", "instances/2"]) == {"instances/1", "instances/2"}
     assert [kept.object_key for kept in house.instances.of_series(1, up_to_revision=9)] == ["instances/1"]
     (alarm,) = house.events.recent(severities=("alarm",), limit=9)
     assert (alarm.kind, alarm.data["sop_instance_uid"]) == ("instance_conflict", "1.2.3.1")
     (series,) = house.studies.arriving()
     assert series.instance_count == 1
-    assert house.add(other) == Added("same", "instances/2")
+    assert house.instances.add(other) == Added("same", "instances/2")
 
 
 def test_a_series_of_nothing_but_conflicts_is_not_waited_for(house: House) -> None:
-    house.add(FIRST)
-    house.add(replace(OTHER_CONTENT, series_instance_uid="1.2.4"))
+    house.instances.add(FIRST)
+    house.instances.add(replace(OTHER_CONTENT, series_instance_uid="1.2.4"))
     assert [series.series_instance_uid for series in house.studies.arriving()] == ["1.2.3"]
-    house.add(replace(NEXT, series_instance_uid="1.2.4"))
+    house.instances.add(replace(NEXT, series_instance_uid="1.2.4"))
     assert [series.series_instance_uid for series in house.studies.arriving()] == ["1.2.3", "1.2.4"]
 
 
 def test_a_late_instance_opens_the_next_revision_and_leaves_the_last_one_as_it_was(house: House) -> None:
-    house.add(FIRST)
+    house.instances.add(FIRST)
     (series,) = house.studies.arriving()
     assert house.studies.settle(series, evidence="quiet", jobs=[], events=[])
     assert house.studies.arriving() == ()
-    house.add(NEXT)
+    house.instances.add(NEXT)
     (reopened,) = house.studies.arriving()
     assert (reopened.revision, reopened.instance_count, reopened.evidence) == (2, 2, None)
     assert [kept.object_key for kept in house.instances.of_series(1, up_to_revision=1)] == ["instances/1"]
@@ -110,25 +110,25 @@ def test_a_late_instance_opens_the_next_revision_and_leaves_the_last_one_as_it_w
 
 @pytest.mark.parametrize("late", [FIRST, OTHER_CONTENT], ids=["same", "conflict"])
 def test_what_adds_nothing_to_a_whole_series_does_not_reopen_it(house: House, late: NewInstance) -> None:
-    house.add(FIRST)
+    house.instances.add(FIRST)
     (series,) = house.studies.arriving()
     house.studies.settle(series, evidence="quiet", jobs=[], events=[])
-    house.add(replace(late, association_id="association-2"))
+    house.instances.add(replace(late, association_id="association-2"))
     (after,) = house.studies.series_of("1.2")
     assert (after.state, after.revision) == ("whole", 1)
 
 
 def test_a_series_that_grew_since_it_was_read_is_not_settled(house: House) -> None:
-    house.add(FIRST)
+    house.instances.add(FIRST)
     (series,) = house.studies.arriving()
-    house.add(NEXT)
+    house.instances.add(NEXT)
     assert not house.studies.settle(series, evidence="quiet", jobs=[], events=[])
     assert len(house.studies.arriving()) == 1
 
 
 def test_one_series_uid_in_two_studies_is_two_series(house: House) -> None:
-    house.add(FIRST)
-    house.add(replace(NEXT, study_instance_uid="1.9"))
+    house.instances.add(FIRST)
+    house.instances.add(replace(NEXT, study_instance_uid="1.9"))
     assert [(series.study_instance_uid, series.instance_count) for series in house.studies.arriving()] == [
         ("1.2", 1),
         ("1.9", 1),
@@ -139,7 +139,7 @@ def test_the_same_instance_on_many_associations_at_once_is_stored_once(house: Ho
     outcomes: list[str] = []
 
     def add() -> None:
-        outcomes.append(house.add(FIRST).outcome)
+        outcomes.append(house.instances.add(FIRST).outcome)
 
     threads = [threading.Thread(target=add) for _ in range(8)]
     for thread in threads:
@@ -155,9 +155,9 @@ def test_associations_left_open_by_an_ended_acceptor_are_lost_and_no_others(hous
     house.end_association(_association(1), "released", 110.0)
     assert house.studies.lose_associations("acceptor") == 1
     assert house.studies.lose_associations("acceptor") == 0
-    house.add(FIRST)
-    house.add(replace(FIRST, association_id="association-2"))
-    house.add(replace(FIRST, association_id="elsewhere"))
+    house.instances.add(FIRST)
+    house.instances.add(replace(FIRST, association_id="association-2"))
+    house.instances.add(replace(FIRST, association_id="elsewhere"))
     endings = {part.association.association_id: part.association.ending for part in house.studies.parts(1)}
     assert endings == {"association-1": "released", "association-2": "lost", "elsewhere": None}
 
@@ -165,6 +165,6 @@ def test_associations_left_open_by_an_ended_acceptor_are_lost_and_no_others(hous
 def test_an_ending_that_is_known_is_not_changed(house: House) -> None:
     house.end_association(_association(1), "aborted", 110.0)
     house.end_association(_association(1), "released", 120.0)
-    house.add(FIRST)
+    house.instances.add(FIRST)
     (part,) = house.studies.parts(1)
     assert (part.association.ending, part.association.closed_at) == ("aborted", 110.0)

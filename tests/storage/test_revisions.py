@@ -17,7 +17,7 @@ from storage.errors import NewerRevision
 from storage.records import Association, Event, Job, JobState, NewInstance, NewJob, Result, Series
 from storage.schema import job as job_table
 from storage.schema import result as result_table
-from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, House, of_one_sum_alone, open_house
+from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, House, open_house
 
 SAID = Event("job_requeued", "a person said so")
 KINDS: Mapping[str, tuple[str, ...]] = dict.fromkeys(("seg", "sr", "sc"), ("PACS1", "ARCHIVE"))
@@ -43,7 +43,7 @@ class OneSeries:
         self.instances += 1
         association = Association(generate_uid()[-36:], "a1", "CT1", "NODE", "127.0.0.1", 1000.0 + self.instances)
         self.house.studies.open_association(association)
-        self.house.add(
+        self.house.instances.add(
             NewInstance(
                 sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
                 sop_instance_uid=f"{self.study_uid}.1.{self.instances}",
@@ -454,9 +454,9 @@ def test_a_series_that_comes_again_whole_is_said_to_have_come_again_once_for_eac
     house.studies.open_association(again)
     before = one.series
     sent = [sent_again(one, number, again) for number in (1, 2, 3)]
-    house.instances.add_all(sent[:2], (), of_one_sum_alone)
+    house.instances.add_all(sent[:2])
     for _ in range(2):  # the end of an association may be told twice
-        house.instances.add_all(sent[2:], [replace(again, closed_at=2001.0, ending="released")], of_one_sum_alone)
+        house.instances.add_all(sent[2:], [replace(again, closed_at=2001.0, ending="released")])
         sent = []
     (told,) = [event for event in house.events.of_study(one.study_uid) if event.kind == "instances_repeated"]
     assert told.text == "3 instances came again, the same as those kept: nothing new to analyse"
