@@ -44,6 +44,15 @@ SOP_CLASSES = {
 }
 
 
+class Comparison:
+    """Whether objects have the same content: those of an intake's store, once there is one; made rows have none."""
+
+    objects: ObjectStore | None = None
+
+    def __call__(self, key: str, other: str) -> bool:
+        return self.objects is None or same_content(self.objects)(key, other)
+
+
 def of_one_sum_alone(_key: str, _other: str) -> bool:
     """Made rows have no content to compare: those with the same sum have the same one."""
     return True
@@ -138,6 +147,7 @@ class House:
     history: History
     objects: MemoryStore
     run_folder: Path
+    comparison: Comparison
 
     def gauge(self, objects: ObjectStore, marks: Marks = NO_MARKS, **more: Any) -> Gauge:
         """Of a store that lies beside the database; without marks there is always room."""
@@ -150,7 +160,8 @@ class House:
     def intake(self, objects: PackStore, **more: Any) -> Intake:
         """The door in over these stores and a store of objects beside them."""
         given = {"gauge": self.gauge(objects), "lock_file": self.run_folder / "run" / "intake.lock"} | more
-        return Intake(objects, Instances(self.database, same_content(objects)), self.studies, self.events, **given)
+        self.comparison.objects = objects
+        return Intake(objects, self.instances, self.studies, self.events, **given)
 
     def ready_job(
         self, *, study_uid: str | None = None, destinations: Sequence[str] = ("PACS1",), **job: object
@@ -271,10 +282,11 @@ class House:
 def open_house(folder: Path) -> House:
     database = Database(f"sqlite:///{folder / 'node.sqlite3'}")
     database.migrate()
+    comparison = Comparison()
     return House(
         database=database,
         studies=Studies(database),
-        instances=Instances(database, of_one_sum_alone),
+        instances=Instances(database, comparison),
         jobs=Jobs(database),
         deadlines=Deadlines(database),
         outbox=Outbox(database),
@@ -288,4 +300,5 @@ def open_house(folder: Path) -> House:
         history=History(database),
         objects=MemoryStore(),
         run_folder=folder,
+        comparison=comparison,
     )
