@@ -165,10 +165,8 @@ class Dispatch:
 
     def _is_withheld(self, job: Job) -> bool:
         """Whether it was queued only to report why nothing is analysed, rather than given up after it had been tried."""
-        if job.give_up_reason is None:
-            return False
-        ended = [attempt.outcome for attempt in self._jobs.attempts(job.job_id) if attempt.number < job.attempt]
-        return all(outcome == "interrupted" for outcome in ended)
+        given_up = job.give_up_reason
+        return given_up is not None and all(item.reason != given_up for item in self._jobs.attempts(job.job_id))
 
     def _recipients(self, job: Job) -> dict[str, list[str]]:
         """Destinations by kind of result. One that is no longer configured still gets its rows: they are shown as stuck."""
