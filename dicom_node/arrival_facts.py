@@ -45,6 +45,7 @@ class Facts:
     elsewhere: other associations that are open, of sources that brought images of this series.
     study_instance_count: how many instances of its study are here, where that is known.
     habit: the longest silences in the series that its source sent last.
+    not_asked: why those who could tell what the series consists of do not, in words.
     """
 
     images: Sequence[Image]
@@ -56,6 +57,7 @@ class Facts:
     left_out: frozenset[str] = frozenset()
     study_instance_count: int | None = None
     habit: Sequence[Silence] = ()
+    not_asked: tuple[str, ...] = ()
 
 
 def facts_of(
@@ -70,6 +72,7 @@ def facts_of(
     left_out: Collection[str] = (),
     study_instance_count: int | None = None,
     habit: Sequence[Silence] = (),
+    not_asked: tuple[str, ...] = (),
 ) -> Facts:
     """Facts of a series from its rows as they stand. refused: how many instances, by association."""
     return Facts(
@@ -82,6 +85,7 @@ def facts_of(
         left_out=frozenset(left_out),
         study_instance_count=study_instance_count,
         habit=tuple(habit),
+        not_asked=not_asked,
     )
 
 

@@ -23,6 +23,7 @@ class JobSpec:
 
     give_up_reason: set when the model must not be run (again), and only the report of that is wanted. is_withheld: it was
     never to be run on these images, so nothing failed.
+    rejected_as: the code (DCM) with which somebody rejected every image of it, where that is why.
     remark: what every report must say besides. predecessors: the reports that this one's may take the place of, the latest
     first.
     """
@@ -40,6 +41,7 @@ class JobSpec:
     report_not_analysed: bool
     give_up_reason: str | None = None
     is_withheld: bool = False
+    rejected_as: str | None = None
     remark: str | None = None
     predecessors: tuple[Predecessor, ...] = ()
 

@@ -83,20 +83,13 @@ def demo(
 @app.command()
 def check(
     config: ConfigPath = DEFAULT_CONFIG,
-    connect: Annotated[bool, typer.Option("--connect", help="Also echo every destination.")] = False,
+    connect: Annotated[bool, typer.Option("--connect", help="Also echo every DICOM peer.")] = False,
 ) -> None:
     """Say everything that is wrong with the configuration, and what to watch."""
     from dicom_node.config_check import check_config, render
-    from dicom_node.destinations import peer_of
     from dicom_node.models import problem_of
-    from dicom_node.network.requestor import echo
 
-    report = check_config(
-        config,
-        connect=connect,
-        echo=lambda destination, ae_title: echo(peer_of(destination, ae_title)),
-        model_problem=problem_of,
-    )
+    report = check_config(config, connect=connect, model_problem=problem_of)
     out.print(render(report))
     if not report.ok:
         raise typer.Exit(EXIT_FAILED)

@@ -83,7 +83,8 @@ def _quiet(facts: Facts, rules: Rules, words: tuple[str, ...], wire: Wire, now: 
     """Without exact evidence: how long the series was quiet, against how long it must be."""
     last = facts.last_received_at
     if now < last + rules.settle_s:
-        return Verdict("not_yet", (*words, *wire.words, "images still come"), until=last + rules.settle_s)
+        still = f"quiet for less than {rules.settle_s:g} s"
+        return Verdict("not_yet", (*words, *wire.words, still), until=last + rules.settle_s)
     images = in_images(facts)
     needed_s, why = _needed(facts, rules, images, wire)
     evidence = (*words, *wire.words, *images.words)

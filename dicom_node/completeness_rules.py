@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from dicom_node.completeness import Rules
 from dicom_node.config import Config
+from dicom_node.sources import waits_of
 
 
 def rules_by_source(config: Config) -> Callable[[str], Rules]:
@@ -19,4 +21,10 @@ def rules_by_source(config: Config) -> Callable[[str], Rules]:
         habit_max_s=given.habit_max_s,
         on_missing=given.on_missing,
     )
-    return lambda _calling_ae_title: rules
+    special = {
+        title: replace(rules, settle_s=waits.settle_s, quiet_s=waits.quiet_s)
+        for source in config.sources
+        for waits in [waits_of(source, given)]
+        for title in source.ae_titles
+    }
+    return lambda calling_ae_title: special.get(calling_ae_title, rules)

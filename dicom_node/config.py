@@ -1,8 +1,8 @@
 """Which keys may config.yaml hold, and what does each one mean?
 
-Keys are defined here and in `config_node` and `config_destinations`, and nowhere else: name, type, default, bounds and
-help. The unit stands last in the name (`quiet_s` seconds, `max_pdu_bytes` bytes). `config_file` reads a file into this
-tree, `config_docs` prints it. The tree is frozen and passed in, never imported.
+Keys are defined here and in `config_node`, `config_destinations` and `config_sources`, and nowhere else: name, type,
+default, bounds and help. The unit stands last in the name (`quiet_s` seconds, `max_pdu_bytes` bytes). `config_file` reads
+a file into this tree, `config_docs` prints it. The tree is frozen and passed in, never imported.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dicom_node.config_destinations import Destination, DicomDestination, Folder
 from dicom_node.config_node import Access, Node
 from dicom_node.config_references import MAX_NAMES, reference_problems
 from dicom_node.config_section import DAY_S, GIB, MIB, Section
+from dicom_node.config_sources import Source
 from dicom_node.config_values import (
     AutoOrCount,
     Bytes,
@@ -251,6 +252,9 @@ class Config(Section):
     models: tuple[Model, ...] = Field(default=(), max_length=256, description="Models that may run.")
     routes: tuple[Route, ...] = Field(default=(), max_length=1024, description="Which models run on which series.")
     destinations: tuple[Destination, ...] = Field(default=(), max_length=256, description="Where results go.")
+    sources: tuple[Source, ...] = Field(
+        default=(), max_length=256, description="What is known of those who send, and whom to ask what they sent."
+    )
     completeness: Completeness = Field(default=Completeness(), description="When a series counts as whole.")
     storage: Storage = Field(default=Storage(), description="Where rows and objects are kept.")
     engine: Engine = Field(default=Engine(), description="Where models compute.")
@@ -273,7 +277,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
-        named = {"models": self.models, "routes": self.routes, "destinations": self.destinations}
+        named: dict[str, tuple[Section, ...]] = {
+            "models": self.models,
+            "routes": self.routes,
+            "destinations": self.destinations,
+            "sources": self.sources,
+        }
         tree: dict[str, object] = {key: [vars(entry) for entry in part] for key, part in named.items()}
         tree["access"] = {"requestors": [vars(entry) for entry in self.access.requestors]}
         tree["node"] = {"tls": vars(self.node.tls) if self.node.tls else None}

@@ -27,12 +27,16 @@ from dicom_node.config import Config, Model
 from dicom_node.config_destinations import DestinationTls, DicomDestination, FolderDestination
 from dicom_node.config_file import load_config
 from dicom_node.config_node import Tls
+from dicom_node.config_sources import Find
 from dicom_node.destinations.dicom import peer_of
 from dicom_node.errors import ConfigError, Problem
 from dicom_node.network.certificates import findings
+from dicom_node.network.find import NotAsked, ask
 from dicom_node.network.requestor import echo
 from dicom_node.room import Place, judge
 from dicom_node.room_gauge import marks_of
+from dicom_node.sources import asked_peers
+from dicom_node.sources import peer_of as peer_to_ask
 from inference.errors import PackageError
 from inference.registry import Registry
 
@@ -40,7 +44,7 @@ ECHOES_AT_ONCE = 8
 
 
 class EchoResult(Protocol):
-    """Whether a destination answered a C-ECHO, in words, and how long that took."""
+    """Whether a peer answered a C-ECHO, in words, and how long that took."""
 
     @property
     def ok(self) -> bool: ...
@@ -50,12 +54,38 @@ class EchoResult(Protocol):
     def seconds(self) -> float: ...
 
 
-Echo = Callable[[DicomDestination, str], EchoResult]
+# Who is spoken to: results go to a destination, and others are asked what they hold.
+Peer = DicomDestination | Find
+Echo = Callable[[Peer, str], EchoResult]
 
 
-def echo_destination(destination: DicomDestination, calling_ae_title: str) -> EchoResult:
-    """C-ECHO from the node to a destination."""
-    return echo(peer_of(destination, calling_ae_title))
+@dataclass(frozen=True, slots=True)
+class _NotFound:
+    """The peer answers a C-ECHO, and would not answer a C-FIND."""
+
+    detail: str
+    seconds: float
+    ok: bool = False
+
+
+def echo_peer(peer: Peer, calling_ae_title: str) -> EchoResult:
+    """C-ECHO from the node to a peer; one that is to be asked must accept C-FIND as well."""
+    if isinstance(peer, DicomDestination):
+        return echo(peer_of(peer, calling_ae_title))
+    asked = peer_to_ask(peer, calling_ae_title)
+    answer = echo(asked)
+    if not answer.ok:
+        return answer
+    try:
+        list(ask(asked, []))
+    except NotAsked as error:
+        return _NotFound(f"{answer.detail}; {error}", answer.seconds)
+    return answer
+
+
+def name_of(peer: Peer) -> str:
+    """As the table of answers has it."""
+    return peer.name if isinstance(peer, DicomDestination) else "(asked by C-FIND)"
 
 
 def package_problem(model: Model) -> str | None:
@@ -78,16 +108,16 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """All that a check found. `echoes` holds the destinations that were asked, in the order of the file."""
+    """All that a check found. `echoes` holds the peers that were asked, in the order of the file."""
 
     path: str
     problems: tuple[Problem, ...] = ()
     remarks: tuple[Remark, ...] = ()
-    echoes: tuple[tuple[DicomDestination, EchoResult], ...] = ()
+    echoes: tuple[tuple[Peer, EchoResult], ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether the node would start and reach every destination that was asked."""
+        """Whether the node would start and reach every peer that was asked."""
         errors = any(remark.severity == "error" for remark in self.remarks)
         return not self.problems and not errors and all(result.ok for _, result in self.echoes)
 
@@ -95,13 +125,13 @@ class CheckReport:
 def check_config(
     path: str | Path,
     connect: bool,
-    echo: Echo = echo_destination,
+    echo: Echo = echo_peer,
     env: Mapping[str, str] = os.environ,
     model_problem: Callable[[Model], str | None] = package_problem,
 ) -> CheckReport:
     """Check the file and what it names on this machine.
 
-    connect: also ask every DICOM destination, with `echo(destination, calling_ae_title)`. model_problem: what keeps a
+    connect: also ask every DICOM peer, with `echo(peer, calling_ae_title)`. model_problem: what keeps a
     model from being found, or None.
     """
     try:
@@ -114,18 +144,18 @@ def check_config(
 
 
 def render(report: CheckReport) -> RenderableType:
-    """The report for a terminal: problems with their lines, then remarks, then the destinations."""
+    """The report for a terminal: problems with their lines, then remarks, then the peers."""
     parts: list[RenderableType] = [Text(str(problem), style="red") for problem in report.problems]
     for remark in report.remarks:
         style = "red" if remark.severity == "error" else "yellow"
         parts.append(Text.assemble((f"{remark.severity}: ", style), f"{remark.key}: {remark.text}"))
     if report.echoes:
         table = Table("destination", "AE title", "address", "answer", "seconds")
-        for destination, result in report.echoes:
-            address = f"{destination.address}:{destination.port}"
+        for peer, result in report.echoes:
+            address = f"{peer.address}:{peer.port}"
             answer = Text(result.detail, style="green" if result.ok else "red")
             seconds = f"{result.seconds:.2f}"
-            table.add_row(Text(destination.name), Text(destination.ae_title), Text(address), answer, seconds)
+            table.add_row(Text(name_of(peer)), Text(peer.ae_title), Text(address), answer, seconds)
         parts.append(table)
     parts.append(Text(f"{report.path}: {_verdict(report)}", style="green" if report.ok else "red"))
     return Group(*parts)
@@ -180,11 +210,14 @@ def _port(address: str, key: str, port: int) -> Iterator[Remark]:
 
 
 def _certificates(config: Config) -> Iterator[Remark]:
-    """Those that the node shows and trusts, as acceptor and to each destination."""
+    """Those that the node shows and trusts, as acceptor and to each peer."""
     sections: list[tuple[str, Tls | DestinationTls | None]] = [("node.tls", config.node.tls)]
     for index, destination in enumerate(config.destinations):
         if isinstance(destination, DicomDestination):
             sections.append((f"destinations[{index}].tls", destination.tls))
+    for index, source in enumerate(config.sources):
+        if source.find is not None:
+            sections.append((f"sources[{index}].find.tls", source.find.tls))
     for section, settings in sections:
         for found in findings(settings, datetime.now(UTC)) if settings is not None else ():
             yield Remark(found.severity, f"{section}.{found.key}", found.text)
@@ -251,9 +284,10 @@ def _models(config: Config, model_problem: Callable[[Model], str | None]) -> Ite
             yield Remark("error", f"models[{index}]", text)
 
 
-def _echo_all(config: Config, ask: Echo) -> tuple[tuple[DicomDestination, EchoResult], ...]:
-    """Ask the destinations side by side, so that dead ones cost one timeout together."""
-    asked = [destination for destination in config.destinations if isinstance(destination, DicomDestination)]
-    titles = [destination.calling_ae_title or config.node.ae_title for destination in asked]
+def _echo_all(config: Config, ask: Echo) -> tuple[tuple[Peer, EchoResult], ...]:
+    """Ask the peers side by side, so that dead ones cost one timeout together."""
+    destinations = (destination for destination in config.destinations if isinstance(destination, DicomDestination))
+    asked: list[Peer] = [*destinations, *asked_peers(config)]
+    titles = [peer.calling_ae_title or config.node.ae_title for peer in asked]
     with ThreadPoolExecutor(ECHOES_AT_ONCE) as pool:
         return tuple(zip(asked, pool.map(ask, asked, titles), strict=True))

@@ -40,7 +40,7 @@ Written from the definitions in `dicom_node/config.py` by `python -m dicom_node.
 A key left out has its default; an unknown key is refused. Relative paths count from the folder of the file. A text may
 hold `${NAME}`, which is filled from the environment (`$${` stands for `${`). Sizes may be written `256 KiB` or `1 GiB`.
 YAML is read without anchors and tags, and only `true` and `false` are switches. `dicom-node check` names every problem
-of a file at once, `dicom-node check --connect` also asks every destination with a C-ECHO.
+of a file at once, `dicom-node check --connect` also asks every peer with a C-ECHO.
 """
 
 

@@ -1,5 +1,5 @@
-"""Do the names in config.yaml fit together? Names are unique, routes name only what is configured, and certificates are
-named only where they are seen.
+"""Do the names in config.yaml fit together? Names are unique, each AE title is of one source, routes name only what is
+configured, and certificates are named only where they are seen.
 
 Works on plain mappings and lists that may be wrong in every other way, so that these problems are found in the
 same pass as those of single keys.
@@ -53,7 +53,18 @@ def reference_problems(tree: object) -> list[ReferenceProblem]:
     for index, route in _entries(tree, "routes"):
         for section in ("models", "destinations"):
             problems += _unknown(("routes", index, section), route.get(section), names[section])
-    return [*problems, *_unseen_certificates(tree)]
+    return [*problems, *_shared_ae_titles(tree), *_unseen_certificates(tree)]
+
+
+def _shared_ae_titles(tree: object) -> Iterable[ReferenceProblem]:
+    known: set[str] = set()
+    for index, source in _entries(tree, "sources"):
+        titles = source.get("ae_titles")
+        for position, title in enumerate(titles if isinstance(titles, list | tuple) else ()):
+            if isinstance(title, str):
+                if title.strip(" ") in known:
+                    yield ReferenceProblem(("sources", index, "ae_titles", position), "must stand in one source, once")
+                known.add(title.strip(" "))
 
 
 def _unseen_certificates(tree: object) -> Iterable[ReferenceProblem]:

@@ -110,7 +110,7 @@ class Dispatch:
         started = replace(job, state="running", attempt=attempt)
         try:
             spec = self._spec_of(started)
-            spec = replace(spec, is_withheld=self._is_withheld(started))
+            spec = replace(spec, is_withheld=spec.is_withheld or self._is_withheld(started))
         except NodeError as error:
             self._fail(started, "failed", str(error))
             return

@@ -58,7 +58,7 @@ def announced(facts: Facts) -> Announced:
         said_at=found.said_at,
         in_progress=bool(going_on),
         discontinued=bool(discontinued),
-        words=(*words, *found.words),
+        words=(*words, *found.words, *facts.not_asked),
     )
 
 
@@ -69,7 +69,8 @@ def may_decide(said: Sequence[Said], instance_count: int, study_instance_count: 
 
 def _may_decide(item: Said, instance_count: int, study_instance_count: int) -> bool:
     if item.kind == "c-find":
-        return item.instance_count == (study_instance_count if item.series_instance_uid is None else instance_count)
+        came = study_instance_count if item.series_instance_uid is None else instance_count
+        return item.state == "completed" and item.instance_count == came
     if item.state == "discontinued":
         return True
     is_list = item.state == "completed" and item.series_instance_uid is not None
@@ -129,10 +130,13 @@ def _by(item: Announcement) -> str:
 
 
 def _against_counts(facts: Facts, answers: Sequence[Announcement]) -> Announced:
-    """A peer that holds more than came knows better; one that holds fewer is still getting them, and proves nothing."""
+    """A peer that holds more than came knows better; one that holds fewer is still getting them, and proves nothing.
+
+    Nor does one that may be getting more just now, until it has said the same again: its answer is in progress.
+    """
     ours, with_rejected = len(facts.images), len(facts.images) + len(facts.left_out)
     of_series = [
-        (item, item.instance_count)
+        (item, _held(facts, item, item.instance_count))
         for item in answers
         if item.series_instance_uid == facts.series_instance_uid and item.instance_count is not None
     ]
@@ -145,7 +149,11 @@ def _against_counts(facts: Facts, answers: Sequence[Announcement]) -> Announced:
             said_at=item.at,
             words=(f"{with_rejected} of {count} at {item.source}",),
         )
-    words = [f"{count} of {count} at {item.source}" for item, count in of_series if count in {ours, with_rejected}]
+    words = [
+        f"{count} of {count} at {item.source}"
+        for item, count in of_series
+        if count in {ours, with_rejected} and item.state == "completed"
+    ]
     if words:
         return Announced(counted=True, expected=with_rejected, words=tuple(words))
     fewer = tuple(f"{item.source} holds {count} of the {ours} that came" for item, count in of_series)
@@ -153,7 +161,15 @@ def _against_counts(facts: Facts, answers: Sequence[Announcement]) -> Announced:
         f"{item.instance_count} of {item.instance_count} of the study at {item.source}"
         for item in answers
         if item.series_instance_uid is None
+        and item.state == "completed"
         and item.instance_count
         and item.instance_count == facts.study_instance_count
     ]
     return Announced(counted=bool(study), words=(*study, *fewer))
+
+
+def _held(facts: Facts, item: Announcement, count: int) -> int:
+    """How many there are by a peer's answer. Where it lists them, what did not come counts beside what did."""
+    came = {image.sop_instance_uid for image in facts.images} | facts.left_out
+    others = set(item.sop_instance_uids or ()) - came
+    return max(count, len(came) + len(others)) if others else count

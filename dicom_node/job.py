@@ -16,6 +16,7 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 
 from dicom_node.attempt import JobOutcome, JobSpec
+from dicom_node.rejection import TITLES as REJECTION_TITLES
 from dicom_node.result_objects import put_result
 from dicom_node.results.encode import encode
 from dicom_node.results.report import EncodedResult, Report
@@ -34,6 +35,11 @@ from storage.records import Result
 NOT_A_VOLUME = Code("NOTVOLUME", "99DICOMNODE", "Images do not form a volume")
 PROCESSING_FAILED = Code("FAILED", "99DICOMNODE", "Processing failed")
 WITHHELD = Code("WITHHELD", "99DICOMNODE", "Images withheld from analysis")
+
+
+def rejected_code(value: str | None) -> Code | None:
+    """The title of a key object that rejects images, as the reason why they are not analysed (PS3.16 CID 7011)."""
+    return None if value is None else Code(value, "DCM", REJECTION_TITLES[value])
 
 
 class Stages:
@@ -105,7 +111,7 @@ def _find(
 ) -> tuple[Volume | None, Findings, str]:
     """The volume that was analysed, what the model found in it, and what else there was in the series, in words."""
     if spec.give_up_reason:
-        code = WITHHELD if spec.is_withheld else PROCESSING_FAILED
+        code = rejected_code(spec.rejected_as) or (WITHHELD if spec.is_withheld else PROCESSING_FAILED)
         return None, Findings(not_analysed=NotAnalysed(code, spec.give_up_reason)), ""
     try:
         with stages.timed("volume"):

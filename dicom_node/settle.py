@@ -10,68 +10,43 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dicom_node import logs
-from dicom_node.arrival_facts import Facts, facts_of
+from dicom_node.arrival_facts import Facts
 from dicom_node.completeness import Rules, Verdict, judge
+from dicom_node.evidence import Evidence, RulesOf, source_of
 from dicom_node.evidence_announced import may_decide
 from dicom_node.evidence_wire import longest_silences
 from dicom_node.routing import Routing
-from storage.announcements import Announcements
-from storage.habits import Habits
-from storage.instances import Instances
-from storage.records import Arriving, Event, Instance, NewJob, SeriesPart, Severity, Silence
-from storage.studies import Studies
+from storage.records import Arriving, Elsewhere, Event, Instance, NewJob, SeriesPart, Severity, Silence
 
-# From how many of its latest series it is learned what a source is used to.
-HABIT_SERIES = 200
+# How soon it is seen that another association of a source has ended.
+ELSEWHERE_S = 1.0
 
 log = logs.get("settle")
 
 Route = Callable[[tuple[Instance, ...], SeriesPart], Routing]
-RulesOf = Callable[[str], Rules]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Reads all that is known of a series."""
-
-    studies: Studies
-    instances: Instances
-    announcements: Announcements
-    habits: Habits
-
-    def gather(self, known: Arriving) -> tuple[tuple[Instance, ...], Facts]:
-        """The instances that a job would analyse now, and the facts that the series is judged by."""
-        series = known.series
-        source = _source(known)
-        instances = self.instances.of_series(series.series_id, up_to_revision=series.revision)
-        facts = facts_of(
-            series.series_instance_uid,
-            series.last_received_at,
-            instances,
-            known.parts,
-            announcements=self.announcements.of_study(series.study_instance_uid) if known.said else (),
-            elsewhere=known.elsewhere,
-            refused=self.studies.refused([part.association.association_id for part in known.parts]),
-            left_out=self.instances.rejected(series.series_id, up_to_revision=series.revision),
-            study_instance_count=known.study_instance_count,
-            habit=self.habits.of(source, limit=HABIT_SERIES),
-        )
-        return instances, facts
-
-    def verdicts(self, rules_of: RulesOf, now: float) -> dict[int, Verdict]:
-        """How every series that arrives is judged at this moment, by its id; for people to read."""
-        return {
-            known.series.series_id: judge(self.gather(known)[1], rules_of(_source(known)), now)
-            for known in self.studies.known_of_arriving()
-        }
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """What a verdict rested on: while that stands, nothing but time can change it."""
+    """What a verdict rested on: while that stands, nothing but time can change it.
 
-    known: Arriving
+    elsewhere: associations that may have been in its way; one that is new never makes a series whole.
+    study_instance_count: where the verdict depends on it.
+    """
+
+    rests_on: tuple[object, ...]
+    elsewhere: frozenset[Elsewhere]
+    study_instance_count: int | None
+    at: float
     until: float
+
+    def stands(self, known: Arriving, rules: Rules, now: float) -> bool:
+        if now >= self.until or self.rests_on != _rests_on(known, rules):
+            return False
+        if self.study_instance_count not in {None, known.study_instance_count}:
+            return False
+        # A source that opens and ends associations all the time must not have large series read anew all the time.
+        return now < self.at + ELSEWHERE_S or self.elsewhere <= frozenset(known.elsewhere)
 
 
 class Settle:
@@ -97,9 +72,9 @@ class Settle:
         return sum(self._settle(known) for known in arriving)
 
     def _settle(self, known: Arriving) -> bool:
-        series, now, rules = known.series, self._clock(), self._rules_of(_source(known))
+        series, now, rules = known.series, self._clock(), self._rules_of(source_of(known))
         seen = self._judged.get(series.series_id)
-        if seen and seen.known == known and now < seen.until:
+        if seen and seen.stands(known, rules, now):
             return False
         may_be_over = may_decide(known.said, series.instance_count, known.study_instance_count)
         if now < series.last_received_at + rules.settle_s and not may_be_over:
@@ -109,7 +84,13 @@ class Settle:
         if verdict.state == "not_yet":
             if verdict.held and series.held_at is None:
                 self._hold(known, verdict, now)
-            self._judged[series.series_id] = _Judged(known, verdict.until or now)
+            self._judged[series.series_id] = _Judged(
+                _rests_on(known, rules),
+                frozenset(known.elsewhere),
+                known.study_instance_count if _counts_study(facts) else None,
+                now,
+                verdict.until or now,
+            )
             return False
         return self._conclude(known, instances, facts, verdict, rules)
 
@@ -134,7 +115,7 @@ class Settle:
             events=_events(known, evidence, verdict, routing),
             state="whole" if verdict.whole else "incomplete",
             expected_count=verdict.expected,
-            silence=Silence(_source(known), gap_s, pause_s, self._clock()),
+            silence=Silence(source_of(known), gap_s, pause_s, self._clock()),
         )
         if settled:
             log.info(
@@ -147,9 +128,14 @@ class Settle:
         return settled
 
 
-def _source(known: Arriving) -> str:
-    """The calling AE title that brought a series last."""
-    return known.parts[-1].association.calling_ae_title if known.parts else ""
+def _rests_on(known: Arriving, rules: Rules) -> tuple[object, ...]:
+    endings = tuple((part.association.association_id, part.association.ending) for part in known.parts)
+    return known.series.revision, known.series.instance_count, endings, known.said, rules
+
+
+def _counts_study(facts: Facts) -> bool:
+    asked = any(item.kind == "c-find" and item.series_instance_uid is None for item in facts.announcements)
+    return asked or any("NumberOfStudyRelatedInstances" in image.header for image in facts.images)
 
 
 def _named(known: Arriving) -> dict[str, str]:
@@ -163,11 +149,12 @@ def _of_incomplete(job: NewJob, verdict: Verdict, rules: Rules) -> NewJob:
     """A job on a series that is never whole: it says so in its report, or says there why nothing was analysed."""
     if job.state == "skipped":
         return job
+    told = replace(job, remark=verdict.incomplete)  # also for when somebody queues it again
     if rules.on_missing == "analyse":
-        return replace(job, remark=verdict.incomplete)
+        return told
     if job.report_not_analysed:
-        return replace(job, give_up_reason=verdict.lacking)
-    return replace(job, state="skipped", reason=verdict.lacking)
+        return replace(told, state="ready", give_up_reason=verdict.lacking)
+    return replace(told, state="skipped", reason=verdict.lacking)
 
 
 def _event(known: Arriving, kind: str, text: str, severity: Severity = "info") -> Event:

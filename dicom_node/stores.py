@@ -19,6 +19,7 @@ from storage.objects import open_store
 from storage.objects.protocol import PackStore
 from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
+from storage.rejections import RejectionNotes
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -39,6 +40,7 @@ class Stores:
     announcements: Announcements
     habits: Habits
     performed_steps: PerformedSteps
+    rejection_notes: RejectionNotes
     run_folder: Path
 
 
@@ -60,5 +62,6 @@ def open_stores(config: Config) -> Stores:
         announcements=Announcements(database),
         habits=Habits(database),
         performed_steps=PerformedSteps(database),
+        rejection_notes=RejectionNotes(database),
         run_folder=config.node.data_folder / "run",
     )

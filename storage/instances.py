@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, or_, select, update
 
 from storage.database import Database
 from storage.events import record
 from storage.records import Added, Association, Event, Instance, NewInstance
+from storage.rejections import KEY_OBJECT_SELECTION, queue_key_objects, rejected_codes, reopen
 from storage.repeats import repeats
 from storage.schema import association, association_series, instance, series, study
 from storage.studies import write_associations
@@ -24,6 +25,8 @@ _FIND_SERIES = select(series.c.series_id, series.c.revision, series.c.state).whe
     series.c.study_instance_uid == bindparam("study"), series.c.series_instance_uid == bindparam("series")
 )
 _ADD = insert(instance)
+# The columns of a record in its order: there may be thousands of them.
+_INSTANCE = [instance.c[name] for name in Instance.__dataclass_fields__]
 _GROW_SERIES = (
     update(series)
     .where(series.c.series_id == bindparam("of_series"))
@@ -74,21 +77,15 @@ class Instances:
 
     def of_series(self, series_id: int, *, up_to_revision: int) -> tuple[Instance, ...]:
         """The instances of a series that a job on this revision analyses, in order of arrival."""
-        query = (
-            select(instance)
-            .where(
-                instance.c.series_id == series_id,
-                instance.c.revision <= up_to_revision,
-                ~instance.c.conflict,
-                or_(instance.c.rejected_revision.is_(None), instance.c.rejected_revision > up_to_revision),
-            )
-            .order_by(instance.c.instance_id)
-        )
+        query = _analysed(select(*_INSTANCE), series_id, up_to_revision)
         with self._database.read() as connection:
-            return tuple(
-                Instance(**{name: row._mapping[name] for name in Instance.__dataclass_fields__})
-                for row in connection.execute(query)
-            )
+            return tuple(Instance(*row) for row in connection.execute(query))
+
+    def object_keys(self, series_id: int, *, up_to_revision: int) -> tuple[str, ...]:
+        """The objects of the same instances, for who needs no more of them."""
+        query = _analysed(select(instance.c.object_key), series_id, up_to_revision)
+        with self._database.read() as connection:
+            return tuple(connection.execute(query).scalars())
 
     def rejected(self, series_id: int, *, up_to_revision: int) -> frozenset[str]:
         """SOP Instance UIDs of a series that came and that a job on this revision does not analyse: they were rejected."""
@@ -113,6 +110,15 @@ class Instances:
         query = select(instance.c.object_key).where(instance.c.object_key.in_(object_keys))
         with self._database.read() as connection:
             return frozenset(connection.execute(query).scalars())
+
+
+def _analysed(query: Select[Any], series_id: int, up_to_revision: int) -> Select[Any]:
+    return query.where(
+        instance.c.series_id == series_id,
+        instance.c.revision <= up_to_revision,
+        ~instance.c.conflict,
+        or_(instance.c.rejected_revision.is_(None), instance.c.rejected_revision > up_to_revision),
+    ).order_by(instance.c.instance_id)
 
 
 def _open_series(connection: Connection, new: NewInstance) -> tuple[int, int, str]:
@@ -173,11 +179,14 @@ class _Batch:
     def __init__(self, connection: Connection, sop_instance_uids: Collection[str]) -> None:
         self._connection = connection
         self._known = _known_contents(connection, sop_instance_uids) if sop_instance_uids else {}
+        self._rejected = rejected_codes(connection, sop_instance_uids) if sop_instance_uids else {}
         self._series: dict[tuple[str, str], tuple[int, int, str]] = {}
         self._rows: list[dict[str, Any]] = []
         self._stored: Counter[int] = Counter()
         self._last_received_at: dict[int, float] = {}
         self._parts: dict[tuple[str, int], tuple[int, int]] = {}
+        self._left_out: dict[tuple[int, str], list[NewInstance]] = {}
+        self._key_objects: list[str] = []
 
     def add(self, new: NewInstance) -> Added:
         identity = (new.study_instance_uid, new.series_instance_uid)
@@ -193,13 +202,19 @@ class _Batch:
             return Added("same", kept)
         conflict = bool(known)
         known[new.content_sha256, new.transfer_syntax_uid] = new.object_key
-        if not conflict and state != "arriving":
+        code = self._rejected.get(new.sop_instance_uid)
+        if not conflict and code is None and state != "arriving":
             revision = _reopen(self._connection, new, series_id, revision)
             self._series[identity] = series_id, revision, "arriving"
-        self._rows.append(_instance_values(new, series_id, revision, conflict=conflict))
+        self._rows.append(_instance_values(new, series_id, revision, conflict=conflict, rejected_code=code))
         if conflict:
             record(self._connection, [_conflict_event(new)])
             return Added("conflict", new.object_key)
+        if code is not None:
+            self._left_out.setdefault((series_id, code), []).append(new)
+            return Added("stored", new.object_key)
+        if new.sop_class_uid == KEY_OBJECT_SELECTION:
+            self._key_objects.append(new.sop_instance_uid)
         self._stored[series_id] += 1
         self._last_received_at[series_id] = new.received_at
         return Added("stored", new.object_key)
@@ -216,6 +231,8 @@ class _Batch:
             self._connection.execute(_GROW_SERIES, grown)
         if self._parts:
             _count(self._connection, self._parts)
+        queue_key_objects(self._connection, self._key_objects)
+        record(self._connection, [_left_out_event(code, new) for (_, code), new in self._left_out.items()])
 
 
 def _known_contents(
@@ -228,7 +245,9 @@ def _known_contents(
     return found
 
 
-def _instance_values(new: NewInstance, series_id: int, revision: int, *, conflict: bool) -> dict[str, Any]:
+def _instance_values(
+    new: NewInstance, series_id: int, revision: int, *, conflict: bool, rejected_code: str | None
+) -> dict[str, Any]:
     return {
         "series_id": series_id,
         "sop_class_uid": new.sop_class_uid,
@@ -241,19 +260,15 @@ def _instance_values(new: NewInstance, series_id: int, revision: int, *, conflic
         "received_at": new.received_at,
         "revision": revision,
         "conflict": conflict,
+        "rejected_revision": None if rejected_code is None else revision,
+        "rejected_code": rejected_code,
         "facts": dict(new.facts),
     }
 
 
 def _reopen(connection: Connection, new: NewInstance, series_id: int, revision: int) -> int:
     """A late instance opens the next revision of its series: it is judged, routed and analysed again."""
-    connection.execute(
-        update(series)
-        .where(series.c.series_id == series_id)
-        .values(
-            state="arriving", revision=revision + 1, judged_at=None, evidence=None, expected_count=None, held_at=None
-        )
-    )
+    reopen(connection, series_id)
     late = Event(
         "late_instance",
         f"an instance came after the series was judged whole: revision {revision + 1} begins",
@@ -277,6 +292,21 @@ def _conflict_event(new: NewInstance) -> Event:
         series_instance_uid=new.series_instance_uid,
         association_id=new.association_id,
         data={"sop_instance_uid": new.sop_instance_uid},
+    )
+
+
+def _left_out_event(code: str, arrived: Sequence[NewInstance]) -> Event:
+    first = arrived[0]
+    came = "1 instance came that was" if len(arrived) == 1 else f"{len(arrived)} instances came that were"
+    return Event(
+        "instances_rejected",
+        f"{came} rejected before (DCM {code}): kept, and not analysed",
+        severity="warning",
+        at=first.received_at,
+        study_instance_uid=first.study_instance_uid,
+        series_instance_uid=first.series_instance_uid,
+        association_id=first.association_id,
+        data={"code": code, "instances": len(arrived)},
     )
 
 

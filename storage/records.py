@@ -79,6 +79,46 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyObject:
+    """A Key Object Selection document that came and was not read yet: its instance, and who sent it."""
+
+    instance: Instance
+    study_instance_uid: str
+    series_instance_uid: str
+    calling_ae_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Instances of one series that a key object rejected: how many, and how many it left to analyse.
+
+    series: as it is since, in a later revision where it had been judged already (reopened).
+    """
+
+    series: Series
+    instance_count: int
+    reopened: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Instances of a series that are not analysed, since they were rejected, and as what (DCM)."""
+
+    instances: tuple[Instance, ...]
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """A series that arrives and of which nothing is left to analyse: how many instances were rejected, and as what (DCM)."""
+
+    series: Series
+    instance_count: int
+    codes: tuple[str, ...]
+    last_received_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Study:
     study_instance_uid: str
     patient_id: str
@@ -208,6 +248,15 @@ class Companion:
     series_instance_uid: str | None = None
     study_instance_uid: str | None = None
     absent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A series that arrives and all of whose associations have ended: who brought it last, and when that ended."""
+
+    series: Series
+    calling_ae_title: str
+    ended_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,25 @@ performed_step = Table(
     Column("study_instance_uids", JSON, nullable=False),
 )
 
+# Key Object Selection documents that came. Some of them reject instances: each is read once, by its title.
+key_object = Table(
+    "key_object",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    # Indexed for those that are not read yet, which are few.
+    Column("read_at", Float, index=True),
+)
+
+# Instances that a key object rejected (IHE RAD IOCM), whether they came before it, come after it, or never.
+rejection = Table(
+    "rejection",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    # Title of the key object (DCM).
+    Column("code", String(16), nullable=False),
+    Column("key_object_uid", ForeignKey("key_object.sop_instance_uid"), nullable=False),
+)
+
 # The longest silence inside each series that was judged, by who sent it: what a source is used to.
 habit = Table(
     "habit",

@@ -11,10 +11,11 @@ from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from storage.arriving import read_arriving, read_parts, read_refused, series_of_row
 from storage.database import Database
+from storage.ended import read_ended
 from storage.events import record
 from storage.habits import write_silence
 from storage.jobs import insert_jobs
-from storage.records import Arriving, Association, Event, NewJob, Series, SeriesPart, Silence, Study
+from storage.records import Arriving, Association, Ended, Event, NewJob, Series, SeriesPart, Silence, Study
 from storage.schema import association, association_series, series, study
 
 # Statements of each batch, made once.
@@ -94,6 +95,14 @@ class Studies:
         """The same series, each with all that may make it whole but its instances."""
         with self._database.read() as connection:
             return read_arriving(connection)
+
+    def ended(self, calling_ae_titles: Collection[str]) -> tuple[Ended, ...]:
+        """Series that arrive, none of whose associations is open, and the last of which was one of these requestors'.
+
+        The one that ended last comes first.
+        """
+        with self._database.read() as connection:
+            return read_ended(connection, calling_ae_titles)
 
     def parts(self, series_id: int) -> tuple[SeriesPart, ...]:
         """Which associations brought a series, in the order in which they were opened."""

@@ -30,6 +30,7 @@ from storage.objects.protocol import ObjectStore, PackStore
 from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
 from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
+from storage.rejections import RejectionNotes
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -127,6 +128,7 @@ class House:
     announcements: Announcements
     habits: Habits
     performed_steps: PerformedSteps
+    rejection_notes: RejectionNotes
     history: History
     objects: MemoryStore
     run_folder: Path
@@ -276,6 +278,7 @@ def open_house(folder: Path) -> House:
         announcements=Announcements(database),
         habits=Habits(database),
         performed_steps=PerformedSteps(database),
+        rejection_notes=RejectionNotes(database),
         history=History(database),
         objects=MemoryStore(),
         run_folder=folder,

@@ -1,6 +1,6 @@
-"""C-STORE and C-ECHO requests as the pieces of memory that go on the network, and responses as they come from there.
+"""C-STORE, C-ECHO and C-FIND requests as the pieces of memory that go on the network, and responses as they come from there.
 
-PS3.8 section 9.3.5 lays out P-DATA-TF PDUs, PS3.7 sections 9.3.1 and 9.3.5 the commands. The data set is never copied:
+PS3.8 section 9.3.5 lays out P-DATA-TF PDUs, PS3.7 sections 9.3.1, 9.3.2 and 9.3.5 the commands. The data set is never copied:
 each of its fragments is a view of the bytes that are stored, headed by twelve bytes.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = 0x02, 0x03, 0x04, 0x05, 0x06, 0x07
 VERIFICATION = "1.2.840.10008.1.1"
@@ -25,6 +26,7 @@ _COMMAND, _LAST = 0x01, 0x02  # of the message control header (PS3.8 section E.2
 _PDU = struct.Struct(">BxLLBB")
 _ELEMENT = struct.Struct("<HHL")
 _C_STORE_RQ, _C_STORE_RSP, _C_ECHO_RQ, _C_ECHO_RSP = 0x0001, 0x8001, 0x0030, 0x8030
+_C_FIND_RQ, _C_FIND_RSP = 0x0020, 0x8020
 _MEDIUM_PRIORITY = 0
 _WITH_DATA_SET, _WITHOUT_DATA_SET = 0x0000, 0x0101
 _MOST_COMMENT_CHARACTERS = 64  # VR LO (PS3.7 table E.1-1)
@@ -48,11 +50,12 @@ class BadPdu(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What answers a C-STORE or C-ECHO (PS3.7 sections 9.3.1.2, 9.3.5.2); comment: the peer's own, as far as it prints."""
+    """What answers a request (PS3.7 sections 9.3.1.2, 9.3.2.2, 9.3.5.2); comment: the peer's own, as far as it prints."""
 
     message_id: int  # of the request that it answers
     status: int
     comment: str
+    has_data_set: bool = False
 
 
 def store_command(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
@@ -74,6 +77,17 @@ def echo_command(message_id: int) -> bytes:
         _element(_FIELD, struct.pack("<H", _C_ECHO_RQ)),
         _element(_MESSAGE_ID, struct.pack("<H", message_id)),
         _element(_DATA_SET_TYPE, struct.pack("<H", _WITHOUT_DATA_SET)),
+    )
+
+
+def find_command(message_id: int, sop_class_uid: str) -> bytes:
+    """The command set of a C-FIND request (PS3.7 section 9.3.2.1)."""
+    return _command(
+        _element(_SOP_CLASS, _padded(sop_class_uid)),
+        _element(_FIELD, struct.pack("<H", _C_FIND_RQ)),
+        _element(_MESSAGE_ID, struct.pack("<H", message_id)),
+        _element(_PRIORITY, struct.pack("<H", _MEDIUM_PRIORITY)),
+        _element(_DATA_SET_TYPE, struct.pack("<H", _WITH_DATA_SET)),
     )
 
 
@@ -110,11 +124,16 @@ def fragment_bytes(max_pdu_bytes: int) -> int:
     return most
 
 
-def command_fragments(pdu: memoryview) -> Iterator[tuple[bytes, bool]]:
-    """The fragments of commands in the variable field of a P-DATA-TF PDU, each with whether it is the last one.
+class Fragment(NamedTuple):
+    """What one PDV carries of a message."""
 
-    Those of data sets are left out: a C-STORE response has none (PS3.7 section 9.3.1.2). Raises BadPdu.
-    """
+    value: bytes
+    is_command: bool
+    is_last: bool
+
+
+def fragments(pdu: memoryview) -> Iterator[Fragment]:
+    """The fragments in the variable field of a P-DATA-TF PDU (PS3.8 section 9.3.5, annex E). Raises BadPdu."""
     at = 0
     while at < len(pdu):
         if at + PDV_HEADER_BYTES > len(pdu):
@@ -123,9 +142,16 @@ def command_fragments(pdu: memoryview) -> Iterator[tuple[bytes, bool]]:
         end = at + 4 + length
         if length < 2 or end > len(pdu):
             raise BadPdu(f"a PDV of {length} bytes does not fit its PDU")
-        if control & _COMMAND:
-            yield bytes(pdu[at + PDV_HEADER_BYTES : end]), bool(control & _LAST)
+        yield Fragment(bytes(pdu[at + PDV_HEADER_BYTES : end]), bool(control & _COMMAND), bool(control & _LAST))
         at = end
+
+
+def command_fragments(pdu: memoryview) -> Iterator[tuple[bytes, bool]]:
+    """The fragments of commands in the variable field of a P-DATA-TF PDU, each with whether it is the last one.
+
+    Those of data sets are left out: a C-STORE response has none (PS3.7 section 9.3.1.2). Raises BadPdu.
+    """
+    return ((one.value, one.is_last) for one in fragments(pdu) if one.is_command)
 
 
 def store_response(command: bytes) -> Response | None:
@@ -138,6 +164,11 @@ def echo_response(command: bytes) -> Response | None:
     return _response(command, _C_ECHO_RSP)
 
 
+def find_response(command: bytes) -> Response | None:
+    """A command set as the C-FIND response that it is; None where it is another one. Raises BadPdu."""
+    return _response(command, _C_FIND_RSP)
+
+
 def _response(command: bytes, expected: int) -> Response | None:
     elements = _elements(command)
     field, message_id, status = (_number(elements, one) for one in (_FIELD, _ANSWERED_ID, _STATUS))
@@ -146,7 +177,8 @@ def _response(command: bytes, expected: int) -> Response | None:
     # It goes into the history, and from there to terminals: a peer's control characters must not.
     comment = elements.get(_COMMENT, b"").decode("latin-1")
     printed = "".join(one for one in comment if one.isprintable())
-    return Response(message_id, status, printed.strip()[:_MOST_COMMENT_CHARACTERS])
+    has_data_set = _number(elements, _DATA_SET_TYPE) not in {None, _WITHOUT_DATA_SET}
+    return Response(message_id, status, printed.strip()[:_MOST_COMMENT_CHARACTERS], has_data_set)
 
 
 def _command(*elements: bytes) -> bytes:

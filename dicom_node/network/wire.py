@@ -103,7 +103,7 @@ class Wire:
             if len(self._read) >= PDU_HEADER_BYTES:
                 kind, length = struct.unpack_from(">BxL", self._read)
                 if length > LARGEST_PDU_BYTES:
-                    hint = ": that port speaks TLS, name destinations[].tls" if kind == _TLS_ALERT else ""
+                    hint = ": that port speaks TLS, name tls" if kind == _TLS_ALERT else ""
                     raise BadPdu(f"a PDU of {length} bytes came for an answer{hint}")
                 end = PDU_HEADER_BYTES + length
                 if len(self._read) >= end:

@@ -17,12 +17,16 @@ from dicom_node.delivery import Delivery
 from dicom_node.dispatch import Dispatch, replaces_another
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
+from dicom_node.evidence import evidence_of
+from dicom_node.inquiry import Inquiry
 from dicom_node.models import routable_models
+from dicom_node.reject import Reject
+from dicom_node.rejection import nothing_left
 from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import RoomWatch, last_level
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
 from dicom_node.series_facts import series_facts
-from dicom_node.settle import Evidence, Settle
+from dicom_node.settle import Settle
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from inference.errors import PackageError
@@ -46,18 +50,22 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     stores = open_stores(config)
     engine = Engine(engine_settings(config, log_format), run_attempt)
     delivery = Delivery(config, stores)
+    inquiry = Inquiry(config, stores)
     try:
-        settle, dispatch, watch = compose(config, stores, models, engine)
+        settle, dispatch, watch = compose(config, stores, models, engine, inquiry)
         deadlines = DeadlineWatch(stores.deadlines)
+        reject = open_reject(config, stores)
         interrupted = dispatch.recover()
         delivery.start()
+        inquiry.start()
         write_state(stores.run_folder, name)
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
         while not stopping.is_set():
             watch.step()
-            settle.step()
+            reject.step()
+            judged = settle.step()
             deadlines.step()
-            dispatch.step(ROUND_S)
+            dispatch.step(0.0 if judged else ROUND_S)  # what was queued just now starts at once
         dispatch.release()
     except StorageError as error:
         # Nothing is lost: the next start finds in the database all that was committed, and goes on from there.
@@ -67,6 +75,7 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
         log.error("workers are lost, the dispatcher starts again", error=error)
         return 1
     finally:
+        inquiry.stop()
         delivery.stop()
         engine.close()
         stores.database.close()
@@ -74,12 +83,12 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
 
 
 def compose(
-    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine
+    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine, inquiry: Inquiry
 ) -> tuple[Settle, Dispatch, RoomWatch]:
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
-        evidence_of(stores),
+        evidence_of(stores, inquiry.remarks),
         lambda instances, part: route_series(config, models, instances, part),
         rules_by_source(config),
     )
@@ -96,9 +105,10 @@ def compose(
     return settle, dispatch, watch
 
 
-def evidence_of(stores: Stores) -> Evidence:
-    """Where the facts of a series are read."""
-    return Evidence(stores.studies, stores.instances, stores.announcements, stores.habits)
+def open_reject(config: Config, stores: Stores) -> Reject:
+    return Reject(
+        stores.rejection_notes, stores.objects, stores.studies, stores.jobs, settle_s=config.completeness.settle_s
+    )
 
 
 def route_series(
@@ -124,7 +134,12 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     chosen = next((model for model in models.values() if model.package.key == job.model), None)
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
-    instances = stores.instances.of_series(job.series_id, up_to_revision=job.revision)
+    object_keys = stores.instances.object_keys(job.series_id, up_to_revision=job.revision)
+    give_up_reason, rejected_as = job.give_up_reason, None
+    if not object_keys:  # the report of that takes patient and study from what was rejected
+        left_out = stores.rejection_notes.left_out(job.series_id, up_to_revision=job.revision)
+        object_keys, rejected_as = tuple(item.object_key for item in left_out.instances), left_out.codes[0]
+        give_up_reason = nothing_left(len(object_keys), left_out.codes)
     predecessors = stores.jobs.predecessors(job)
     wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
     return JobSpec(
@@ -133,14 +148,16 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         revision=job.revision,
         created_at=job.created_at,
         objects_url=config.objects_url,
-        object_keys=tuple(item.object_key for item in instances),
+        object_keys=object_keys,
         package_folder=str(chosen.package.folder),
         package_sha256=chosen.package.content_sha256,
         device=chosen.device,
         kinds=tuple(kind for kind in ("seg", "sr", "sc") if kind in wanted or not wanted),
         report_not_analysed=job.report_not_analysed or replaces_another(job, predecessors),
-        give_up_reason=job.give_up_reason,
-        remark=job.remark,
+        give_up_reason=give_up_reason,
+        is_withheld=rejected_as is not None,
+        rejected_as=rejected_as,
+        remark=None if give_up_reason else job.remark,
         predecessors=predecessors,
     )
 

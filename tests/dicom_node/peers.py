@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydicom import Dataset
 from pynetdicom import AE, evt
@@ -45,11 +46,8 @@ class AnsweringScp:
     calling: list[str] = field(default_factory=list)
     tls_versions: list[str | None] = field(default_factory=list)
 
-    _connections: list[socket.socket] = field(default_factory=list)
-
     def _connected(self, event: evt.Event) -> None:
         connection = event.assoc.dul.socket.socket
-        self._connections.append(connection)
         if isinstance(connection, ssl.SSLSocket):
             self.tls_versions.append(connection.version())
 
@@ -94,21 +92,35 @@ class AnsweringScp:
             (evt.EVT_REQUESTED, self._opened),
             (evt.EVT_C_STORE, self._store),
         ]
-        server = ae.make_server(("127.0.0.1", self.port), evt_handlers=handlers, ssl_context=tls)
-        # A short poll: the one of start_server keeps each test waiting for half a second at its end.
-        serving = threading.Thread(target=server.serve_forever, args=[0.02])
-        serving.start()
-        try:
+        with scp_at(self.port, ae, handlers, tls):
             yield
-        finally:
-            socketserver.BaseServer.shutdown(server)
-            serving.join()
-            server.server_close()
-            for association in ae.active_associations:
-                if association.is_established:  # one that was released already ends by itself, and fails on an abort
-                    association.abort()
-            for connection in self._connections:
-                connection.close()
+
+
+@contextmanager
+def scp_at(port: int, ae: AE, handlers: Sequence[Any], tls: ssl.SSLContext | None = None) -> Iterator[None]:
+    """An SCP of the library on this port, all of whose connections are closed in the end."""
+    connections: list[socket.socket] = []
+
+    def connected(event: evt.Event) -> None:
+        connections.append(event.assoc.dul.socket.socket)
+
+    server = ae.make_server(
+        ("127.0.0.1", port), evt_handlers=[(evt.EVT_CONN_OPEN, connected), *handlers], ssl_context=tls
+    )
+    # A short poll: the one of start_server keeps each test waiting for half a second at its end.
+    serving = threading.Thread(target=server.serve_forever, args=[0.02])
+    serving.start()
+    try:
+        yield
+    finally:
+        socketserver.BaseServer.shutdown(server)
+        serving.join()
+        server.server_close()
+        for association in ae.active_associations:
+            if association.is_established:  # one that was released already ends by itself, and fails on an abort
+                association.abort()
+        for connection in connections:
+            connection.close()
 
 
 @contextmanager

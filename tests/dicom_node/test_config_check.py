@@ -15,8 +15,11 @@ import pytest
 from rich.console import Console
 
 from dicom_node.config import Model
-from dicom_node.config_check import CheckReport, check_config, echo_destination, render
+from dicom_node.config_check import CheckReport, check_config, echo_peer, render
 from dicom_node.config_destinations import DicomDestination
+from dicom_node.config_sources import Find
+from tests.dicom_node.finding import FindScp
+from tests.dicom_node.peers import AnsweringScp
 from tests.ports import free_port
 
 VALID = """
@@ -102,6 +105,36 @@ def test_with_connect_every_destination_is_asked_with_its_own_calling_ae_title(c
     assert report.ok
     assert sorted(asked) == [("archive", "OTHER"), ("pacs", "DICOM-NODE")]
     assert [destination.name for destination, _ in report.echoes] == ["pacs", "archive"]
+
+
+ASKED = """
+sources:
+  - {ae_titles: [CT1], find: {ae_title: PACS, address: 127.0.0.1, port: PORT, calling_ae_title: ASKS}}
+  - {ae_titles: [CT2], find: {ae_title: PACS, address: 127.0.0.1, port: PORT, calling_ae_title: ASKS}}
+"""
+
+
+def test_with_connect_those_who_are_asked_what_there_is_are_echoed_too_each_once(check: Check) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def echo(peer: DicomDestination | Find, calling_ae_title: str) -> Answer:
+        asked.append((peer.address, calling_ae_title))
+        return Answer()
+
+    report = check(VALID + ASKED.replace("PORT", "104"), connect=True, echo=echo)
+    assert report.ok
+    assert asked.count(("127.0.0.1", "ASKS")) == 1
+    assert "(asked by C-FIND)" in shown(report)
+
+
+def test_who_is_to_be_asked_must_accept_c_find(check: Check) -> None:
+    finds, stores = FindScp(free_port()), AnsweringScp(free_port())
+    with finds.running(), stores.running():
+        for scp, is_fine in ((finds, True), (stores, False)):
+            text = ASKED.replace("PORT", str(scp.port)) + "\nnode: {port: 0}\n"
+            report = check(text, connect=True, echo=echo_peer)
+            assert report.ok == is_fine
+            assert ("does not accept C-FIND" in shown(report)) != is_fine
 
 
 def test_destinations_are_asked_side_by_side(check: Check) -> None:
@@ -220,6 +253,6 @@ def test_a_folder_without_a_model_package_is_an_error(check: Check) -> None:
 def test_a_destination_where_nothing_listens_fails_the_check(check: Check) -> None:
     place = f"address: 127.0.0.1, port: {free_port()}"
     text = VALID.replace("address: pacs.example.org, port: 104", place).replace("address: 10.0.0.2, port: 104", place)
-    report = check(text, connect=True, echo=echo_destination)
+    report = check(text, connect=True, echo=echo_peer)
     assert not report.ok
     assert all(result.detail and not result.ok for _, result in report.echoes)

@@ -73,6 +73,14 @@ def test_a_certificate_that_nothing_could_see_is_named_with_its_key_and_line(pro
     )
 
 
+def test_an_ae_title_that_stands_in_two_sources_is_named_with_its_line(problems: Problems) -> None:
+    text = "sources:\n  - ae_titles: [CT1]\n  - ae_titles:\n      - CT2\n      - CT1\n"
+    (problem,) = problems(text)
+    assert without_folder(problem) == (
+        'config.yaml:5: sources[1].ae_titles[1]: must stand in one source, once, but is "CT1"'
+    )
+
+
 def test_a_key_that_resembles_none_is_answered_with_the_known_ones(problems: Problems) -> None:
     (problem,) = problems("logging: {xyzzy: 1}")
     assert problem.rule == "unknown key; known here are level, format"

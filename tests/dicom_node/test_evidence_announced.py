@@ -189,6 +189,25 @@ def test_a_peer_that_holds_fewer_than_came_proves_nothing_and_is_told_of() -> No
     assert verdict.evidence[0] == "PACS1 holds 7 of the 10 that came"
 
 
+def test_a_peer_that_may_be_getting_images_itself_proves_nothing_until_it_has_said_the_same_again() -> None:
+    first = said("c-find", "in progress", count=412, source="PACS1")
+    verdict = verdict_after(3.0, facts(plain(412), announcements=[first]))
+    assert (verdict.state, verdict.evidence[0]) == ("not_yet", "PACS1 holds 412 of the 412 that came")
+    assert verdict_after(3.0, facts(plain(412), announcements=[replace(first, state="completed")])).whole
+
+
+def test_as_many_as_a_peer_lists_but_not_the_same_ones_are_not_whole() -> None:
+    listed = said("c-find", numbers=range(1, 6), source="PACS1")
+    assert verdict_after(0.0, facts(plain(5), announcements=[listed])).whole
+    verdict = verdict_after(0.0, facts([*plain(4), image(99)], announcements=[listed]))
+    assert (verdict.state, verdict.evidence[0]) == ("not_yet", "5 of 6 at PACS1")
+
+
+def test_that_a_peer_could_not_be_asked_is_part_of_the_evidence() -> None:
+    known = facts(stack(10), not_asked=("PACS1 could not be asked: no connection",))
+    assert "PACS1 could not be asked: no connection" in verdict_after(2.0, known).evidence
+
+
 def test_of_two_peers_the_one_that_holds_more_counts() -> None:
     answers = [said("c-find", count=10, source="PACS1"), said("c-find", count=12, source="PACS2")]
     assert verdict_after(3.0, facts(stack(10), announcements=answers)).state == "not_yet"
@@ -219,6 +238,7 @@ def test_a_peer_that_counts_only_studies_is_held_against_the_study() -> None:
         (Said("ian", "1.4", "completed", 9, 0.0), True),
         (Said("c-find", "1.4", "completed", 10, 0.0), True),
         (Said("c-find", "1.4", "completed", 9, 0.0), False),
+        (Said("c-find", "1.4", "in progress", 10, 0.0), False),
         (Said("c-find", None, "completed", 30, 0.0), True),
     ],
 )

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dicom_node.completeness import Rules
+from dicom_node.evidence import Evidence
 from dicom_node.routing import Routing
-from dicom_node.settle import Evidence, Settle
+from dicom_node.settle import Settle
 from storage.announcements import Announcements
 from storage.database import Database
 from storage.events import Events
@@ -205,6 +206,7 @@ def test_the_end_of_another_association_of_the_source_is_seen(bench: Bench) -> N
     bench.add(1, "beside", series="1.2.3.5")
     bench.now += 5
     assert bench.settle.step() == 0
+    bench.now += 1
     bench.end("beside", "released")
     assert bench.settle.step() == 1
 
@@ -306,14 +308,19 @@ def test_the_pause_before_a_late_image_is_learned_too(bench: Bench) -> None:
 def test_a_series_that_arrives_can_be_asked_for_its_verdict_at_any_time(bench: Bench) -> None:
     bench.send(range(1, 11), ending=None, association="open")
     bench.now += 3
-    verdicts = bench.evidence.verdicts(lambda _: bench.rules, bench.now)
-    (verdict,) = verdicts.values()
+    (series,) = bench.studies.series_of(STUDY)
+    verdict = bench.evidence.verdict(series.series_id, lambda _: bench.rules, bench.now)
+    assert verdict
     assert verdict.state == "not_yet"
     assert "association from CT1 is still open" in verdict.evidence
     assert "geometry closes" in " ".join(verdict.evidence)
+    bench.now += 60
+    bench.settle.step()
+    assert bench.evidence.verdict(series.series_id, lambda _: bench.rules, bench.now) is None
 
 
-def test_images_are_not_read_again_and_again_while_they_come(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def _counted_reads(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by the id of a series whenever its images are read."""
     read: list[int] = []
     of_series = bench.instances.of_series
 
@@ -322,6 +329,11 @@ def test_images_are_not_read_again_and_again_while_they_come(bench: Bench, monke
         return of_series(series_id, up_to_revision=up_to_revision)
 
     monkeypatch.setattr(bench.instances, "of_series", counted)
+    return read
+
+
+def test_images_are_not_read_again_and_again_while_they_come(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = _counted_reads(bench, monkeypatch)
     bench.announcements.announce(_said(60))
     bench.studies.open_association(_association("a", bench.now))
     for number in range(1, 51):
@@ -329,3 +341,36 @@ def test_images_are_not_read_again_and_again_while_they_come(bench: Bench, monke
         bench.add(number, "a")
         bench.settle.step()
     assert read == []
+
+
+def test_other_rules_are_seen_though_nothing_came(bench: Bench) -> None:
+    bench.send(range(1, 2))
+    bench.now += 30
+    assert bench.settle.step() == 0
+    bench.rules = replace(bench.rules, quiet_s=20.0)
+    assert bench.settle.step() == 1
+
+
+def test_what_goes_on_around_a_series_that_waits_does_not_have_it_read_again_and_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.send(range(1, 11))
+    bench.now += 3
+    bench.studies.open_association(_association("beside", bench.now))
+    read = _counted_reads(bench, monkeypatch)
+    for number in range(1, 11):
+        bench.now += 0.05
+        bench.add(number, "beside", series="1.2.3.5")
+        bench.studies.open_association(_association(f"opened-{number}", bench.now))
+        bench.settle.step()
+    assert len(read) == 1
+
+
+def test_a_count_of_the_study_is_held_against_it_whenever_another_of_its_series_grows(bench: Bench) -> None:
+    bench.send(range(1, 3))
+    of_study = Announcement("c-find", "PACS1 -", "PACS1", STUDY, None, "completed", 1000.0, 3)
+    bench.announcements.announce(of_study)
+    bench.now += 3
+    assert bench.settle.step() == 0
+    bench.send(range(1, 2), series="1.2.3.5")
+    assert bench.settle.step() == 2

@@ -44,6 +44,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sop_instance_uid", name=op.f("pk_performed_step")),
     )
     op.create_table(
+        "key_object",
+        sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("read_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("sop_instance_uid", name=op.f("pk_key_object")),
+    )
+    op.create_index("ix_key_object_read_at", "key_object", ["read_at"])
+    op.create_table(
+        "rejection",
+        sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("code", sa.String(length=16), nullable=False),
+        sa.Column("key_object_uid", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["key_object_uid"], ["key_object.sop_instance_uid"], name=op.f("fk_rejection_key_object_uid")
+        ),
+        sa.PrimaryKeyConstraint("sop_instance_uid", name=op.f("pk_rejection")),
+    )
+    op.create_table(
         "habit",
         sa.Column("series_id", sa.Integer(), nullable=False),
         sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
@@ -121,6 +138,8 @@ def downgrade() -> None:
     _states("series", ("arriving", "whole"))
     op.drop_index("ix_association_closed_at", "association")
     op.drop_table("habit")
+    op.drop_table("rejection")
+    op.drop_table("key_object")
     op.drop_table("performed_step")
     op.drop_table("announcement")
 
