@@ -429,7 +429,7 @@ def step(one: OneSeries, what: str) -> None:
         one.is_delivered()
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from((*STEPS, *STEPS_MORE)), max_size=24))
 def test_no_history_leaves_two_results_that_count_or_sends_one_that_does_not(house: House, history: list[str]) -> None:
     one = OneSeries(house)
