@@ -169,6 +169,7 @@ class Reader:
                 others=others,
                 refused=refused,
                 study_arrivals=arrivals,
+                turned=_turned(series.series_id, instances),
             )
             yield replace(recorded, habit=self._habit(recorded))
 
@@ -191,6 +192,15 @@ def _associations(
         first[item.association_id] = min(item.received_at, first.get(item.association_id, item.received_at))
     known = {part.association.association_id: part.association for found in parts.values() for part in found}
     return tuple((one, first.get(name, one.opened_at)) for name, one in known.items())
+
+
+def _turned(series_id: int, instances: Mapping[int, Sequence[Instance]]) -> dict[str, tuple[float, ...]]:
+    """When each association that brought a series brought images of other series of its study."""
+    times: dict[str, list[float]] = {item.association_id: [] for item in instances[series_id]}
+    for item in (item for other, found in instances.items() if other != series_id for item in found):
+        if item.association_id in times:
+            times[item.association_id].append(item.received_at)
+    return {name: tuple(sorted(found)) for name, found in times.items() if found}
 
 
 def _in_progress(step: PerformedStep, study_instance_uid: str) -> Announcement:
