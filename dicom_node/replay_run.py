@@ -10,6 +10,7 @@ from typing import Any
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config, Route
 from dicom_node.config_file import load_config
+from dicom_node.config_in_use import config_of_node
 from dicom_node.errors import NodeError
 from dicom_node.evidence import HABIT_SERIES
 from dicom_node.models import routable_models
@@ -69,7 +70,7 @@ def _asked_for(config: Config) -> Callable[[str], frozenset[str]]:
 
 def replay_files(running: Path, new: Path, period: Period, progress: Callable[[int, int], None]) -> Replay:
     """`replay` of two configuration files, on the database of the first, which is opened for reading alone."""
-    config = load_config(running)
+    config = config_of_node(running)
     policies = policy_of(config, running), policy_of(load_config(new), new)
     database = Database(config.database_url, read_only=True)
     try:
