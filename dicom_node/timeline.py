@@ -12,8 +12,11 @@ ANNOUNCED_BY = {"mpps": "MPPS", "ian": "availability notification", "c-find": "C
 def timeline(
     events: Iterable[Event], parts: Iterable[tuple[str, SeriesPart]], announcements: Iterable[Announcement]
 ) -> tuple[Event, ...]:
-    """All of it as events, oldest first. parts: with the Series Instance UID that each belongs to."""
-    lines = [*events, *_endings(parts), *(announced(item) for item in announcements)]
+    """All of it as events, oldest first. parts: with the Series Instance UID that each belongs to.
+
+    Of announcements those that are answers to the node: who speaks unasked is told of by events.
+    """
+    lines = [*events, *_endings(parts), *(announced(item) for item in announcements if item.kind == "c-find")]
     return tuple(sorted(lines, key=lambda line: line.at))
 
 

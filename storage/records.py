@@ -204,6 +204,7 @@ class Arriving:
     """A series that is not judged yet, and all that may make it whole but its instances, read at one moment.
 
     parts: the associations that brought it, in the order in which they were opened.
+    went_on: those that are open and brought another series since its last image.
     """
 
     series: Series
@@ -211,6 +212,7 @@ class Arriving:
     elsewhere: tuple[Elsewhere, ...]
     said: tuple[Said, ...]
     study_instance_count: int
+    went_on: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
