@@ -102,7 +102,7 @@ def status(config: ConfigPath = DEFAULT_CONFIG) -> None:
     from dicom_node.status import status_of
 
     with _stores(config) as (loaded, stores):
-        node = status_of(loaded, stores)
+        node = status_of(loaded, stores, config)
     out.print(console.status(node))
     if not node.is_well:
         raise typer.Exit(EXIT_FAILED)
@@ -239,9 +239,10 @@ def _no_such_study() -> typer.Exit:
 
 @contextmanager
 def _stores(config: Path) -> Iterator[tuple[Config, Any]]:
+    from dicom_node.config_in_use import config_of_node
     from dicom_node.stores import open_stores
 
-    loaded = load_config(config)
+    loaded = config_of_node(config)
     stores = open_stores(loaded)
     try:
         stores.database.migrate()

@@ -24,7 +24,7 @@ from dicom_node.facts import Header
 from dicom_node.intake_lock import IntakeLock
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
-from dicom_node.room import Level
+from dicom_node.room import Level, Marks
 from dicom_node.room_gauge import Gauge
 from dicom_node.structure import MAX_NESTING
 from dicom_node.throttle import Throttle
@@ -116,6 +116,12 @@ class Intake:
         for _, arrivals in ended:
             if arrivals is not None:
                 arrivals.left()
+
+    def use(self, marks: Marks, quota_bytes: int | None, sequence_depth: int) -> None:
+        """Go by these from now on; what an association that brought something brings next may nest as deep as before."""
+        self._gauge.use(marks, quota_bytes)
+        self._sequence_depth = sequence_depth
+        self._shelf = replace(self._shelf, sequence_depth=sequence_depth)
 
     def recover(self) -> int:
         """Write the rows of what was acknowledged before a crash; returns how many. Called before any are taken in.

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 
 from dicom_node.arrival_facts import Facts, facts_at
@@ -29,7 +30,8 @@ class RecordedSeries:
     instances: in order of arrival. parts: the associations that brought it, in the order in which they were opened.
     announcements: of the series and of its study. others: every association that brought something of the study, and
     since when. refused: how many instances, by association. habit: what was known of its source before it came.
-    study_arrivals: when the instances of the whole study came, in order. read: see `images_at`.
+    study_arrivals: when the instances of the whole study came, in order. turned: when each association brought images of
+    other series of the study, in order. read: see `images_at`.
     """
 
     study: Study
@@ -41,6 +43,7 @@ class RecordedSeries:
     refused: Mapping[str, int] | None = None
     habit: tuple[Silence, ...] = ()
     study_arrivals: tuple[float, ...] = ()
+    turned: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     read: dict[tuple[int, int | None], Images] = field(default_factory=dict, compare=False, repr=False)
 
     def images_at(self, facts: Facts) -> Images:
@@ -136,7 +139,8 @@ def _between(series: RecordedSeries, waiting: Waiting, gap: _Gap, moments: Seque
     settles = gap.begins + max(rules.settle_s, ROUND_S)
     if settles >= gap.ends and not _may_decide(series, gap.came, gap.ends):
         return None
-    within = moments[bisect_right(moments, gap.begins) : bisect_left(moments, gap.ends)]
+    turns = [at for at in map(partial(_first_after, gap.begins), series.turned.values()) if at < gap.ends]
+    within = sorted({*moments[bisect_right(moments, gap.begins) : bisect_left(moments, gap.ends)], *turns})
     for start, stop in pairwise([gap.begins, *within, gap.ends]):
         now = start if _may_decide(series, gap.came, start) else max(start, settles)
         facts = None
@@ -171,6 +175,11 @@ def _said(series: RecordedSeries, moment: float) -> tuple[Announcement, ...]:
     return tuple(latest.values())
 
 
+def _first_after(moment: float, times: Sequence[float]) -> float:
+    later = bisect_right(times, moment)
+    return times[later] if later < len(times) else math.inf
+
+
 def _facts(series: RecordedSeries, moment: float) -> Facts:
     facts = facts_at(
         moment,
@@ -184,4 +193,9 @@ def _facts(series: RecordedSeries, moment: float) -> Facts:
     )
     if facts is None:
         raise ValueError("a series is judged from its first image on")
-    return replace(facts, study_instance_count=_came_of_study(series, moment))
+    last = facts.last_received_at
+    went_on = {name for name, times in series.turned.items() if _first_after(last, times) <= moment}
+    contributions = tuple(
+        replace(item, went_on=item.ending is None and item.association_id in went_on) for item in facts.contributions
+    )
+    return replace(facts, contributions=contributions, study_instance_count=_came_of_study(series, moment))

@@ -10,6 +10,7 @@ from typing import Any
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config, Route
 from dicom_node.config_file import load_config
+from dicom_node.config_in_use import config_of_node
 from dicom_node.errors import NodeError
 from dicom_node.evidence import HABIT_SERIES
 from dicom_node.models import routable_models
@@ -69,7 +70,7 @@ def _asked_for(config: Config) -> Callable[[str], frozenset[str]]:
 
 def replay_files(running: Path, new: Path, period: Period, progress: Callable[[int, int], None]) -> Replay:
     """`replay` of two configuration files, on the database of the first, which is opened for reading alone."""
-    config = load_config(running)
+    config = config_of_node(running)
     policies = policy_of(config, running), policy_of(load_config(new), new)
     database = Database(config.database_url, read_only=True)
     try:
@@ -169,6 +170,7 @@ class Reader:
                 others=others,
                 refused=refused,
                 study_arrivals=arrivals,
+                turned=_turned(series.series_id, instances),
             )
             yield replace(recorded, habit=self._habit(recorded))
 
@@ -191,6 +193,15 @@ def _associations(
         first[item.association_id] = min(item.received_at, first.get(item.association_id, item.received_at))
     known = {part.association.association_id: part.association for found in parts.values() for part in found}
     return tuple((one, first.get(name, one.opened_at)) for name, one in known.items())
+
+
+def _turned(series_id: int, instances: Mapping[int, Sequence[Instance]]) -> dict[str, tuple[float, ...]]:
+    """When each association that brought a series brought images of other series of its study."""
+    times: dict[str, list[float]] = {item.association_id: [] for item in instances[series_id]}
+    for item in (item for other, found in instances.items() if other != series_id for item in found):
+        if item.association_id in times:
+            times[item.association_id].append(item.received_at)
+    return {name: tuple(sorted(found)) for name, found in times.items() if found}
 
 
 def _in_progress(step: PerformedStep, study_instance_uid: str) -> Announcement:

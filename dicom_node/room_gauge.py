@@ -56,6 +56,12 @@ class Gauge:
         self._easy_bytes = 0
         self._far_until = 0.0
 
+    def use(self, marks: Marks, quota_bytes: int | None) -> None:
+        """Judge by these from now on."""
+        with self._lock:
+            self._marks, self._quota_bytes = marks, quota_bytes
+            self._seldom_until = 0.0
+
     def read(self) -> Room:
         """Raises StorageUnavailable where a place cannot be asked."""
         free = self._objects.free_bytes()
@@ -128,13 +134,17 @@ def marks_of(config: Config) -> Marks:
     return marks_from(storage.min_free_bytes, storage.pause_free_bytes, storage.warn_free_bytes)
 
 
-def open_gauge(config: Config, stores: Stores, begin_at: Level = "ok") -> Gauge:
+def quota_of(config: Config) -> int | None:
     quota = config.storage.quota_bytes
+    return None if quota is None else int(quota)
+
+
+def open_gauge(config: Config, stores: Stores, begin_at: Level = "ok") -> Gauge:
     return Gauge(
         marks_of(config),
         stores.objects,
         stores.database,
         stores.usage,
-        quota_bytes=None if quota is None else int(quota),
+        quota_bytes=quota_of(config),
         begin_at=begin_at,
     )

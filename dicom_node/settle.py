@@ -98,7 +98,11 @@ class Settle:
         text = f"held, no job starts: {'; '.join(verdict.evidence)}"
         event = _event(known, "series_held", text, "alarm")
         if self._studies.hold(known.series, expected_count=verdict.expected, at=now, event=event):
-            log.warning("series held", **_named(known))
+            log.warning(
+                "series held",
+                study_instance_uid=known.series.study_instance_uid,
+                series_instance_uid=known.series.series_instance_uid,
+            )
 
     def _conclude(
         self, known: Arriving, instances: tuple[Instance, ...], facts: Facts, verdict: Verdict, rules: Rules
@@ -119,11 +123,13 @@ class Settle:
         )
         if settled:
             log.info(
-                "series whole" if verdict.whole else "series incomplete",
+                "series judged",
+                state="whole" if verdict.whole else "incomplete",
+                study_instance_uid=known.series.study_instance_uid,
+                series_instance_uid=known.series.series_instance_uid,
                 revision=known.series.revision,
                 instances=known.series.instance_count,
                 jobs=sum(job.state == "ready" for job in routing.jobs),
-                **_named(known),
             )
         return settled
 
@@ -136,13 +142,6 @@ def _rests_on(known: Arriving, rules: Rules) -> tuple[object, ...]:
 def _counts_study(facts: Facts) -> bool:
     asked = any(item.kind == "c-find" and item.series_instance_uid is None for item in facts.announcements)
     return asked or any("NumberOfStudyRelatedInstances" in image.header for image in facts.images)
-
-
-def _named(known: Arriving) -> dict[str, str]:
-    return {
-        "study_instance_uid": known.series.study_instance_uid,
-        "series_instance_uid": known.series.series_instance_uid,
-    }
 
 
 def of_incomplete(job: NewJob, verdict: Verdict, rules: Rules) -> NewJob:

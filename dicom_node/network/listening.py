@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
-from dicom_node.config_node import Node
+from dicom_node.config_node import MOST_CONNECTIONS, Node
 from dicom_node.network.occupancy import Occupancy, new_table
 
 ACCEPT_S = 0.2  # how long a process waits for a connection before it looks whether it is to stop
@@ -41,7 +41,7 @@ class CannotListen(Exception):
 class Listening:
     """plain, tls: listening sockets, where there are such ports. occupancy: descriptor of the table of its processes.
 
-    connections: what the table was made for. A process that starts later may find another limit in the configuration.
+    connections: what the table was made for.
     """
 
     plain: socket.socket | None
@@ -62,8 +62,9 @@ class Listening:
             if plain is not None:
                 plain.close()
             raise
-        most = node.limits.connections
-        return cls(plain, tls, new_table(processes=processes, connections=most), processes, most)
+        # The limit may be raised while the node runs. Memory that no connection is counted in is never taken.
+        table = new_table(processes=processes, connections=MOST_CONNECTIONS)
+        return cls(plain, tls, table, processes, MOST_CONNECTIONS)
 
     def descriptors(self) -> tuple[int, ...]:
         """What a process must inherit."""

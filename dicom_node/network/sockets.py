@@ -57,6 +57,10 @@ class Listener(ThreadedAssociationServer):
         address = listening.getsockname()
         super().__init__(entity, address, ae_title, contexts, evt_handlers=handlers, request_handler=Greeter)
 
+    def use(self, entity: AE, ae_title: str, manners: Manners) -> None:
+        """Meet who comes from now on so; associations go on as they began."""
+        self.ae, self.ae_title, self.manners = entity, ae_title, manners
+
     def server_bind(self) -> None:
         """The library has made a socket of its own: this one listens already."""
         if self.socket is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, CompanionSpec, JobSpec, ru
 from dicom_node.companion_watch import CompanionWatch
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
-from dicom_node.config_file import load_config
+from dicom_node.config_in_use import Follower, InUse
 from dicom_node.deadlines import DeadlineWatch
 from dicom_node.delivery import Delivery
 from dicom_node.dispatch import Dispatch, replaces_another
@@ -40,8 +41,9 @@ ROUND_S = 0.1
 log = logs.get("dispatcher")
 
 
-def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> int:
-    config = load_config(Path(config_path))
+def main(name: str, configuration: str, log_format: Literal["text", "json"]) -> int:
+    in_use = InUse.told(configuration)
+    config, taken_up = in_use.load()
     logs.configure(config.logging.level, log_format, process=name)
     stopping = stop_requested()
     try:
@@ -54,23 +56,31 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     delivery = Delivery(config, stores)
     inquiry = Inquiry(config, stores)
     try:
-        settle, dispatch, watch = compose(config, stores, models, engine, inquiry)
+        work = compose(config, stores, models, engine, inquiry)
+        interrupted = work.dispatch.recover()
         deadlines = DeadlineWatch(stores.deadlines)
-        companions = CompanionWatch(stores.jobs, stores.studies, stores.instances, lambda key: contract_of(models, key))
-        reject = open_reject(config, stores)
-        interrupted = dispatch.recover()
         delivery.start()
         inquiry.start()
         write_state(stores.run_folder, name)
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
+
+        def take_up(then: Config) -> None:
+            nonlocal work
+            work = composed_again(work, then, stores, engine, inquiry)
+            delivery.use(then)
+            inquiry.use(then)
+            logs.set_level(then.logging.level)
+
+        follower = Follower(in_use, taken_up, take_up, stores.events, name)
         while not stopping.is_set():
-            watch.step()
-            reject.step()
-            judged = settle.step()
-            companions.step(settled=judged > 0)
+            follower.step()
+            work.watch.step()
+            work.reject.step()
+            judged = work.settle.step()
+            work.companions.step(settled=judged > 0)
             deadlines.step()
-            dispatch.step(0.0 if judged else ROUND_S)  # what was queued just now starts at once
-        dispatch.release()
+            work.dispatch.step(0.0 if judged else ROUND_S)  # what was queued just now starts at once
+        work.dispatch.release()
     except StorageError as error:
         # Nothing is lost: the next start finds in the database all that was committed, and goes on from there.
         log.error("storage fails, the dispatcher starts again", error=error)
@@ -86,9 +96,32 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     return 0
 
 
-def compose(
-    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine, inquiry: Inquiry
-) -> tuple[Settle, Dispatch, RoomWatch]:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one configuration makes of series and jobs."""
+
+    settle: Settle
+    dispatch: Dispatch
+    watch: RoomWatch
+    reject: Reject
+    companions: CompanionWatch
+
+
+def composed_again(before: Work, config: Config, stores: Stores, engine: Engine, inquiry: Inquiry) -> Work:
+    """By another configuration: for what is judged and started from now on. What runs goes on.
+
+    Raises NodeError where its models cannot be used, and then nothing has changed.
+    """
+    try:
+        models = routable_models(config)
+    except PackageError as error:
+        raise NodeError(str(error)) from error
+    work = compose(config, stores, models, engine, inquiry)
+    work.dispatch.go_on_from(before.dispatch)
+    return work
+
+
+def compose(config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine, inquiry: Inquiry) -> Work:
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
@@ -106,7 +139,8 @@ def compose(
         send_stale=config.completeness.send_stale,
         stat_head_start_s=config.engine.stat_head_start_s,
     )
-    return settle, dispatch, watch
+    companions = CompanionWatch(stores.jobs, stores.studies, stores.instances, lambda key: contract_of(models, key))
+    return Work(settle, dispatch, watch, open_reject(config, stores), companions)
 
 
 def open_reject(config: Config, stores: Stores) -> Reject:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from dicom_node.routing import Routing
 from dicom_node.settle import Settle
 from storage.database import Database
 from storage.errors import OutdatedDatabase, StorageUnavailable
-from storage.records import Announcement, NewInstance, PerformedStep, Study
-from storage.schema import event, instance
+from storage.records import Announcement, Association, NewInstance, PerformedStep, Study
+from storage.schema import event, habit, instance
+from storage.schema import series as series_table
 from tests.acceptance.node import configuration, dicom_node
 from tests.dicom_node.recorded import CT_IMAGE, START, a_route, evenly, policy, recorded, waiting
 from tests.made_rows import House, open_house
@@ -137,46 +139,81 @@ def test_that_a_step_had_begun_is_known_after_it_has_ended(house: House) -> None
 def test_a_replay_decides_as_the_node_decided(
     house: House, arrivals_s: list[float], every: int | None, closes: bool
 ) -> None:
+    decides_alike(house, [recorded(arrivals_s, every=every, closes=closes, study=study(1))])
+
+
+def test_a_replay_decides_as_the_node_decided_where_an_association_goes_on_to_another_series(house: House) -> None:
+    knows_the_source(house)
+    first = recorded(evenly(SLICES), uid="1.2.1.1", study=study(1))
+    second = recorded(evenly(8 * SLICES, from_s=6.0), uid="1.2.1.2", study=study(1))
+    (part,) = second.parts
+    both = replace(part.association, opened_at=first.parts[0].association.opened_at)
+    decides_alike(house, [on(both, first), on(both, second)])
+    (judged,) = judgements(next(Reader(house.database).series(study(1))), waiting(3.0, 20.0), PERIOD.now)
+    assert judged.at - first.instances[-1].received_at == pytest.approx(3.0)
+    assert "went on to another series" in judged.verdict.evidence[0]
+
+
+def knows_the_source(house: House) -> None:
+    """CT1 sent many series long ago, and never paused."""
+    old = START - 1000
+    arrived(house, recorded([-1000.0], uid="1.2.0.0", study=study(0, old)))
+    with house.database.write() as connection:
+        for number in range(100, 130):
+            values = {"series_id": number, "series_instance_uid": f"1.2.0.{number}", "study_instance_uid": "1.2.0"}
+            times = {"first_received_at": old, "last_received_at": old, "revision": 1, "instance_count": 0}
+            connection.execute(insert(series_table).values(**values, **times, state="whole"))
+            learned = {"calling_ae_title": "CT1", "longest_gap_s": 0.5, "longest_pause_s": 0.5, "at": old}
+            connection.execute(insert(habit).values(series_id=number, **learned))
+
+
+def on(association: Association, series: RecordedSeries) -> RecordedSeries:
+    """The same, brought by this association."""
+    return replace(
+        series,
+        instances=tuple(replace(item, association_id=association.association_id) for item in series.instances),
+        parts=tuple(replace(part, association=association) for part in series.parts),
+    )
+
+
+def decides_alike(house: House, came: list[RecordedSeries]) -> None:
     """The dispatcher's own code on a clock, ten times a second, beside the jumps of the replay."""
-    series = recorded(arrivals_s, every=every, closes=closes, study=study(1))
     waits = waiting(3.0, 20.0)
     clock = [START]
-    counts: list[int] = []
+    decided: list[tuple[str, float, int]] = []
 
     def route(instances: tuple[Any, ...], _part: Any) -> Routing:
-        counts.append(len(instances))
+        decided.append((instances[0].sop_instance_uid.rpartition(".")[0], clock[0], len(instances)))
         return Routing((), ())
 
-    settle = Settle(evidence_of(house), route, waits.rules_of, clock=lambda: clock[0])  # type: ignore[arg-type]
-    decided = live(house, series, settle, clock)
-    replayed_too = judgements(series, waits, START + 200)
-    assert counts == [one.came for one in replayed_too]
-    for at, judged in zip(decided, replayed_too, strict=True):
-        assert 0.0 <= at - judged.at < 0.25
+    live(house, came, Settle(evidence_of(house), route, waits.rules_of, clock=lambda: clock[0]), clock)  # type: ignore[arg-type]
+    for series in Reader(house.database).series(study(1)):
+        replayed_too = judgements(series, waits, START + 200)
+        own = [(at, count) for uid, at, count in decided if uid == series.series_instance_uid]
+        assert [count for _, count in own] == [one.came for one in replayed_too]
+        for (at, _), judged in zip(own, replayed_too, strict=True):
+            assert 0.0 <= at - judged.at < 0.25
 
 
-def live(house: House, series: RecordedSeries, settle: Settle, clock: list[float]) -> list[float]:
-    """Images and associations come and go as recorded while time passes; returns when it was decided."""
-    pending = sorted(
-        [(part.association.opened_at, 0, part.association) for part in series.parts]
-        + [(item.received_at, 1, item) for item in series.instances]
-        + [(part.association.closed_at or 0.0, 2, part.association) for part in series.parts],
-        key=lambda entry: entry[:2],
-    )
-    decided = []
-    while clock[0] < series.instances[-1].received_at + 25:
+def live(house: House, came: list[RecordedSeries], settle: Settle, clock: list[float]) -> None:
+    """Images and associations come and go as recorded while time passes."""
+    associations = {part.association.association_id: part.association for series in came for part in series.parts}
+    house_opened = partial(replace, closed_at=None, ending=None)
+    pending: list[tuple[float, int, Callable[[], object]]] = []
+    for one in associations.values():
+        opened = house_opened(one)
+        pending.append((one.opened_at, 0, partial(house.studies.open_association, opened)))
+        end = partial(house.end_association, opened, str(one.ending), one.closed_at or 0.0)
+        pending.append((one.closed_at or 0.0, 2, end))
+    for series in came:
+        pending += [(item.received_at, 1, partial(house.instances.add, new(series, item))) for item in series.instances]
+    pending.sort(key=lambda entry: entry[:2])
+    ends = pending[-1][0] + 25
+    while clock[0] < ends:
         while pending and pending[0][0] <= clock[0]:
-            _, what, item = pending.pop(0)
-            if what == 0:
-                house.studies.open_association(replace(item, closed_at=None, ending=None))  # type: ignore[type-var]
-            elif what == 1:
-                house.instances.add_all([new(series, item)])
-            else:
-                house.end_association(item, item.ending, item.closed_at)  # type: ignore[union-attr,arg-type]
-        if settle.step():
-            decided.append(clock[0])
+            pending.pop(0)[2]()
+        settle.step()
         clock[0] = round(clock[0] + 0.1, 6)
-    return decided
 
 
 def test_what_is_printed_for_machines_is_as_the_schema_says(house: House) -> None:
