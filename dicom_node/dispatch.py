@@ -175,10 +175,8 @@ class Dispatch:
 
     def _is_withheld(self, job: Job) -> bool:
         """Whether it was queued only to report why nothing is analysed, rather than given up after it had been tried."""
-        if job.give_up_reason is None:
-            return False
-        ended = [attempt.outcome for attempt in self._jobs.attempts(job.job_id) if attempt.number < job.attempt]
-        return all(outcome == "interrupted" for outcome in ended)
+        given_up = job.give_up_reason
+        return given_up is not None and all(item.reason != given_up for item in self._jobs.attempts(job.job_id))
 
     def _try_again(self, job: Job, outcome: AttemptOutcome, reason: str) -> None:
         # The attempt that just ended is still written as running.
