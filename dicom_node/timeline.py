@@ -79,6 +79,6 @@ def ending_in_words(association: Association) -> str:
 def brought_in_words(stored: int, repeated: int) -> str:
     """What came: how much of it is new. What was known already changes nothing, and is said to."""
     if repeated and not stored:
-        return f"{instances_in_words(repeated)}, all known already: nothing is new, so nothing is analysed again"
+        return f"{instances_in_words(repeated)}, all known already: nothing new"
     known = f", and {repeated} that were known already" if repeated else ""
     return f"{instances_in_words(stored)}{known}"

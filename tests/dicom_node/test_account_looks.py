@@ -133,7 +133,7 @@ def test_a_series_shows_every_revision_with_its_decision_and_who_said_what_of_it
     assert "CT1 says by MPPS: the series is completed, 4 instances" in said
     assert "PACS1 says by C-FIND: the series has 4 instances there" in said
     assert "rejected (DCM 113001), from revision 2 on: 1 instance" in said
-    assert "4 instances, all known already: nothing is new, so nothing is analysed again" in said
+    assert "4 instances, all known already: nothing new" in said
 
 
 def test_a_series_that_arrives_shows_what_is_missing_and_until_when(told: StudyAccount) -> None:
