@@ -70,8 +70,13 @@ def _series(item: SeriesAccount) -> dict[str, Any]:
 
 
 def _verdict(item: Verdict) -> dict[str, Any]:
-    state = "whole" if item.whole else "not_yet"
-    return {"state": state, "evidence": list(item.evidence), "until": iso(item.until)}
+    return {
+        "state": item.state,
+        "evidence": list(item.evidence),
+        "until": iso(item.until),
+        "expected_count": item.expected,
+        "held": item.held,
+    }
 
 
 def _revision(item: RevisionAccount) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from storage.records import Announcement, Attempt, Companion, Delivery, Event, J
 
 _DAY_CHARACTERS = len("2026-01-31")
 _DEEPER = 4
-_VERDICTS = {"not_yet": "not yet", "whole": "whole at the next look"}
+_VERDICTS = {"not_yet": "not yet", "whole": "whole at the next look", "never": "never whole"}
 
 
 def account(item: StudyAccount) -> RenderableType:
@@ -94,9 +94,8 @@ def _revision(item: RevisionAccount) -> list[RenderableType]:
 
 
 def _verdict(item: Verdict) -> list[RenderableType]:
-    state = "whole" if item.whole else "not_yet"
-    latest = f"; at the latest at {_clock(item.until)}" if item.until and state == "not_yet" else ""
-    return [Text(f"{_VERDICTS[state]}{latest}", "bold"), *_deeper(item.evidence)]
+    latest = f"; at the latest at {_clock(item.until)}" if item.until is not None else ""
+    return [Text(f"{_VERDICTS[item.state]}{latest}", "bold"), *_deeper(item.evidence)]
 
 
 def _deeper(lines: Sequence[str]) -> list[RenderableType]:

@@ -13,11 +13,13 @@ from typing import Any, Literal
 from dicom_node import logs
 from dicom_node.acceptors import acceptor_names
 from dicom_node.config import Config
-from dicom_node.config_file import load_config
+from dicom_node.config_file import parse_config, read_content
+from dicom_node.config_in_use import InUse
 from dicom_node.door import open_intake
 from dicom_node.errors import NodeError
 from dicom_node.models import routable_models
 from dicom_node.network.listening import CannotListen, Listening
+from dicom_node.reload import Reload, standing
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import Supervisor
 from storage.errors import StorageError
@@ -39,16 +41,19 @@ def serve(
     # What the node writes is patient data: for its own user, and to be read by its group, never by others. Who started
     # it may be stricter (UMask of a systemd unit).
     os.umask(os.umask(0o027) | 0o027)
-    config = load_config(config_path)
-    routable_models(config)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody can answer it; its default is the end
+    content = read_content(config_path)
+    config = parse_config(content, config_path)
+    now = standing(content, config, routable_models(config))
     log_format = log_format or config.logging.format
     logs.configure(config.logging.level, log_format, process="supervisor")
     with _only_one(config.node.data_folder):
         stores = open_stores(config)
         stores.database.migrate()
         stores.run_folder.mkdir(parents=True, exist_ok=True)
-        if config.access.open:
-            log.warning("access is open: every peer may send; close it with access.open: false")
+        in_use = InUse.of(stores.run_folder, config_path)
+        in_use.accept(content)
+        _warn_if_open(config)
         names = acceptor_names(config.node)
         try:
             listening = Listening.open(config.node, processes=len(names))
@@ -56,23 +61,32 @@ def serve(
             raise NodeError(str(error)) from error
         take_over(config, stores)
         supervisor = Supervisor(stores.run_folder, lambda name, code: _record_restart(stores, name, code))
-        add_acceptors(supervisor, names, listening, config_path, log_format)
-        supervisor.add("dispatcher", "dicom_node.processes.dispatcher", str(config_path), log_format)
+        add_acceptors(supervisor, names, listening, in_use, log_format)
+        supervisor.add("dispatcher", "dicom_node.processes.dispatcher", in_use.in_words(), log_format)
+        reload = Reload(
+            in_use,
+            now,
+            record=lambda event: _record(stores, event),
+            on_accepted=_accepted,
+        )
+        signal.signal(signal.SIGHUP, lambda *_: reload.ask())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
         try:
+            reload.start()
             # The ports are closed before the acceptors are stopped: who comes then is refused, and not left waiting.
             supervisor.run(lambda said: on_ready(config, said), on_stop=listening.close)
         finally:
+            reload.stop()
             stores.database.close()
 
 
 def add_acceptors(
-    supervisor: Supervisor, names: Sequence[str], listening: Listening, config_path: Path, log_format: str
+    supervisor: Supervisor, names: Sequence[str], listening: Listening, in_use: InUse, log_format: str
 ) -> None:
     """A process for each name, on the same sockets."""
     for row, name in enumerate(names):
-        told = str(config_path), log_format, str(row), listening.in_words()
+        told = in_use.in_words(), log_format, str(row), listening.in_words()
         supervisor.add(name, "dicom_node.processes.acceptor", *told, inherits=listening.descriptors())
 
 
@@ -89,9 +103,22 @@ def take_over(config: Config, stores: Stores) -> None:
         log.warning("associations of an earlier run closed as lost", associations=lost)
 
 
+def _accepted(config: Config) -> None:
+    logs.set_level(config.logging.level)
+    _warn_if_open(config)
+
+
+def _warn_if_open(config: Config) -> None:
+    if config.access.open:
+        log.warning("access is open: every peer may send; close it with access.open: false")
+
+
 def _record_restart(stores: Stores, name: str, code: int) -> None:
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    event = Event("process_restarted", f"the {name} ended with {how} and was started again", "warning")
+    _record(stores, Event("process_restarted", f"the {name} ended with {how} and was started again", "warning"))
+
+
+def _record(stores: Stores, event: Event) -> None:
     try:
         stores.events.record(event)
     except StorageError as error:

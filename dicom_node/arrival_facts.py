@@ -26,6 +26,7 @@ class Contribution:
     """What one association brought to the series; ending and closed_at are None while it is open.
 
     refused: instances of it, of this series or another, that were refused and did not come later either.
+    went_on: it is open and brought another series since the last image of this one.
     """
 
     calling_ae_title: str
@@ -35,6 +36,7 @@ class Contribution:
     closed_at: float | None = None
     association_id: str = ""
     refused: int = 0
+    went_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,19 @@ def facts_of(
     announcements: Sequence[Announcement] = (),
     elsewhere: Sequence[Elsewhere] = (),
     refused: Mapping[str, int] | None = None,
+    went_on: Collection[str] = (),
     left_out: Collection[str] = (),
     study_instance_count: int | None = None,
     habit: Sequence[Silence] = (),
     not_asked: tuple[str, ...] = (),
 ) -> Facts:
-    """Facts of a series from its rows as they stand. refused: how many instances, by association."""
+    """Facts of a series from its rows as they stand.
+
+    refused: how many instances, by association. went_on: associations that brought another series since.
+    """
     return Facts(
         images=tuple(_image(item) for item in instances),
-        contributions=tuple(_contribution(part, refused or {}) for part in parts),
+        contributions=tuple(_contribution(part, refused or {}, went_on) for part in parts),
         last_received_at=last_received_at,
         series_instance_uid=series_instance_uid,
         announcements=tuple(announcements),
@@ -102,8 +108,8 @@ def facts_at(
 ) -> Facts | None:
     """Facts of a series as they were at a moment, from the rows that were left; None before its first image.
 
-    others: associations that brought other series of the study. What an announcement said before it was said anew is not
-    kept: until then it counts as not made.
+    others: associations that brought other series of the study. When an association of this series went on to those is
+    not told, nor what an announcement said before it was said anew: until then it counts as not made.
     """
     came = [item for item in instances if item.received_at <= moment]
     if not came:
@@ -143,7 +149,7 @@ def _image(item: Instance) -> Image:
     return Image(item.sop_instance_uid, item.facts, item.received_at, item.association_id)
 
 
-def _contribution(part: SeriesPart, refused: Mapping[str, int]) -> Contribution:
+def _contribution(part: SeriesPart, refused: Mapping[str, int], went_on: Collection[str]) -> Contribution:
     association = part.association
     return Contribution(
         calling_ae_title=association.calling_ae_title,
@@ -153,4 +159,5 @@ def _contribution(part: SeriesPart, refused: Mapping[str, int]) -> Contribution:
         closed_at=association.closed_at,
         association_id=association.association_id,
         refused=refused.get(association.association_id, 0),
+        went_on=association.ending is None and association.association_id in went_on,
     )

@@ -6,26 +6,24 @@ rows that were not committed yet. The rows of an association are there before it
 
 from __future__ import annotations
 
-import errno
-import json
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import orjson
+
 from dicom_node import logs
-from dicom_node.content import Received, check_command, check_header, judged
+from dicom_node.content import Received, check_command, check_header, is_uid, judged
 from dicom_node.facts import Header
-from dicom_node.likeness import HEAD_BYTES, Likeness
+from dicom_node.likeness import HEAD_BYTES, Like, Likeness
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
 from storage.errors import StorageUnavailable
 from storage.objects.file import pack_key
-from storage.objects.pack import PackWriter, digest
+from storage.objects.pack import PackWriter, content_sum
 from storage.objects.spares import PACK_BYTES
 from storage.records import Association, NewInstance
 
@@ -34,7 +32,6 @@ _BATCH_S = 0.2  # how long a row may wait for others
 _IDLE_S = 0.02  # silence of the peer after which rows wait no longer
 _BEHIND_S = 1.0  # the same, where they could not be committed
 _ROOM_EACH_BYTES = 16 * 1024 * 1024  # after so many bytes of one instance it is asked again whether there is room
-_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # of a file that cannot be read: not the fault of that file
 
 log = logs.get("arrivals")
 
@@ -47,13 +44,12 @@ class Announced(NamedTuple):
     transfer_syntax_uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """Where a data set is kept, and what it is."""
 
     key: str
     size_bytes: int
-    sha256: str
+    content_sum: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +61,7 @@ class Shelf:
     not_indexed: to be told, as often as it may be, of an object that gets no row until the next start; raises
     StorageUnavailable.
     refused: to be told of each refusal, with the SOP Instance UID and the association. sequence_depth: how deep the
-    sequences of what comes may nest. later: has a hash computed while the next instance comes. begun: to be told of
-    each instance.
+    sequences of what comes may nest. begun: to be told of each instance.
     """
 
     take_pack: Callable[[], PackWriter]
@@ -76,21 +71,17 @@ class Shelf:
     not_indexed: Callable[[str, Exception], None]
     refused: Callable[[str, str, Refused], None]
     sequence_depth: int
-    later: Callable[[Callable[[], str]], Future[str]]
     begun: Callable[[], None]
     clock: Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     """An instance that is kept, and whose row is not committed yet."""
 
     header: Header
-    key: str
-    size_bytes: int
+    stored: Stored
     transfer_syntax_uid: str
     received_at: float
-    digest: Callable[[], str]
 
 
 class Arrivals:
@@ -99,7 +90,7 @@ class Arrivals:
     def __init__(self, shelf: Shelf, association: Association) -> None:
         self._shelf = shelf
         self._association = association
-        self._told = json.dumps(asdict(association))
+        self._told = orjson.dumps(association)
         self._lock = threading.Lock()
         self._pack: PackWriter | None = None
         self._spent: list[PackWriter] = []  # used no more, and closed once no row waits
@@ -137,10 +128,7 @@ class Arrivals:
                 self._index()
 
     def leave(self) -> list[NewInstance]:
-        """Nothing more comes. The rows that still wait: whoever commits them calls `left` then.
-
-        Raises StorageUnavailable where they cannot be made now: call it again later.
-        """
+        """Nothing more comes. The rows that still wait: whoever commits them calls `left` then."""
         with self._lock:
             self._is_closed = True
             return self._rows()
@@ -161,7 +149,7 @@ class Arrivals:
         """
         with self._lock:
             for waiting in self._waiting:
-                self._shelf.not_indexed(waiting.key, error)
+                self._shelf.not_indexed(waiting.stored.key, error)
             self._abandon()
             self._use_no_more()
             self._committed()
@@ -171,7 +159,11 @@ class Arrivals:
             if arrival.failure is not None or self._pack is None:
                 return
             try:
-                arrival.keep_head(fragments)
+                if not arrival.is_begun:
+                    arrival.like = self._likeness.at_once(fragments[0], arrival.announced.transfer_syntax_uid)
+                    arrival.is_begun = True
+                if arrival.like is None:
+                    arrival.keep_head(fragments)
                 self._pack.write(fragments)
                 if self._pack.payload_bytes >= arrival.room_until:
                     arrival.room_until += _ROOM_EACH_BYTES
@@ -210,16 +202,10 @@ class Arrivals:
             self._waiting.append(waiting)
 
     def _commit(self, arrival: Arrival, pack: PackWriter, header: Header) -> _Waiting:
-        """The answer waits for the disk, not for the hash, which only the row needs."""
         size_bytes = pack.payload_bytes
         span = pack.commit()
-        if size_bytes <= len(arrival.head):
-            digested = sha256(arrival.head).hexdigest()
-            compute = lambda: digested  # noqa: E731
-        else:
-            compute = _again(self._shelf.later, lambda: digest(pack.path, span, size_bytes))
-        key, syntax = pack_key(pack.path, span), arrival.announced.transfer_syntax_uid
-        return _Waiting(header, key, size_bytes, syntax, arrival.received_at, compute)
+        stored = Stored(pack_key(pack.path, span), size_bytes, pack.payload_sum)
+        return _Waiting(header, stored, arrival.announced.transfer_syntax_uid, arrival.received_at)
 
     def abandon(self, arrival: Arrival) -> None:
         with self._lock:
@@ -241,8 +227,10 @@ class Arrivals:
         self._pack.begin(self._note(arrival), _file_meta(arrival.announced))
 
     def _note(self, arrival: Arrival) -> bytes:
-        told = json.dumps((*arrival.announced, arrival.received_at))
-        return f'{{"announced": {told}, "association": {self._told}}}'.encode()
+        return b'{"announced":%b,"association":%b}' % (
+            orjson.dumps((*arrival.announced, arrival.received_at)),
+            self._told,
+        )
 
     def _hand_over(self, pack: PackWriter) -> None:
         """The pack is full, and given back once its records are indexed."""
@@ -253,6 +241,11 @@ class Arrivals:
 
     def _judge(self, arrival: Arrival, pack: PackWriter) -> Header:
         told, length = arrival.announced, pack.payload_bytes
+        if (found := arrival.like) is not None and found.length == length:
+            if not found.is_judged or not _is_named(found.header, told):
+                check_command(told)
+                check_header(found.header, told)
+            return found.header
         like = self._likeness.read(arrival.head, length, told.transfer_syntax_uid)
         if like is not None:
             check_command(told)
@@ -320,33 +313,16 @@ class Arrivals:
         self._close_spent()
 
     def _rows(self) -> list[NewInstance]:
-        """Of all that waits and can be read. What cannot waits no longer, and its pack is left to the next start.
-
-        Raises StorageUnavailable.
-        """
-        rows, readable = [], []
-        for waiting in self._waiting:
-            try:
-                rows.append(self._row(waiting))
-                readable.append(waiting)
-            except OSError as error:
-                if error.errno in _PASSING:
-                    raise StorageUnavailable(f"received instances cannot be read: {error.strerror}") from error
-                self._shelf.not_indexed(waiting.key, error)
-        if len(readable) < len(self._waiting):
-            self._waiting = readable
-            self._abandon()
-            self._use_no_more()
-        return rows
-
-    def _row(self, waiting: _Waiting) -> NewInstance:
-        return row_of(
-            waiting.header,
-            Stored(waiting.key, waiting.size_bytes, waiting.digest()),
-            transfer_syntax_uid=waiting.transfer_syntax_uid,
-            association_id=self._association.association_id,
-            received_at=waiting.received_at,
-        )
+        return [
+            row_of(
+                waiting.header,
+                waiting.stored,
+                transfer_syntax_uid=waiting.transfer_syntax_uid,
+                association_id=self._association.association_id,
+                received_at=waiting.received_at,
+            )
+            for waiting in self._waiting
+        ]
 
 
 class Arrival:
@@ -359,6 +335,8 @@ class Arrival:
         self.failure: Exception | None = None
         self.room_until = _ROOM_EACH_BYTES
         self.head = b""
+        self.like: Like | None = None
+        self.is_begun = False
 
     def write(self, fragments: Sequence[memoryview]) -> None:
         self._arrivals.write(self, fragments)
@@ -375,10 +353,13 @@ class Arrival:
         self._arrivals.abandon(self)
 
 
-def _again(later: Callable[[Callable[[], str]], Future[str]], compute: Callable[[], str]) -> Callable[[], str]:
-    """What is computed elsewhere meanwhile, or now where that failed."""
-    elsewhere = later(compute)
-    return lambda: compute() if elsewhere.exception() else elsewhere.result()
+def _is_named(header: Header, told: Announced) -> bool:
+    """Whether the instance is the one that was announced. Nothing else of what it says is looked at."""
+    return (
+        header.sop_instance_uid == told.sop_instance_uid
+        and header.sop_class_uid == told.sop_class_uid
+        and is_uid(told.sop_instance_uid)
+    )
 
 
 def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance, Association]:
@@ -386,12 +367,12 @@ def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance
 
     It was acknowledged: a smaller node.limits.sequence_depth than it came under does not take it away.
     """
-    told = json.loads(note)
+    told = orjson.loads(note)
     association, (*announced_uids, received_at) = Association(**told["association"]), told["announced"]
     announced = Announced(*announced_uids)
     payload = memoryview(content)[len(_file_meta(announced)) :]
     header = judged(_received(payload, announced, association))
-    stored = Stored(key, len(payload), sha256(payload).hexdigest())
+    stored = Stored(key, len(payload), content_sum(payload))
     row = row_of(
         header,
         stored,
@@ -426,7 +407,7 @@ def row_of(
         series_instance_uid=header.series_instance_uid,
         study_instance_uid=header.study_instance_uid,
         transfer_syntax_uid=transfer_syntax_uid,
-        content_sha256=stored.sha256,
+        content_sum=stored.content_sum,
         object_key=stored.key,
         size_bytes=stored.size_bytes,
         association_id=association_id,

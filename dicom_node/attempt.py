@@ -18,6 +18,16 @@ LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
 
 
 @dataclass(frozen=True, slots=True)
+class CompanionSpec:
+    """Another series that the model reads, by its name in the input contract. absent: why there is none."""
+
+    name: str
+    revision: int
+    object_keys: tuple[str, ...]
+    absent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """All that a worker needs to know; plain values, no patient data.
 
@@ -40,6 +50,7 @@ class JobSpec:
     kinds: tuple[ResultKind, ...]
     report_not_analysed: bool
     give_up_reason: str | None = None
+    companions: tuple[CompanionSpec, ...] = ()
     is_withheld: bool = False
     rejected_as: str | None = None
     remark: str | None = None

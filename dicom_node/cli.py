@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -102,7 +102,7 @@ def status(config: ConfigPath = DEFAULT_CONFIG) -> None:
     from dicom_node.status import status_of
 
     with _stores(config) as (loaded, stores):
-        node = status_of(loaded, stores)
+        node = status_of(loaded, stores, config)
     out.print(console.status(node))
     if not node.is_well:
         raise typer.Exit(EXIT_FAILED)
@@ -117,17 +117,57 @@ def explain(
     """Where is this study, and why? From the first association to the last delivery, with evidence and reasons."""
     from dicom_node import account_looks
     from dicom_node.account_document import document
-    from dicom_node.history import account_of
+    from dicom_node.history import account_of, judging
     from dicom_node.status import room_now
 
+    now = time.time()
     with _stores(config) as (loaded, stores):
-        accounts = account_of(stores, key, room_now(loaded, stores))
+        accounts = account_of(stores, key, room_now(loaded, stores), judging(loaded, stores, now))
     if as_json:
-        _print_json(document(key, accounts, time.time()))
+        _print_json(document(key, accounts, now))
     for item in accounts if not as_json else ():
         out.print(account_looks.account(item))
     if not accounts:
         raise _no_such_study()
+
+
+@app.command()
+def replay(
+    new: Annotated[Path, typer.Option("--config", "-c", help="The configuration to try.")],
+    since: Annotated[
+        str, typer.Option(help="Studies whose first image came since then: 7d, 12h, or 2026-01-31T08:00.")
+    ],
+    until: Annotated[str | None, typer.Option(help="And until then. Without it: now.")] = None,
+    running: Annotated[
+        Path, typer.Option("--running", help="The configuration to compare with.", envvar="DICOM_NODE_CONFIG")
+    ] = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """What would another configuration have made of past studies? Reads headers that were recorded, and changes nothing."""
+    from dicom_node import replay_looks
+    from dicom_node.period import moment_of
+    from dicom_node.replay_document import document
+    from dicom_node.replay_run import Period, replay_files
+
+    now = time.time()
+    period = Period(moment_of("--since", since, now), moment_of("--until", until, now) if until else now, now)
+    if period.since >= period.until:
+        raise NodeError(f"--since {since}: must lie before --until {until or 'now'}")
+    with _progress("replaying studies") as told:
+        found = replay_files(running, new, period, told)
+    if as_json:
+        _print_json(document(found))
+    else:
+        out.print(replay_looks.replayed(found))
+
+
+@contextmanager
+def _progress(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error that is told how many are done, of how many; gone at the end."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(doing, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 @app.command()
@@ -142,10 +182,8 @@ def send(
 
     loaded = load_config(config)
     peer = peer_of(_destination(loaded, to), loaded.node.ae_title)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(f"sending to {to}", total=None)
-        report = send_folder(folder, peer, lambda done, total: progress.update(task, completed=done, total=total))
+    with _progress(f"sending to {to}") as told:
+        report = send_folder(folder, peer, told)
     out.print(report.in_words())
     if report.failed:
         raise typer.Exit(EXIT_FAILED)
@@ -201,9 +239,10 @@ def _no_such_study() -> typer.Exit:
 
 @contextmanager
 def _stores(config: Path) -> Iterator[tuple[Config, Any]]:
+    from dicom_node.config_in_use import config_of_node
     from dicom_node.stores import open_stores
 
-    loaded = load_config(config)
+    loaded = config_of_node(config)
     stores = open_stores(loaded)
     try:
         stores.database.migrate()

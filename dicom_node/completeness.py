@@ -5,12 +5,13 @@ Evidence in order of weight:
    count, once these were released. What is announced and did not come holds the series, for `held_s` at the most.
 2. its associations were released, its source does nothing else that could bring more, and its images say that they are all
    there: then the series must be quiet for settle_s, or for as long as its source is used to pause.
-3. nothing of that: it must be quiet for quiet_s.
+3. nothing of that: it must be quiet for quiet_s; for less where its source is known well and nothing speaks against it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,8 +60,11 @@ class Verdict:
         return self.state == "whole"
 
 
-def judge(facts: Facts, rules: Rules, now: float) -> Verdict:
-    """The verdict on a series at this moment. With the same facts, time alone leads from not yet to whole or never."""
+def judge(facts: Facts, rules: Rules, now: float, *, read_images: Callable[[Facts], Images] = in_images) -> Verdict:
+    """The verdict on a series at this moment. With the same facts, time alone leads from not yet to whole or never.
+
+    read_images: what their headers tell; for those who judge the same images again and again.
+    """
     said = announced(facts)
     wire = on_the_wire(facts, now)
     if said.discontinued:
@@ -76,16 +80,24 @@ def judge(facts: Facts, rules: Rules, now: float) -> Verdict:
         words = (f"{words[0]} for more than {rules.in_progress_s:g} s and is waited for no longer", *words[1:])
     if said.counted and wire.released:
         return Verdict("whole", (*words, *wire.words), expected=said.expected)
-    return _quiet(facts, rules, words, wire, now)
+    return _quiet(facts, rules, words, wire, now, read_images=read_images)
 
 
-def _quiet(facts: Facts, rules: Rules, words: tuple[str, ...], wire: Wire, now: float) -> Verdict:
+def _quiet(
+    facts: Facts,
+    rules: Rules,
+    words: tuple[str, ...],
+    wire: Wire,
+    now: float,
+    *,
+    read_images: Callable[[Facts], Images],
+) -> Verdict:
     """Without exact evidence: how long the series was quiet, against how long it must be."""
     last = facts.last_received_at
     if now < last + rules.settle_s:
         still = f"quiet for less than {rules.settle_s:g} s"
         return Verdict("not_yet", (*words, *wire.words, still), until=last + rules.settle_s)
-    images = in_images(facts)
+    images = read_images(facts)
     needed_s, why = _needed(facts, rules, images, wire)
     evidence = (*words, *wire.words, *images.words)
     if now >= last + needed_s:
@@ -104,7 +116,9 @@ def _needed(facts: Facts, rules: Rules, images: Images, wire: Wire) -> tuple[flo
     if is_proven:
         needed_s = max(rules.settle_s, bounded_s)
         return needed_s, f"{known.words}: " if needed_s > rules.settle_s else ""
-    if wire.is_over and not images.is_short and known.series >= LEAST_SERIES_TO_SHORTEN:
+    if wire.went_on and images.is_closed and known.series >= LEAST_SERIES_TO_SHORTEN:
+        needed_s = min(max(_rounded(WIDE_MARGIN * known.pause_s), rules.settle_s), max(rules.quiet_s, bounded_s))
+    elif wire.is_over and not images.is_short and known.series >= LEAST_SERIES_TO_SHORTEN:
         shorter_s = max(_rounded(WIDE_MARGIN * known.pause_s), SHORTEST_QUIET * rules.quiet_s, rules.settle_s)
         needed_s = max(min(shorter_s, rules.quiet_s), bounded_s)
     else:

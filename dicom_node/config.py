@@ -18,7 +18,7 @@ from dicom_node.conditions import Condition
 from dicom_node.config_destinations import Destination, DicomDestination, FolderDestination
 from dicom_node.config_node import Access, Node
 from dicom_node.config_references import MAX_NAMES, reference_problems
-from dicom_node.config_section import DAY_S, GIB, MIB, Section
+from dicom_node.config_section import AT_START, DAY_S, GIB, MIB, Section
 from dicom_node.config_sources import Source
 from dicom_node.config_values import (
     AutoOrCount,
@@ -135,10 +135,12 @@ class Storage(Section):
     database_url: SecretStr | None = Field(
         default=None,
         description="Database. Without it: SQLite in `node.data_folder`. Never printed, it may hold a password.",
+        json_schema_extra=AT_START,
     )
     objects_url: str | None = Field(
         default=None,
         description="Object store (file:///folder). Without it: the folder objects in `node.data_folder`.",
+        json_schema_extra=AT_START,
     )
     min_free_bytes: Bytes = Field(
         default=ByteSize(GIB),
@@ -202,14 +204,23 @@ class Engine(Section):
         default="local",
         description="local: workers started by the node. tls://host:port or tcp://host:port: a Dask scheduler; "
         "certificates are named in Dask's own configuration.",
+        json_schema_extra=AT_START,
     )
-    workers: AutoOrCount = Field(default="auto", description="Worker processes; auto: one per GPU, one without GPU.")
+    workers: AutoOrCount = Field(
+        default="auto",
+        description="Worker processes; auto: one per GPU, one without GPU.",
+        json_schema_extra=AT_START,
+    )
     threads_per_worker: AutoOrCount = Field(
         default="auto",
         description="Threads a model may use in one worker; auto: the cores divided among the workers.",
+        json_schema_extra=AT_START,
     )
     memory_limit_bytes: Bytes | None = Field(
-        default=None, ge=256 * MIB, description="Memory above which a worker is restarted. Without it: no limit."
+        default=None,
+        ge=256 * MIB,
+        description="Memory above which a worker is restarted. Without it: no limit.",
+        json_schema_extra=AT_START,
     )
     attempts: Count = Field(
         default=3, ge=1, le=100, description="Runs of a job that kill its worker before it counts as failed."
@@ -241,7 +252,9 @@ class Logging(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level to write."
     )
-    format: Literal["text", "json"] = Field(default="text", description="text for people, json for machines.")
+    format: Literal["text", "json"] = Field(
+        default="text", description="text for people, json for machines.", json_schema_extra=AT_START
+    )
 
 
 class Config(Section):

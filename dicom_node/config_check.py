@@ -138,9 +138,13 @@ def check_config(
         config = load_config(path, env)
     except ConfigError as error:
         return CheckReport(str(path), problems=error.problems)
-    remarks = (*_access(config), *_listening(config), *_certificates(config), *_folders(config), *_unused(config))
-    remarks += tuple(_models(config, model_problem))
+    remarks = (*_access(config), *_listening(config), *machine_remarks(config, model_problem), *_unused(config))
     return CheckReport(str(path), remarks=remarks, echoes=_echo_all(config, echo) if connect else ())
+
+
+def machine_remarks(config: Config, model_problem: Callable[[Model], str | None]) -> tuple[Remark, ...]:
+    """What is to be said of certificates, folders and models on this machine, now; ports are left out."""
+    return (*_certificates(config), *_folders(config), *_models(config, model_problem))
 
 
 def render(report: CheckReport) -> RenderableType:

@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 from dicom_node import conditions
 from dicom_node.config import Config
 from dicom_node.config_problems import sections_in
-from dicom_node.config_section import Section
+from dicom_node.config_section import AT_START, Section
 
 DOCS_PATH = Path(__file__).parents[1] / "docs" / "config.md"
 UNITS = {"_bytes_per_s": "bytes/s", "_s": "s", "_bytes": "bytes"}
@@ -41,6 +41,9 @@ A key left out has its default; an unknown key is refused. Relative paths count 
 hold `${NAME}`, which is filled from the environment (`$${` stands for `${`). Sizes may be written `256 KiB` or `1 GiB`.
 YAML is read without anchors and tags, and only `true` and `false` are switches. `dicom-node check` names every problem
 of a file at once, `dicom-node check --connect` also asks every peer with a C-ECHO.
+
+A running node takes up what is changed in the file, as "Change config.yaml" in [operations.md](operations.md) tells; for
+the keys that are taken at start it wants a restart.
 """
 
 
@@ -105,9 +108,14 @@ def _table(section: type[Section], seen: dict[type[Section], str]) -> str:
         inner = sections_in(field.annotation)
         there = " and ".join(f"`{seen[one]}`" for one in inner.values())
         kind, default = (f"section, see {there}", "") if inner else (_type_of(field), default_of(field))
-        cells = (f"`{name}`", kind, unit_of(name), default, field.description or "")
+        cells = (f"`{name}`", kind, unit_of(name), default, _meaning(field))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
+
+
+def _meaning(field: FieldInfo) -> str:
+    said = field.description or ""
+    return f"{said} Taken at start." if field.json_schema_extra == AT_START else said
 
 
 def _type_of(field: FieldInfo) -> str:

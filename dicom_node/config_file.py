@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from dicom_node.config import Config
 from dicom_node.config_problems import Document, problems_of, reference_problem
 from dicom_node.config_references import PathKey, reference_problems
-from dicom_node.errors import ConfigError
+from dicom_node.errors import ConfigError, Problem
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_DEPTH = 16
@@ -34,7 +34,21 @@ _WORDS: Mapping[str, bool | None] = {
 
 def load_config(path: str | Path, env: Mapping[str, str] = os.environ) -> Config:
     """Read and check `path`; ConfigError holds every problem of the file. `env` fills `${NAME}`."""
-    document = read_document(Path(path), env)
+    return parse_config(read_content(path), path, env)
+
+
+def read_content(path: str | Path) -> bytes:
+    """What stands in the file. Raises ConfigError where it cannot be read."""
+    try:
+        with Path(path).open("rb") as stream:
+            return stream.read(MAX_FILE_BYTES + 1)  # what is larger is refused by `parse_config`
+    except OSError as error:
+        raise ConfigError(problems=[Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
+
+
+def parse_config(content: bytes, path: str | Path, env: Mapping[str, str] = os.environ) -> Config:
+    """Check what stands, or stood, in the file `path`: problems name it, and paths in it count from its folder."""
+    document = _document(content, str(path), env)
     config = None
     problems = document.problems
     if document.tree is not None:
@@ -51,21 +65,16 @@ def load_config(path: str | Path, env: Mapping[str, str] = os.environ) -> Config
     return config
 
 
-def read_document(path: Path, env: Mapping[str, str]) -> Document:
+def _document(content: bytes, file: str, env: Mapping[str, str]) -> Document:
     """The plain data of a file; `tree` is None where nothing can be said about its keys."""
-    document = Document(str(path))
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        document.refuse((), f"cannot be read: {error.strerror}")
-        return document
-    except UnicodeDecodeError as error:
-        document.refuse((), "must be UTF-8", content.count(b"\n", 0, error.start) + 1)
-        return document
+    document = Document(file)
     if len(content) > MAX_FILE_BYTES:
         document.refuse((), f"must not be larger than {MAX_FILE_BYTES} bytes")
+        return document
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        document.refuse((), "must be UTF-8", content.count(b"\n", 0, error.start) + 1)
         return document
     try:
         document.tree = _Reader(document, env).read(text)

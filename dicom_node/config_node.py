@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
 
-from dicom_node.config_section import DAY_S, GIB, MIB, Section
+from dicom_node.config_section import AT_START, DAY_S, GIB, MIB, Section
 from dicom_node.config_values import (
     AETitle,
     AutoOrCount,
@@ -19,17 +19,22 @@ from dicom_node.config_values import (
 )
 from dicom_node.structure import MAX_NESTING
 
+MOST_CONNECTIONS = 65536
+
 
 class Limits(Section):
     """What one peer may cost. Who goes beyond a limit is cut off, and the log says which one it was."""
 
     connections: Count = Field(
-        default=512, ge=1, le=65536, description="TCP connections held open at the same time, whatever they do."
+        default=512,
+        ge=1,
+        le=MOST_CONNECTIONS,
+        description="TCP connections held open at the same time, whatever they do.",
     )
     connections_per_address: Count = Field(
         default=32,
         ge=1,
-        le=65536,
+        le=MOST_CONNECTIONS,
         description="Of these, those from one IP address. More are closed at once; raise it for peers behind a gateway.",
     )
     pdu_bytes: Bytes = Field(
@@ -70,9 +75,17 @@ class Tls(Section):
     """
 
     port: Count = Field(
-        default=2762, ge=0, le=65535, description="TCP port for TLS; 0 takes any free one. 2762 is registered for it."
+        default=2762,
+        ge=0,
+        le=65535,
+        description="TCP port for TLS; 0 takes any free one. 2762 is registered for it.",
+        json_schema_extra=AT_START,
     )
-    only: bool = Field(default=False, description="true: `node.port` is not opened, so nobody comes in without TLS.")
+    only: bool = Field(
+        default=False,
+        description="true: `node.port` is not opened, so nobody comes in without TLS.",
+        json_schema_extra=AT_START,
+    )
     certificate: FilePath = Field(description="Certificate of the node, and behind it those between it and its CA.")
     key: FilePath = Field(description="Private key of the certificate. For this user's eyes alone.")
     key_password: SecretStr | None = Field(
@@ -104,17 +117,26 @@ class Node(Section):
         default="127.0.0.1",
         description="IP address to listen on. The default reaches this machine only; 0.0.0.0 is every interface: "
         "close `access` when you set it.",
+        json_schema_extra=AT_START,
     )
-    port: Count = Field(default=11112, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    port: Count = Field(
+        default=11112,
+        ge=0,
+        le=65535,
+        description="TCP port to listen on; 0 takes any free one.",
+        json_schema_extra=AT_START,
+    )
     acceptors: AutoOrCount = Field(
         default="auto",
         description="Processes that receive, on the same ports; auto: one per core, at most 4. When one ends, the others "
         "go on, and it is started again. At most 32.",
+        json_schema_extra=AT_START,
     )
     data_folder: FilePath = Field(
         default=Path("data"),
         description="Folder of the database, the received objects and the results. A relative path counts from the "
         "folder of this file.",
+        json_schema_extra=AT_START,
     )
     max_pdu_bytes: Bytes = Field(
         default=ByteSize(256 * 1024),

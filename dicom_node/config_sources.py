@@ -24,9 +24,10 @@ class Find(Section):
     calling_ae_title: AETitle | None = Field(default=None, description="Calling AE title. Without it: `node.ae_title`.")
     has_whole_series: bool = Field(
         default=False,
-        description="Whether it has all of a series before the last of it comes here, as a PACS has that forwards what it "
-        "holds: as many as it has are then all there are, at once. false: it may still be getting them itself, as a PACS "
-        "that the scanner sends to in parallel; its count is believed once it was the same for `stable_s`.",
+        description="Whether it has all of a series before the first of it comes here, as a PACS has that forwards what is "
+        "complete: as many as it has are then all there are, at once. false: it may still be getting them itself, as a "
+        "PACS that forwards each image as it comes, or that the scanner sends to in parallel; its count is believed once "
+        "it was the same for `stable_s`.",
     )
     stable_s: Seconds = Field(
         default=5,

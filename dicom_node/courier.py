@@ -52,7 +52,10 @@ class Courier:
         breaker: Breaker,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random,
+        after: Courier | None = None,
     ) -> None:
+        """after: who served the destination by other settings, and was told to stop; this one begins when it has ended."""
+        self._after = after
         self._destination = destination
         self._outbox = outbox
         self._events = events
@@ -64,6 +67,11 @@ class Courier:
         self._stopping = threading.Event()
         self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"courier-{destination.name}", daemon=True)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the destination counts as down, as people were told."""
+        return self._breaker.open_until is not None
 
     def start(self) -> None:
         self._thread.start()
@@ -77,8 +85,8 @@ class Courier:
         self._stopping.set()
         self._awake.set()
 
-    def join(self, timeout_s: float) -> bool:
-        """Whether it ended in time. What it was sending then is sent again at the next start."""
+    def join(self, timeout_s: float | None) -> bool:
+        """Whether it ended in time, None for however long it takes. What it was sending then is sent again at next start."""
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -98,6 +106,7 @@ class Courier:
         return was_asked or state == "closed"
 
     def _run(self) -> None:
+        self._follow()
         wait_s = 0.0
         is_first = True
         while not self._stopping.is_set():
@@ -113,6 +122,16 @@ class Courier:
             if wait_s:
                 self._awake.wait(wait_s)
                 self._awake.clear()
+
+    def _follow(self) -> None:
+        """Two that serve one destination would send the same results at the same time."""
+        if self._after is None:
+            return
+        self._after.join(None)
+        if self._after.is_down:
+            # It is tried at once, by one study, and people are told when it is back.
+            self._breaker = replace(self._breaker, open_until=self._clock())
+        self._after = None
 
     def _deliver(self, deliveries: Sequence[Delivery]) -> bool:
         """Whether the destination was asked to take anything."""

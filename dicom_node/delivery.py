@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from dicom_node import delivery_events, logs
 from dicom_node.backoff import Backoff
 from dicom_node.breaker import Breaker
 from dicom_node.config import Config
+from dicom_node.config_destinations import Destination
 from dicom_node.courier import Courier
 from dicom_node.destinations import open_destination
 from dicom_node.retraction import Retraction
@@ -26,41 +28,82 @@ log = logs.get("delivery")
 
 class Delivery:
     def __init__(self, config: Config, stores: Stores) -> None:
-        self._couriers = [
-            Courier(
-                open_destination(settings, config.node.ae_title),
-                stores.outbox,
-                stores.events,
-                stores.objects,
-                backoff=Backoff(settings.retry.first_s, settings.retry.max_s, settings.retry.for_s),
-                breaker=Breaker(settings.breaker.failures, settings.breaker.pause_s),
-            )
-            for settings in config.destinations
-        ]
-        telling = [settings.name for settings in config.destinations if settings.reject_superseded]
-        self._retraction = Retraction(telling, stores.outbox, stores.objects)
-        self._watch = Watch(stores.outbox, stores.events, [settings.name for settings in config.destinations])
+        self._stores = stores
+        self._served = _settings(config)
+        self._couriers = {name: self._courier(served, None) for name, served in self._served.items()}
+        # Those that were told to stop; the last of each name.
+        self._leaving: dict[str, Courier] = {}
+        self._retraction = Retraction(_telling(config), stores.outbox, stores.objects)
+        self._watch = Watch(stores.outbox, stores.events, self._couriers)
 
     def start(self) -> None:
-        for courier in self._couriers:
+        for courier in self._couriers.values():
             courier.start()
         self._watch.start()
         self._retraction.start()
 
     def wake(self) -> None:
         """There is something new in the outbox; without this the couriers find it at their next poll."""
-        for courier in self._couriers:
+        for courier in self._couriers.values():
             courier.wake()
+
+    def use(self, config: Config) -> None:
+        """Serve these destinations from now on. Returns at once.
+
+        Where nothing of a destination changed, its courier goes on. Else it ends after the study that it is sending, and
+        the next one begins then, with all that waits. What waits for a destination that is gone stays.
+        """
+        wanted = _settings(config)
+        for name, courier in tuple(self._couriers.items()):
+            if wanted.get(name) != self._served[name]:
+                courier.stop()
+                self._leaving[name] = self._couriers.pop(name)
+        for name, served in wanted.items():
+            if name not in self._couriers:
+                self._couriers[name] = self._courier(served, self._leaving.get(name))
+                self._couriers[name].start()
+        self._served = wanted
+        self._retraction.use(_telling(config))
+        self._watch.use(wanted)
 
     def stop(self) -> None:
         """End after the studies that are being sent, STOP_S at most. One that takes longer is sent again at next start."""
         self._watch.stop()
         self._retraction.stop(STOP_S)
-        for courier in self._couriers:
+        for courier in self._couriers.values():
             courier.stop()
         deadline = time.monotonic() + STOP_S
-        for courier in self._couriers:
+        for courier in (*self._leaving.values(), *self._couriers.values()):
             courier.join(max(0.0, deadline - time.monotonic()))
+
+    def _courier(self, served: _Served, after: Courier | None) -> Courier:
+        settings, stores = served.settings, self._stores
+        return Courier(
+            open_destination(settings, served.node_ae_title),
+            stores.outbox,
+            stores.events,
+            stores.objects,
+            backoff=Backoff(settings.retry.first_s, settings.retry.max_s, settings.retry.for_s),
+            breaker=Breaker(settings.breaker.failures, settings.breaker.pause_s),
+            after=after,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """All that makes a courier what it is."""
+
+    settings: Destination
+    node_ae_title: str
+
+
+def _settings(config: Config) -> dict[str, _Served]:
+    return {settings.name: _Served(settings, config.node.ae_title) for settings in config.destinations}
+
+
+def _telling(config: Config) -> tuple[str, ...]:
+    """Destinations that want to be told of results which do not count any more."""
+    return tuple(settings.name for settings in config.destinations if settings.reject_superseded)
 
 
 class Watch:
@@ -73,6 +116,11 @@ class Watch:
         self._told: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="outbox-watch", daemon=True)
+
+    def use(self, configured: Iterable[str]) -> None:
+        """These are configured from now on; one that is gone again is news again."""
+        self._configured = frozenset(configured)
+        self._told -= self._configured
 
     def start(self) -> None:
         self._thread.start()

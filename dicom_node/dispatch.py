@@ -29,8 +29,12 @@ log = logs.get("dispatch")
 
 @dataclass(frozen=True, slots=True)
 class _Running:
+    """kinds_of, send_stale: as they were when the attempt began; what is configured since is for later ones."""
+
     job: Job
     deadline: float
+    kinds_of: Mapping[str, Sequence[str]]
+    send_stale: bool
 
 
 class Dispatch:
@@ -74,10 +78,14 @@ class Dispatch:
             )
         return len(left)
 
+    def go_on_from(self, before: Dispatch) -> None:
+        """Take over what runs, of one that went by another configuration and makes no step any more."""
+        self._running, self._held_until = before._running, before._held_until
+
     def step(self, wait_s: float) -> None:
         """One round: end what ended, stop what overran, start what fits. Waits up to wait_s for an attempt to end."""
         for ended in self._engine.ended(wait_s):
-            self._conclude(self._running.pop(ended.key).job, ended)
+            self._conclude(self._running.pop(ended.key), ended)
         self._stop_overrun()
         self._start_ready()
 
@@ -115,7 +123,7 @@ class Dispatch:
             self._fail(started, "failed", str(error))
             return
         key = (job.job_id, attempt)
-        self._running[key] = _Running(started, now + job.timeout_s)
+        self._running[key] = _Running(started, now + job.timeout_s, self._kinds_of, self._send_stale)
         self._engine.submit(key, spec)
         log.info("job started", job_id=job.job_id, attempt=attempt, model=job.model)
 
@@ -129,16 +137,18 @@ class Dispatch:
             reason = f"took longer than {running.job.timeout_s:g} s; its worker was restarted"
             self._try_again(running.job, "timeout", reason)
 
-    def _conclude(self, job: Job, ended: Ended) -> None:
+    def _conclude(self, running: _Running, ended: Ended) -> None:
+        job = running.job
         if ended.outcome == "done":
-            self._take(job, ended.value)
+            self._take(running, ended.value)
         elif ended.outcome == "killed":
             self._try_again(job, "killed", ended.reason)
         else:
             self._give_up(job, "failed", ended.reason)
 
-    def _take(self, job: Job, outcome: JobOutcome) -> None:
+    def _take(self, running: _Running, outcome: JobOutcome) -> None:
         """What the worker returned: results to send, or a failure that it could still report itself."""
+        job = running.job
         if outcome.storage_error:
             self._held_until[job.job_id] = self._clock() + STORAGE_PAUSE_S
             self._put_back(job, "failed", outcome.storage_error, job.give_up_reason)
@@ -156,27 +166,17 @@ class Dispatch:
             outcome="done",
             reason=reason,
             results=outcome.results,
-            recipients=self._recipients(job),
+            recipients=_recipients(job, running.kinds_of),
             not_analysed=reason is not None,
-            send_stale=self._send_stale,
+            send_stale=running.send_stale,
             events=[event],
         )
         log.info("job ended", job_id=job.job_id, state="failed" if failed else "done", model=job.model)
 
     def _is_withheld(self, job: Job) -> bool:
         """Whether it was queued only to report why nothing is analysed, rather than given up after it had been tried."""
-        if job.give_up_reason is None:
-            return False
-        ended = [attempt.outcome for attempt in self._jobs.attempts(job.job_id) if attempt.number < job.attempt]
-        return all(outcome == "interrupted" for outcome in ended)
-
-    def _recipients(self, job: Job) -> dict[str, list[str]]:
-        """Destinations by kind of result. One that is no longer configured still gets its rows: they are shown as stuck."""
-        by_kind: dict[str, list[str]] = {}
-        for name in job.destinations:
-            for kind in self._kinds_of.get(name, ("seg", "sr", "sc")):
-                by_kind.setdefault(kind, []).append(name)
-        return by_kind
+        given_up = job.give_up_reason
+        return given_up is not None and all(item.reason != given_up for item in self._jobs.attempts(job.job_id))
 
     def _try_again(self, job: Job, outcome: AttemptOutcome, reason: str) -> None:
         # The attempt that just ended is still written as running.
@@ -216,6 +216,15 @@ class Dispatch:
             series_instance_uid=job.series_instance_uid,
             job_id=job.job_id,
         )
+
+
+def _recipients(job: Job, kinds_of: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Destinations by kind of result. One that is no longer configured still gets its rows: they are shown as stuck."""
+    by_kind: dict[str, list[str]] = {}
+    for name in job.destinations:
+        for kind in kinds_of.get(name, ("seg", "sr", "sc")):
+            by_kind.setdefault(kind, []).append(name)
+    return by_kind
 
 
 def replaces_another(job: Job, predecessors: Sequence[Predecessor]) -> bool:

@@ -43,6 +43,7 @@ class Evidence:
             announcements=self.announcements.of_study(series.study_instance_uid) if known.said else (),
             elsewhere=known.elsewhere,
             refused=self.studies.refused([part.association.association_id for part in known.parts]),
+            went_on=known.went_on,
             left_out=self.instances.rejected(series.series_id, up_to_revision=series.revision),
             study_instance_count=known.study_instance_count,
             habit=self.habits.of(source_of(known), limit=HABIT_SERIES),

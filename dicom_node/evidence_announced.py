@@ -20,7 +20,7 @@ class Announced:
     listed: somebody said of which instances it consists, and every one of them came.
     counted: a peer holds as many as came.
     expected: how many there should be, where that is said. missing: how many of these did not come.
-    said_at: when the latest was said of what is missing.
+    said_at: when the latest list was made of what is missing. A peer that is asked answers again and again: 0.
     in_progress: the step that makes the series is not over. discontinued: it was, before it was done.
     words: of each in one sentence.
     """
@@ -146,7 +146,6 @@ def _against_counts(facts: Facts, answers: Sequence[Announcement]) -> Announced:
         return Announced(
             expected=count,
             missing=count - with_rejected,
-            said_at=item.at,
             words=(f"{with_rejected} of {count} at {item.source}",),
         )
     words = [

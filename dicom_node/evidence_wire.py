@@ -22,6 +22,7 @@ class Wire:
     """released: what brought the series ended, the last of it in order. closed: all of it ended, however.
 
     is_over: besides, its source does nothing else that could bring more, and nothing was refused.
+    went_on: the same, but that associations are open which are at another series by now.
     until: when that may change without anything happening; None where it cannot.
     """
 
@@ -30,6 +31,7 @@ class Wire:
     is_over: bool
     until: float | None
     words: tuple[str, ...]
+    went_on: bool = False
 
 
 def on_the_wire(facts: Facts, now: float) -> Wire:
@@ -38,8 +40,7 @@ def on_the_wire(facts: Facts, now: float) -> Wire:
         return Wire(False, True, False, None, ("no association is known for it",))
     still_open = [item for item in facts.contributions if item.ending is None]
     if still_open:
-        words = f"association from {still_open[-1].calling_ae_title} is still open"
-        return Wire(False, False, False, None, (words,))
+        return _while_open(facts, still_open)
     ending, released = _ending(facts.contributions)
     against: list[str] = []
     greeting = [item for item in facts.elsewhere if not item.brings_study and now < item.opened_at + GREETING_S]
@@ -54,6 +55,15 @@ def on_the_wire(facts: Facts, now: float) -> Wire:
         against.append("1 instance was refused" if refused == 1 else f"{refused} instances were refused")
         until = None
     return Wire(released, True, released and not against, until, (ending, *against))
+
+
+def _while_open(facts: Facts, still_open: Sequence[Contribution]) -> Wire:
+    went_on = all(item.went_on for item in still_open)
+    is_alone = not any(item.brings_study for item in facts.elsewhere)
+    is_clean = not any(item.refused for item in facts.contributions)
+    words = f"association from {still_open[-1].calling_ae_title} is still open"
+    more = " and went on to another series" if went_on else ""
+    return Wire(False, False, False, None, (words + more,), went_on=went_on and is_alone and is_clean)
 
 
 def _ending(contributions: Sequence[Contribution]) -> tuple[str, bool]:

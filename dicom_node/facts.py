@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
@@ -128,8 +127,7 @@ IDENTITY: Mapping[int, str] = MappingProxyType({_TAGS[keyword]: keyword for keyw
 _FACT_BY_TAG: Mapping[int, str] = MappingProxyType({_TAGS[keyword]: keyword for keyword in FACTS})
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The header of one instance. Identifiers are as written, and empty where absent: whoever uses them checks them."""
 
     sop_class_uid: str
@@ -161,26 +159,39 @@ def read_header(payload: bytes | memoryview, transfer_syntax_uid: str, max_depth
 
 
 def header_like(
-    other: Header, payload: bytes, elements: Mapping[int, Element], pixel_data: Element, terms: tuple[str, ...]
+    other: Header, values: Iterable[tuple[int, bytes]], pixel_data: Element, terms: tuple[str, ...]
 ) -> Header | None:
     """The header of an instance that differs from another only in these elements; None where one breaks its VR.
 
-    Little endian. terms: of the Specific Character Set of both.
+    values: tag and value of each. Little endian. terms: of the Specific Character Set of both.
     """
-    reader = Reader(payload, Structure(elements, "<"), terms)
     facts = dict(other.facts)
     identity: dict[str, str] = {}
-    for tag in elements:
+    for tag, raw in values:
         if keyword := IDENTITY.get(tag):
-            field, text = reader.identity(elements, keyword)
-            identity[field] = text
+            field, most = _IDENTITY[keyword]
+            text, notes = _text.__wrapped__(raw[: 4 * MAX_TEXT_CHARACTERS], _VRS[keyword], terms)
+            if notes:
+                return None
+            identity[field] = text.strip()[:most]
         if fact := _FACT_BY_TAG.get(tag):
-            value = reader.value(elements, fact)
+            value, notes = _value.__wrapped__(fact, raw, "<", terms) if raw else (None, ())
+            if notes:
+                return None
             if value is None:
                 facts.pop(fact, None)
             else:
                 facts[fact] = value
-    return None if reader.notes else replace(other, **identity, facts=facts, pixel_data=pixel_data)
+    return other._replace(**identity, facts=facts, pixel_data=pixel_data)
+
+
+def _plain(raw: bytes) -> str | None:
+    """Text that is the same in every character set; None where it may not be."""
+    text = raw.rstrip(b"\0 ")
+    if len(text) > MAX_TEXT_CHARACTERS or not text.isascii() or any(map(text.__contains__, b"\\~")):
+        return None
+    plain = text.decode("ascii")
+    return plain if plain.isprintable() else None
 
 
 class Reader:
@@ -278,6 +289,8 @@ def _parts(raw: bytes) -> Iterator[str]:
 
 @lru_cache(maxsize=_CACHED_VALUES)
 def _text(raw: bytes, vr: str, terms: tuple[str, ...]) -> tuple[str, Notes]:
+    if (plain := _plain(raw)) is not None:
+        return plain, ()
     notes: list[str] = []
     decoder = Decoder(terms, notes.append)
     notes.clear()

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dicom_node.completeness import Verdict
+from dicom_node.completeness_rules import rules_by_source
+from dicom_node.config import Config
+from dicom_node.evidence import evidence_of
 from dicom_node.revisions import RevisionAccount, revisions_of
 from dicom_node.room import Room
 from dicom_node.stores import Stores
@@ -118,6 +121,12 @@ def account_of(
     room: as it is now, for what waits for it. judge_now: what is thought of a series that still arrives.
     """
     return tuple(_account(stores, study, room, judge_now) for study in stores.studies.find(key))
+
+
+def judging(config: Config, stores: Stores, now: float) -> Callable[[Series], Verdict | None]:
+    """What is thought of a series at this moment, as the dispatcher would; None of one that does not arrive any more."""
+    evidence, rules_of = evidence_of(stores), rules_by_source(config)
+    return lambda series: evidence.verdict(series.series_id, rules_of, now)
 
 
 def _account(

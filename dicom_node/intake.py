@@ -11,7 +11,6 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -25,7 +24,7 @@ from dicom_node.facts import Header
 from dicom_node.intake_lock import IntakeLock
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import OutOfResources, Refused
-from dicom_node.room import Level
+from dicom_node.room import Level, Marks
 from dicom_node.room_gauge import Gauge
 from dicom_node.structure import MAX_NESTING
 from dicom_node.throttle import Throttle
@@ -34,7 +33,7 @@ from storage.events import Events
 from storage.instances import Instances
 from storage.objects.file import pack_key
 from storage.objects.left import LeftPack
-from storage.objects.pack import PackWriter
+from storage.objects.pack import PackWriter, content_sum
 from storage.objects.protocol import PackStore
 from storage.objects.spares import PACK_BYTES
 from storage.records import Added, Association, Event, NewInstance
@@ -79,7 +78,6 @@ class Intake:
         self._no_room = Throttle(_NO_ROOM_EVENT_S, clock)
         self._packs: list[PackWriter] = []
         self._packs_lock = threading.Lock()
-        self._digests = ThreadPoolExecutor(1, "digest")
         self._active_at = 0.0
         self._shelf = Shelf(
             take_pack=self._take_pack,
@@ -89,7 +87,6 @@ class Intake:
             not_indexed=self._record_not_indexed,
             refused=self._record,
             sequence_depth=sequence_depth,
-            later=self._digests.submit,
             begun=self._begun,
             clock=clock,
         )
@@ -119,6 +116,12 @@ class Intake:
         for _, arrivals in ended:
             if arrivals is not None:
                 arrivals.left()
+
+    def use(self, marks: Marks, quota_bytes: int | None, sequence_depth: int) -> None:
+        """Go by these from now on; what an association that brought something brings next may nest as deep as before."""
+        self._gauge.use(marks, quota_bytes)
+        self._sequence_depth = sequence_depth
+        self._shelf = replace(self._shelf, sequence_depth=sequence_depth)
 
     def recover(self) -> int:
         """Write the rows of what was acknowledged before a crash; returns how many. Called before any are taken in.
@@ -188,7 +191,6 @@ class Intake:
             packs, self._packs = self._packs, []
         for pack in packs:
             _close(pack)
-        self._digests.shutdown()
         self._lock.close()
 
     def level(self) -> Level:
@@ -222,36 +224,41 @@ class Intake:
         is_tidy = True
         for new, what in zip(arrived, added, strict=True):
             if what.object_key != new.object_key:
-                try:
-                    self._objects.delete(new.object_key)
-                except StorageError as error:  # the rows are committed
-                    log.error("a second copy could not be removed", error=error)
-                    is_tidy = False
+                is_tidy &= self._remove(new.object_key)
         return is_tidy
+
+    def _remove(self, second_copy: str) -> bool:
+        try:
+            self._objects.delete(second_copy)
+        except StorageError as error:  # the rows are committed
+            log.error("a second copy could not be removed", error=error)
+            return False
+        return True
 
     def _known(self, keys: Sequence[str]) -> set[str]:
         return {key for batch in _batches(keys) for key in self._instances.known_objects(batch)}
 
     def _take(self, received: Received, header: Header) -> Added:
-        content_sha256 = hashlib.sha256(received.payload).hexdigest()
-        key = _object_key(header, received.transfer_syntax_uid, content_sha256)
+        key = _object_key(header, received.transfer_syntax_uid, hashlib.sha256(received.payload).hexdigest())
         new = row_of(
             header,
-            Stored(key, len(received.payload), content_sha256),
+            Stored(key, len(received.payload), content_sum(received.payload)),
             transfer_syntax_uid=received.transfer_syntax_uid,
             association_id=received.association_id,
             received_at=self._clock(),
         )
         try:
-            known = self._instances.knows_content(new.sop_instance_uid, content_sha256, new.transfer_syntax_uid)
-            if not known:
+            if not self._instances.known_objects([key]):
                 self._keep_object(new, received.payload)
-            return self._instances.add(new)
+            added = self._instances.add(new)
         except StorageUnavailable as error:
             # The object may be there by now. It stays: another association may be storing the same content, under the
             # same key, and have its row committed already.
             log.error("instance could not be stored", error=error, association=received.association_id)
             raise OutOfResources() from error
+        if added.object_key != key:
+            self._remove(key)
+        return added
 
     def _keep_object(self, new: NewInstance, payload: bytes | memoryview) -> None:
         self._gauge.check(new.size_bytes)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
 
+from dicom_node import companion_volumes
 from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.rejection import TITLES as REJECTION_TITLES
 from dicom_node.result_objects import put_result
 from dicom_node.results.encode import encode
-from dicom_node.results.report import EncodedResult, Report
+from dicom_node.results.report import EncodedResult, ReadBesides, Report
 from inference.errors import InferenceError, NotAVolume
 from inference.findings import Code, Findings, NotAnalysed
 from inference.package import Package, load_package
@@ -34,6 +35,7 @@ from storage.records import Result
 # PS3.16 CID 7011 has no reason for "the images are no volume" or "the model failed": see docs/codes.md.
 NOT_A_VOLUME = Code("NOTVOLUME", "99DICOMNODE", "Images do not form a volume")
 PROCESSING_FAILED = Code("FAILED", "99DICOMNODE", "Processing failed")
+NO_COMPANION = Code("NOCOMPANION", "99DICOMNODE", "Another series that the model needs is missing")
 WITHHELD = Code("WITHHELD", "99DICOMNODE", "Images withheld from analysis")
 
 
@@ -73,7 +75,8 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
     with stages.timed("fetch"):
         package = _verified(spec)
         datasets = [dcmread(io.BytesIO(objects.get(key))) for key in spec.object_keys]
-    volume, findings, left_out = _find(spec, package, datasets, stages)
+        besides = companion_volumes.fetch(objects, spec)
+    volume, companions, findings, left_out = _find(spec, package, datasets, besides, stages)
     said_besides = left_out + (f"; {spec.remark}" if spec.remark else "")
     if findings.not_analysed and not spec.report_not_analysed:
         return _outcome(package, findings, (), stages, said_besides)
@@ -87,6 +90,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
                 revision=spec.revision,
                 created_at=datetime.fromtimestamp(spec.created_at, UTC),
                 kinds=frozenset(spec.kinds),
+                companions=companions,
                 remark=spec.remark,
                 predecessors=spec.predecessors,
             )
@@ -107,21 +111,29 @@ def _verified(spec: JobSpec) -> Package:
 
 
 def _find(
-    spec: JobSpec, package: Package, datasets: Sequence[Dataset], stages: Stages
-) -> tuple[Volume | None, Findings, str]:
-    """The volume that was analysed, what the model found in it, and what else there was in the series, in words."""
+    spec: JobSpec,
+    package: Package,
+    datasets: Sequence[Dataset],
+    besides: Mapping[str, Sequence[Dataset]],
+    stages: Stages,
+) -> tuple[Volume | None, tuple[ReadBesides, ...], Findings, str]:
+    """The volume that was analysed, others read for it, what was found, and what else there was in the series, in words."""
+    contract = package.manifest.input
     if spec.give_up_reason:
         code = rejected_code(spec.rejected_as) or (WITHHELD if spec.is_withheld else PROCESSING_FAILED)
-        return None, Findings(not_analysed=NotAnalysed(code, spec.give_up_reason)), ""
+        return None, (), Findings(not_analysed=NotAnalysed(code, spec.give_up_reason)), ""
+    if missing := companion_volumes.why_missing(contract, spec):
+        return None, (), Findings(not_analysed=NotAnalysed(NO_COMPANION, missing)), ""
     try:
         with stages.timed("volume"):
-            reading = read_series(datasets, tilt=package.manifest.input.gantry_tilt)
+            reading = read_series(datasets, tilt=contract.gantry_tilt)
+            companions, without = companion_volumes.read(contract, spec, besides)
     except NotAVolume as reason:
-        return None, Findings(not_analysed=NotAnalysed(NOT_A_VOLUME, str(reason))), ""
+        return None, (), Findings(not_analysed=NotAnalysed(NOT_A_VOLUME, str(reason))), ""
     volume = reading.volumes[0]
     with stages.timed("predict"):
-        findings = predict(volume, package, spec.device)
-    return volume, findings, _left_out(reading)
+        findings = predict(volume, package, spec.device, {one.name: one.volume for one in companions})
+    return volume, companions, findings, _left_out(reading) + without
 
 
 def _left_out(reading: SeriesReading) -> str:

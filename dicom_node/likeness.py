@@ -7,11 +7,12 @@ differed before, and these are read. The answer is that of `read_header`, or non
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
-from dicom_node.facts import NESTED, Header, Reader, header_like
+from dicom_node.facts import IDENTITY, NESTED, Header, Reader, header_like
 from dicom_node.refusals import Unparsable
 from dicom_node.structure import (
     EXPLICIT_BIG,
@@ -19,8 +20,10 @@ from dicom_node.structure import (
     MAX_NESTING,
     PIXEL_DATA,
     Element,
+    Outline,
     Structure,
     element_at,
+    holds_items,
     outline,
 )
 
@@ -28,7 +31,40 @@ HEAD_BYTES = 64 * 1024  # of a data set that `read` is given: nearly all that co
 _MOST_DIFFERENT = 48
 _MOST_SERIES = 4
 _MOST_MISSES = 16  # in a row: what an association brings is of another kind
+_MOST_LAYOUTS = 8
 _CHARACTER_SET = 0x00080005
+# What identifies more than the instance, and what the length of its pixel data is judged by (PS3.3 C.7.6.3).
+_JUDGED = {
+    tag for tag, keyword in IDENTITY.items() if keyword in {"SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"}
+}
+_JUDGED |= {0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011, 0x00280100}
+
+
+class Like(NamedTuple):
+    """What a data set says whose beginning is as that of one that was taken in, if it is as long.
+
+    is_judged: it differs in nothing that `check_header` looks at, but for its SOP Instance UID.
+    """
+
+    header: Header
+    length: int
+    is_judged: bool
+
+
+class _Layout(NamedTuple):
+    """Where everything stood in one image: the next one's values have the same lengths, more often than not.
+
+    fixed: cuts out what must be as expected, up to the pixel data. values: cuts out the values that differ, those of tags.
+    """
+
+    length: int
+    least: int
+    fixed: Callable[[bytes | memoryview], tuple[bytes, ...]]
+    expected: tuple[bytes, ...]
+    values: Callable[[bytes | memoryview], tuple[bytes, ...]]
+    tags: tuple[int, ...]
+    pixel_data: Element
+    is_judged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +72,7 @@ class _Pattern:
     """What the images of a series were like until now.
 
     parts: bytes that are the same, or the tag of an element that is read. elements: each whole, as in the last image.
+    layouts: of the last ones that differed in the lengths of values; the latest first.
     """
 
     transfer_syntax_uid: str
@@ -45,6 +82,7 @@ class _Pattern:
     parts: tuple[bytes | int, ...]
     terms: tuple[str, ...]
     pixel_data_vr: str | None
+    layouts: list[_Layout]
 
 
 class Likeness:
@@ -55,8 +93,27 @@ class Likeness:
         self._patterns: dict[str, _Pattern] = {}
         self._misses = 0
 
+    def at_once(self, beginning: bytes | memoryview, transfer_syntax_uid: str) -> Like | None:
+        """What the data set says that begins so; None where `read` must look closer, or it is not like any."""
+        there = len(beginning)
+        for pattern in reversed(self._patterns.values()):
+            if pattern.transfer_syntax_uid != transfer_syntax_uid:
+                continue
+            for layout in pattern.layouts:
+                if there >= layout.least and layout.fixed(beginning) == layout.expected:
+                    values = zip(layout.tags, layout.values(beginning), strict=True)
+                    header = header_like(pattern.header, values, layout.pixel_data, pattern.terms)
+                    if header is None:
+                        return None
+                    self._misses = 0
+                    return Like(header, layout.length, layout.is_judged)
+        return None
+
     def read(self, head: bytes, length: int, transfer_syntax_uid: str) -> Header | None:
         """The header of a data set of that length which begins so; None where it is not like one that was learned."""
+        like = self.at_once(head, transfer_syntax_uid)
+        if like is not None and like.length == length:
+            return like.header
         for pattern in reversed(self._patterns.values()):
             if pattern.transfer_syntax_uid == transfer_syntax_uid:
                 header = _read(pattern, head, length, self._max_depth)
@@ -112,6 +169,7 @@ def _learned(
         tuple(_parts(elements, differing)),
         Reader(payload, Structure(where, "<")).terms,
         pixel_data.vr if pixel_data else None,
+        [],
     )
 
 
@@ -125,7 +183,7 @@ def _parts(elements: Iterable[tuple[int, bytes]], differing: frozenset[int]) -> 
 
 def _read(pattern: _Pattern, head: bytes, length: int, max_depth: int) -> Header | None:
     implicit = pattern.transfer_syntax_uid == IMPLICIT_LITTLE
-    elements: dict[int, Element] = {}
+    different: list[Outline] = []
     at = 0
     try:
         for part in pattern.parts:
@@ -137,7 +195,7 @@ def _read(pattern: _Pattern, head: bytes, length: int, max_depth: int) -> Header
             one = element_at(head, at, implicit=implicit, max_depth=max_depth)
             if one.tag != part:
                 return None
-            elements[part] = Element(one.vr, one.start, one.end)
+            different.append(one)
             at = one.end
         last = element_at(head, at, implicit=implicit)
     except (struct.error, Unparsable):
@@ -150,4 +208,30 @@ def _read(pattern: _Pattern, head: bytes, length: int, max_depth: int) -> Header
         or last.start > len(head)
     ):
         return None
-    return header_like(pattern.header, head, elements, Element(last.vr, last.start, last.end), pattern.terms)
+    values = ((one.tag, head[one.start : one.end]) for one in different)
+    header = header_like(pattern.header, values, Element(last.vr, last.start, last.end), pattern.terms)
+    if header is not None and not any(map(holds_items, different)):
+        pattern.layouts.insert(0, _laid_out(head, different, last))
+        del pattern.layouts[_MOST_LAYOUTS:]
+    return header
+
+
+def _laid_out(head: bytes, different: Sequence[Outline], last: Outline) -> _Layout:
+    """The lengths of values are part of what must be as expected."""
+    fixed, values, at = "<", "<", 0
+    for one in different:
+        fixed += f"{one.start - at}s{one.end - one.start}x"
+        values += f"{one.start - at}x{one.end - one.start}s"
+        at = one.end
+    cut = struct.Struct(f"{fixed}{last.start - at}s").unpack_from
+    tags = tuple(one.tag for one in different)
+    return _Layout(
+        length=last.end,
+        least=last.start,
+        fixed=cut,
+        expected=cut(head),
+        values=struct.Struct(values).unpack_from,
+        tags=tags,
+        pixel_data=Element(last.vr, last.start, last.end),
+        is_judged=not _JUDGED.intersection(tags),
+    )

@@ -140,11 +140,16 @@ def configure(
         if isinstance(logger, logging.Logger) and name.split(".")[0] in _LIBRARIES:
             logger.handlers.clear()
             logger.propagate = True
-    logging.getLogger(_ROOT).setLevel(level.upper())
+    set_level(level)
     logging.captureWarnings(True)
     # When standard error breaks, the node works on; the default prints the record, arguments and all.
     logging.raiseExceptions = False
     _catch_uncaught()
+
+
+def set_level(level: str) -> None:
+    """Of the node's own events, from now on; what else `configure` was told stays."""
+    logging.getLogger(_ROOT).setLevel(level.upper())
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -51,6 +51,10 @@ class Notices:
         self._sequence_depth = sequence_depth
         self._clock = clock
 
+    def use(self, sequence_depth: int) -> None:
+        """Go by this from now on."""
+        self._sequence_depth = sequence_depth
+
     def step_created(self, told: Told) -> str:
         """N-CREATE of a modality performed procedure step. Returns its SOP Instance UID, a new one where none is named."""
         uid = _named(told.sop_instance_uid) or _new_uid()

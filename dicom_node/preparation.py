@@ -33,6 +33,10 @@ class Preparation:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="preparation")
 
+    def use(self, packs: int) -> None:
+        """Keep so many ready from now on."""
+        self._packs = packs
+
     def start(self) -> None:
         self._thread.start()
 
@@ -41,12 +45,14 @@ class Preparation:
         self._thread.join()
 
     def _run(self) -> None:
+        packs = self._packs
         while not self._stopping.wait(_PAUSE_S):
+            are_too_many, packs = packs > self._packs, self._packs
             try:
                 level = self._level()
-                if level in ("paused", "full"):
+                if level in ("paused", "full") or are_too_many:
                     self._objects.close()
-                while level == "ok" and self._objects.prepare_pack(at_most=self._packs, may_go_on=self._may_go_on):
+                while level == "ok" and self._objects.prepare_pack(at_most=packs, may_go_on=self._may_go_on):
                     level = self._level()
             except StorageUnavailable as error:
                 # Whatever is stored meanwhile goes to files that grow; and the next one may succeed.

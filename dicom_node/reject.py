@@ -6,7 +6,6 @@ reports just that, in place of what it reported before.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,6 +14,7 @@ from dicom_node.refusals import Unparsable
 from dicom_node.rejection import Rejection, nothing_left, read_rejection, reason_of
 from storage.errors import StorageError, UnknownObject
 from storage.jobs import Jobs
+from storage.objects.pack import is_sum_of
 from storage.objects.protocol import ObjectStore
 from storage.records import Emptied, Event, Job, Json, KeyObject, NewJob, Rejected, Series, Severity
 from storage.rejections import RejectionNotes
@@ -88,7 +88,7 @@ class Reject:
         """Raises Unparsable where the stored bytes are not those that came, else as ObjectStore.get."""
         kept = note.instance
         payload = self._objects.get(kept.object_key)[-kept.size_bytes :]
-        if hashlib.sha256(payload).hexdigest() != kept.content_sha256:
+        if not is_sum_of(kept.content_sum, payload):
             raise Unparsable("the stored key object is damaged")
         return payload
 

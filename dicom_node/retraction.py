@@ -50,9 +50,12 @@ class Retraction:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retraction", daemon=True)
 
+    def use(self, destinations: Iterable[str]) -> None:
+        """These want to be told from now on."""
+        self._destinations = tuple(destinations)
+
     def start(self) -> None:
-        if self._destinations:
-            self._thread.start()
+        self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
         self._stopping.set()

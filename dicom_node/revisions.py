@@ -9,7 +9,7 @@ from typing import Literal
 from storage.records import Arrivals, Event, Rejections, Series
 
 Decision = Literal["arriving", "held", "whole", "incomplete"]
-_DECISIONS: dict[str, Decision] = {"series_whole": "whole", "series_incomplete": "incomplete"}
+_DECISIONS: dict[str, Decision] = {"series_held": "held", "series_whole": "whole", "series_incomplete": "incomplete"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ def revisions_of(
     series: Series, arrivals: Iterable[Arrivals], rejections: Iterable[Rejections], events: Sequence[Event]
 ) -> tuple[RevisionAccount, ...]:
     """All revisions of a series, the first one first. events: those of the series, oldest first."""
-    decided = [event for event in events if event.kind in _DECISIONS]
+    ended = [event for event in events if _DECISIONS.get(event.kind) in ("whole", "incomplete")]
+    decided = {_revision(event, ended): event for event in events if event.kind in _DECISIONS}
     came = {item.revision: item for item in arrivals}
     rejected = tuple(rejections)
     accounts: list[RevisionAccount] = []
@@ -40,28 +41,19 @@ def revisions_of(
             began_at = accounts[-1].decided_at or began_at
         count = sum(item.instance_count for item in came.values() if item.revision <= number)
         count -= sum(item.instance_count for item in rejected if item.revision <= number)
-        is_open = number == series.revision and series.state == "arriving"
-        event = None if is_open else next((item for item in decided if _revision(item, decided) == number), None)
-        accounts.append(_account(series, number, began_at, count, event))
+        accounts.append(_account(series, number, began_at, count, decided.get(number)))
     return tuple(accounts)
 
 
 def _account(series: Series, number: int, began_at: float, count: int, event: Event | None) -> RevisionAccount:
-    if event:
-        return RevisionAccount(
-            number, began_at, count, _DECISIONS[event.kind], event.at, _evidence(series, number, event)
-        )
-    held = number == series.revision and series.held_at is not None
-    decided_at = series.held_at if held else None
-    decision: Decision = "held" if held else "arriving"
-    return RevisionAccount(number, began_at, count, decision, decided_at, series.evidence if held else None)
+    if event is None:
+        return RevisionAccount(number, began_at, count, "arriving", None, None)
+    evidence = series.evidence if number == series.revision else None
+    # Of an earlier revision, and of one that is held, what its event says after the words for what it is.
+    evidence = evidence or event.text.partition(": ")[2] or event.text
+    return RevisionAccount(number, began_at, count, _DECISIONS[event.kind], event.at, evidence)
 
 
-def _evidence(series: Series, number: int, event: Event) -> str:
-    """What the row keeps of the newest revision; of earlier ones the words of their event, after those that say what it was."""
-    return (series.evidence if number == series.revision else None) or event.text.partition(": ")[2] or event.text
-
-
-def _revision(event: Event, decided: Sequence[Event]) -> int:
+def _revision(event: Event, ended: Sequence[Event]) -> int:
     """Of which revision it tells: as it says itself, else by its place, since each earlier revision was decided once."""
-    return int(event.data.get("revision") or decided.index(event) + 1)
+    return int(event.data.get("revision") or sum(other.at < event.at for other in ended) + 1)

@@ -16,8 +16,10 @@ from storage.errors import StorageUnavailable
 from storage.objects.protocol import ObjectStore
 from storage.usage import Usage
 
-# The object store is looked at for each instance. The database grows by little, and the quota costs a query.
+# The object store is looked at for each instance, but where there is room by far: then it is as it was a moment ago. The
+# database grows by little, and the quota costs a query.
 _REREAD_S = 1.0
+_MOMENT_S, _FAR_BYTES = 0.05, 1 << 30
 _ENDLESS = 1 << 62
 
 log = logs.get("room")
@@ -52,6 +54,13 @@ class Gauge:
         self._seldom_until = 0.0
         self._taken_bytes = 0
         self._easy_bytes = 0
+        self._far_until = 0.0
+
+    def use(self, marks: Marks, quota_bytes: int | None) -> None:
+        """Judge by these from now on."""
+        with self._lock:
+            self._marks, self._quota_bytes = marks, quota_bytes
+            self._seldom_until = 0.0
 
     def read(self) -> Room:
         """Raises StorageUnavailable where a place cannot be asked."""
@@ -99,7 +108,12 @@ class Gauge:
             or self._easy_bytes <= self._taken_bytes + more_bytes
         ):
             return False
+        now = self._clock()
+        if now < self._far_until and more_bytes < _FAR_BYTES // 2:
+            return True
         free = self._objects.free_bytes()
+        if free is None or free - more_bytes > self._marks.warn_bytes + _FAR_BYTES:
+            self._far_until = now + _MOMENT_S
         return free is None or free - more_bytes > self._marks.warn_bytes
 
     def _read_seldom(self) -> list[Place]:
@@ -120,13 +134,17 @@ def marks_of(config: Config) -> Marks:
     return marks_from(storage.min_free_bytes, storage.pause_free_bytes, storage.warn_free_bytes)
 
 
-def open_gauge(config: Config, stores: Stores, begin_at: Level = "ok") -> Gauge:
+def quota_of(config: Config) -> int | None:
     quota = config.storage.quota_bytes
+    return None if quota is None else int(quota)
+
+
+def open_gauge(config: Config, stores: Stores, begin_at: Level = "ok") -> Gauge:
     return Gauge(
         marks_of(config),
         stores.objects,
         stores.database,
         stores.usage,
-        quota_bytes=None if quota is None else int(quota),
+        quota_bytes=quota_of(config),
         begin_at=begin_at,
     )

@@ -98,14 +98,18 @@ class Settle:
         text = f"held, no job starts: {'; '.join(verdict.evidence)}"
         event = _event(known, "series_held", text, "alarm")
         if self._studies.hold(known.series, expected_count=verdict.expected, at=now, event=event):
-            log.warning("series held", **_named(known))
+            log.warning(
+                "series held",
+                study_instance_uid=known.series.study_instance_uid,
+                series_instance_uid=known.series.series_instance_uid,
+            )
 
     def _conclude(
         self, known: Arriving, instances: tuple[Instance, ...], facts: Facts, verdict: Verdict, rules: Rules
     ) -> bool:
         routing = self._route(instances, known.parts[-1])
         if verdict.state == "never":
-            routing = replace(routing, jobs=tuple(_of_incomplete(job, verdict, rules) for job in routing.jobs))
+            routing = replace(routing, jobs=tuple(of_incomplete(job, verdict, rules) for job in routing.jobs))
         evidence = "; ".join(verdict.evidence)
         gap_s, pause_s = longest_silences(facts.images, facts.contributions, rules.habit_max_s)
         settled = self._studies.settle(
@@ -119,18 +123,20 @@ class Settle:
         )
         if settled:
             log.info(
-                "series whole" if verdict.whole else "series incomplete",
+                "series judged",
+                state="whole" if verdict.whole else "incomplete",
+                study_instance_uid=known.series.study_instance_uid,
+                series_instance_uid=known.series.series_instance_uid,
                 revision=known.series.revision,
                 instances=known.series.instance_count,
                 jobs=sum(job.state == "ready" for job in routing.jobs),
-                **_named(known),
             )
         return settled
 
 
 def _rests_on(known: Arriving, rules: Rules) -> tuple[object, ...]:
     endings = tuple((part.association.association_id, part.association.ending) for part in known.parts)
-    return known.series.revision, known.series.instance_count, endings, known.said, rules
+    return known.series.revision, known.series.instance_count, endings, known.went_on, known.said, rules
 
 
 def _counts_study(facts: Facts) -> bool:
@@ -138,14 +144,7 @@ def _counts_study(facts: Facts) -> bool:
     return asked or any("NumberOfStudyRelatedInstances" in image.header for image in facts.images)
 
 
-def _named(known: Arriving) -> dict[str, str]:
-    return {
-        "study_instance_uid": known.series.study_instance_uid,
-        "series_instance_uid": known.series.series_instance_uid,
-    }
-
-
-def _of_incomplete(job: NewJob, verdict: Verdict, rules: Rules) -> NewJob:
+def of_incomplete(job: NewJob, verdict: Verdict, rules: Rules) -> NewJob:
     """A job on a series that is never whole: it says so in its report, or says there why nothing was analysed."""
     if job.state == "skipped":
         return job
@@ -165,6 +164,7 @@ def _event(known: Arriving, kind: str, text: str, severity: Severity = "info") -
         severity=severity,
         study_instance_uid=series.study_instance_uid,
         series_instance_uid=series.series_instance_uid,
+        data={"revision": series.revision},
     )
 
 

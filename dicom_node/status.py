@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from dicom_node.acceptors import acceptor_names
 from dicom_node.config import Config
+from dicom_node.config_in_use import why_not_in_use
 from dicom_node.network.status import is_warning
 from dicom_node.room import Room
 from dicom_node.room_gauge import open_gauge
@@ -32,7 +34,8 @@ class ProcessStatus:
 class NodeStatus:
     """work: counts by name. destinations: counts of deliveries by state, for each destination that has or had any.
 
-    answers: those that were no success, the latest first. today: the date as `Answer.day` writes it.
+    answers: those that were no success, the latest first. today: the date as `Answer.day` writes it. config: why the node
+    does not go by what stands in its file, in words; None where it does.
     """
 
     processes: tuple[ProcessStatus, ...]
@@ -43,13 +46,15 @@ class NodeStatus:
     room: Room
     answers: tuple[Answer, ...]
     today: str
+    config: str | None = None
 
     @property
     def is_well(self) -> bool:
         return all(process.alive for process in self.processes)
 
 
-def status_of(config: Config, stores: Stores) -> NodeStatus:
+def status_of(config: Config, stores: Stores, file: Path | None = None) -> NodeStatus:
+    """file: that people edit; config is what the node goes by."""
     jobs = stores.jobs.counts()
     work = {"series arriving": len(stores.studies.arriving())}
     states = ("waiting", "ready", "running", "done", "failed", "skipped", "superseded")
@@ -71,6 +76,7 @@ def status_of(config: Config, stores: Stores) -> NodeStatus:
         room=room_now(config, stores),
         answers=answers,
         today=datetime.now().astimezone().date().isoformat(),
+        config=None if file is None else why_not_in_use(stores.run_folder, file),
     )
 
 

@@ -17,6 +17,7 @@ from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.objects import open_store
 from storage.objects.protocol import PackStore
+from storage.objects.same import same_content
 from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
 from storage.rejections import RejectionNotes
@@ -46,12 +47,12 @@ class Stores:
 
 def open_stores(config: Config) -> Stores:
     """Open the database and the object store that the configuration names; the schema must be current already."""
-    database = Database(config.database_url)
+    database, objects = Database(config.database_url), open_store(config.objects_url)
     return Stores(
         database=database,
-        objects=open_store(config.objects_url),
+        objects=objects,
         studies=Studies(database),
-        instances=Instances(database),
+        instances=Instances(database, same_content(objects)),
         jobs=Jobs(database),
         deadlines=Deadlines(database),
         outbox=Outbox(database),

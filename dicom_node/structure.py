@@ -109,6 +109,11 @@ def outline(payload: bytes | memoryview, transfer_syntax_uid: str) -> list[Outli
     return found
 
 
+def holds_items(one: Outline) -> bool:
+    """Whether the element is a sequence, or encapsulated: what stands in it has lengths of its own."""
+    return one.vr == "SQ" or one.tag in _SEQUENCES or one.fragments is not None or one.vr == "UN"
+
+
 _SHORT_ELEMENT = struct.Struct("<HH2sH").unpack_from
 
 

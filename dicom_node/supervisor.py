@@ -173,8 +173,12 @@ def born(pid: int) -> int | None:
 
 
 def stop_requested() -> threading.Event:
-    """For a child: set on SIGTERM or SIGINT, or when the supervisor is gone (standard input closes)."""
+    """For a child: set on SIGTERM or SIGINT, or when the supervisor is gone (standard input closes).
+
+    SIGHUP is for the supervisor; a terminal that closes sends it to all.
+    """
     stopping = threading.Event()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     threading.Thread(target=_wait_for_end_of_input, args=(stopping,), name="supervisor-watch", daemon=True).start()

@@ -72,5 +72,5 @@ def _padded(word: Text, width: int) -> Text:
     return Text.assemble(word, " " * (width - word.cell_len))
 
 
-def count(number: int, noun: str) -> Text:
-    return Text(f"{number} {noun}{'s' * (number != 1)}")
+def count(number: int, noun: str, plural: str | None = None) -> Text:
+    return Text(f"{number} {noun if number == 1 else plural or noun + 's'}")

@@ -12,8 +12,11 @@ ANNOUNCED_BY = {"mpps": "MPPS", "ian": "availability notification", "c-find": "C
 def timeline(
     events: Iterable[Event], parts: Iterable[tuple[str, SeriesPart]], announcements: Iterable[Announcement]
 ) -> tuple[Event, ...]:
-    """All of it as events, oldest first. parts: with the Series Instance UID that each belongs to."""
-    lines = [*events, *_endings(parts), *(announced(item) for item in announcements)]
+    """All of it as events, oldest first. parts: with the Series Instance UID that each belongs to.
+
+    Of announcements those that are answers to the node: who speaks unasked is told of by events.
+    """
+    lines = [*events, *_endings(parts), *(announced(item) for item in announcements if item.kind == "c-find")]
     return tuple(sorted(lines, key=lambda line: line.at))
 
 
@@ -76,6 +79,6 @@ def ending_in_words(association: Association) -> str:
 def brought_in_words(stored: int, repeated: int) -> str:
     """What came: how much of it is new. What was known already changes nothing, and is said to."""
     if repeated and not stored:
-        return f"{instances_in_words(repeated)}, all known already: nothing is new, so nothing is analysed again"
+        return f"{instances_in_words(repeated)}, all known already: nothing new"
     known = f", and {repeated} that were known already" if repeated else ""
     return f"{instances_in_words(stored)}{known}"

@@ -156,6 +156,10 @@ class InputContract(SeriesContract):
 
     companions: tuple[CompanionContract, ...] = Field(default=(), max_length=8)
 
+    def companion(self, name: str) -> CompanionContract:
+        """Raises KeyError where the contract names none so."""
+        return {item.name: item for item in self.companions}[name]
+
     @model_validator(mode="after")
     def companions_have_names_of_their_own(self) -> Self:
         names = [item.name for item in self.companions]

@@ -39,6 +39,8 @@ class PythonRuntime(Manifested):
 
     kind: Literal["python"]
     entry_point: str = Field(pattern=r"^inference\.models(\.[a-z][a-z0-9_]*)+:[a-z][a-z0-9_]*$")
+    # Other built-in models whose code this one calls: when theirs changes, this is another device too.
+    builds_on: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = ()
 
 
 class Weights(Manifested):

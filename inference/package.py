@@ -17,7 +17,7 @@ IGNORED_FOLDERS = frozenset({"__pycache__"})
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A verified package. content_sha256 covers the manifest and every file beside it."""
+    """A verified package. content_sha256 covers the manifest, every file beside it, and the models that it builds on."""
 
     manifest: Manifest
     folder: Path
@@ -52,6 +52,8 @@ def load_package(folder: Path) -> Package:
     digests = file_digests(folder)
     for weights in manifest.weights:
         check_weights(weights, digests, folder)
+    for name in manifest.runtime.builds_on:
+        digests |= {f"../{name}/{file}": digest for file, digest in built_in_digests(name, folder).items()}
     return Package(manifest, folder, content_digest(digests))
 
 
@@ -64,6 +66,16 @@ def check_built_in(manifest: Manifest, folder: Path) -> None:
             f"{folder / MANIFEST}: runtime.kind python is for built-in models only, and this package is not at "
             f"inference/models/{home.name}; package weights for another runtime instead"
         )
+
+
+def built_in_digests(name: str, folder: Path) -> dict[str, str]:
+    """Of the built-in model that the one in `folder` builds on."""
+    home = BUILT_IN / name
+    if not (home / MANIFEST).is_file():
+        raise PackageError(
+            f"{folder / MANIFEST}: runtime.builds_on names {name}, and there is no built-in model so named"
+        )
+    return file_digests(home)
 
 
 def file_digests(folder: Path) -> dict[str, str]:

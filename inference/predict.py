@@ -1,7 +1,9 @@
-"""Volume and model package in, findings out. The same volume and package give the same findings, wherever they run."""
+"""Volumes and model package in, findings out. The same volumes and package give the same findings, wherever they run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from inference.contract import SeriesFacts
@@ -13,18 +15,28 @@ from inference.volume import Volume
 INPUT_REFUSED = "input_refused"
 
 
-def predict(volume: Volume, package: Package, device: Literal["auto", "cpu", "cuda"] = "auto") -> Findings:
-    """Run the model on the volume, or say which rule of its input contract the volume breaks.
+def predict(
+    volume: Volume,
+    package: Package,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    companions: Mapping[str, Volume] = MappingProxyType({}),
+) -> Findings:
+    """Run the model on the volume, or say which rule of its input contract a volume breaks.
 
     device "auto" takes CUDA where there is one, unless the package asks for the CPU.
+    companions: the other series that the model reads, by the names of its input contract; those that it requires must be
+    there.
     """
     manifest = package.manifest
     reasons = manifest.input.reasons_against(facts_of(volume))
+    for name, companion in companions.items():
+        against = manifest.input.companion(name).series.reasons_against(facts_of(companion))
+        reasons += [f"{name}: {reason}" for reason in against]
     if reasons:
         code = manifest.outputs.not_analysed[INPUT_REFUSED].code
         return Findings(not_analysed=NotAnalysed(code, "; ".join(reasons)))
     wanted = manifest.resources.device if device == "auto" else device
-    return python.run(volume, package, wanted)
+    return python.run(volume, package, wanted, companions)
 
 
 def facts_of(volume: Volume) -> SeriesFacts:

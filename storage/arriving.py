@@ -31,6 +31,8 @@ _OPEN = (
         association.c.calling_ae_title,
         association.c.opened_at,
         series.c.study_instance_uid,
+        series.c.series_id,
+        series.c.last_received_at,
     )
     .outerjoin(association_series, association_series.c.association_id == association.c.association_id)
     .outerjoin(series, series.c.series_id == association_series.c.series_id)
@@ -61,6 +63,7 @@ def read_arriving(connection: Connection) -> tuple[Arriving, ...]:
                 if item.series_instance_uid in (None, one.series_instance_uid)
             ),
             counts[one.study_instance_uid],
+            _went_on(one, still_open),
         )
         for one in found
     )
@@ -98,6 +101,15 @@ def read_refused(connection: Connection, association_ids: Collection[str]) -> di
 
 def series_of_row(row: Row[Any]) -> Series:
     return Series(**{name: row._mapping[name] for name in Series.__dataclass_fields__})
+
+
+def _went_on(arriving: Series, still_open: Sequence[Any]) -> frozenset[str]:
+    """The open associations that brought another series since this one's last image."""
+    return frozenset(
+        row.association_id
+        for row in still_open
+        if row.series_id not in (None, arriving.series_id) and row.last_received_at > arriving.last_received_at
+    )
 
 
 def _elsewhere(arriving: Series, parts: Sequence[SeriesPart], still_open: Sequence[Any]) -> tuple[Elsewhere, ...]:

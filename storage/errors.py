@@ -15,6 +15,10 @@ class UnsafeDatabase(StorageError):
     """The database could lose what it has acknowledged."""
 
 
+class OutdatedDatabase(StorageError):
+    """The database is not as this version leaves it."""
+
+
 class UnknownObject(StorageError):
     """No object is kept under this key."""
 

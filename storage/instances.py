@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, insert, or_, select, update
@@ -17,9 +19,11 @@ from storage.schema import association, association_series, instance, series, st
 from storage.studies import write_associations
 from storage.usage import grow
 
+AreSame = Callable[[str, str], bool]
+
 # Statements of each batch, made once: to put one together takes longer than the database takes to run it.
 _KNOWN_CONTENTS = select(
-    instance.c.sop_instance_uid, instance.c.content_sha256, instance.c.transfer_syntax_uid, instance.c.object_key
+    instance.c.sop_instance_uid, instance.c.content_sum, instance.c.transfer_syntax_uid, instance.c.object_key
 ).where(instance.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
 _FIND_SERIES = select(series.c.series_id, series.c.revision, series.c.state).where(
     series.c.study_instance_uid == bindparam("study"), series.c.series_instance_uid == bindparam("series")
@@ -50,8 +54,11 @@ _GROW_PARTS = (
 
 
 class Instances:
-    def __init__(self, database: Database) -> None:
+    """are_same: whether the objects under two keys have the same content; asked where their sums do not tell."""
+
+    def __init__(self, database: Database, are_same: AreSame) -> None:
         self._database = database
+        self._are_same = are_same
 
     def add(self, new: NewInstance) -> Added:
         """Make one received instance known; committed when this returns.
@@ -68,7 +75,7 @@ class Instances:
         """
         with self._database.write() as connection:
             ended = write_associations(connection, associations)
-            batch = _Batch(connection, {new.sop_instance_uid for new in arrived})
+            batch = _Batch(connection, {new.sop_instance_uid for new in arrived}, self._are_same)
             added = tuple(batch.add(new) for new in arrived)
             batch.write()
             if ended:
@@ -94,16 +101,6 @@ class Instances:
         )
         with self._database.read() as connection:
             return frozenset(connection.execute(query).scalars())
-
-    def knows_content(self, sop_instance_uid: str, content_sha256: str, transfer_syntax_uid: str) -> bool:
-        """Whether exactly this is kept already, so that its object need not be written again."""
-        query = select(instance.c.instance_id).where(
-            instance.c.sop_instance_uid == sop_instance_uid,
-            instance.c.content_sha256 == content_sha256,
-            instance.c.transfer_syntax_uid == transfer_syntax_uid,
-        )
-        with self._database.read() as connection:
-            return connection.execute(query).first() is not None
 
     def known_objects(self, object_keys: Collection[str]) -> frozenset[str]:
         """Which of these objects belong to an instance. At most some hundreds at once."""
@@ -176,8 +173,9 @@ def _study_values(new: NewInstance) -> dict[str, Any]:
 class _Batch:
     """Decides about one instance after the other as if each were committed alone, and writes them at once."""
 
-    def __init__(self, connection: Connection, sop_instance_uids: Collection[str]) -> None:
+    def __init__(self, connection: Connection, sop_instance_uids: Collection[str], are_same: AreSame) -> None:
         self._connection = connection
+        self._are_same = are_same
         self._known = _known_contents(connection, sop_instance_uids) if sop_instance_uids else {}
         self._rejected = rejected_codes(connection, sop_instance_uids) if sop_instance_uids else {}
         self._series: dict[tuple[str, str], tuple[int, int, str]] = {}
@@ -194,14 +192,17 @@ class _Batch:
             self._series[identity] = _open_series(self._connection, new)
         series_id, revision, state = self._series[identity]
         known = self._known.setdefault(new.sop_instance_uid, {})
-        kept = known.get((new.content_sha256, new.transfer_syntax_uid))
+        kept = self._kept(known, new) if known else None
         stored, repeated = self._parts.get((new.association_id, series_id), (0, 0))
         part = (stored, repeated + 1) if kept is not None else (stored + 1, repeated)
         self._parts[new.association_id, series_id] = part
         if kept is not None:
             return Added("same", kept)
         conflict = bool(known)
-        known[new.content_sha256, new.transfer_syntax_uid] = new.object_key
+        if (new.content_sum, new.transfer_syntax_uid) in known:
+            # Other bytes of the same sum: somebody made them so, and the sum must tell them apart from now on.
+            new = replace(new, content_sum=sha256(new.object_key.encode()).hexdigest())
+        known[new.content_sum, new.transfer_syntax_uid] = new.object_key
         code = self._rejected.get(new.sop_instance_uid)
         if not conflict and code is None and state != "arriving":
             revision = _reopen(self._connection, new, series_id, revision)
@@ -218,6 +219,14 @@ class _Batch:
         self._stored[series_id] += 1
         self._last_received_at[series_id] = new.received_at
         return Added("stored", new.object_key)
+
+    def _kept(self, known: Mapping[tuple[str, str], str], new: NewInstance) -> str | None:
+        """The object that has the same content, where there is one. Sums of another length are another function's."""
+        for (content_sum, transfer_syntax_uid), object_key in known.items():
+            may_be = content_sum == new.content_sum or len(content_sum) != len(new.content_sum)
+            if transfer_syntax_uid == new.transfer_syntax_uid and may_be and self._are_same(object_key, new.object_key):
+                return object_key
+        return None
 
     def write(self) -> None:
         if self._rows:
@@ -241,7 +250,7 @@ def _known_contents(
     """What is kept under each of these UIDs: object keys by content and transfer syntax."""
     found: dict[str, dict[tuple[str, str], str]] = {}
     for row in connection.execute(_KNOWN_CONTENTS, {"uids": list(sop_instance_uids)}):
-        found.setdefault(row.sop_instance_uid, {})[row.content_sha256, row.transfer_syntax_uid] = row.object_key
+        found.setdefault(row.sop_instance_uid, {})[row.content_sum, row.transfer_syntax_uid] = row.object_key
     return found
 
 
@@ -253,7 +262,7 @@ def _instance_values(
         "sop_class_uid": new.sop_class_uid,
         "sop_instance_uid": new.sop_instance_uid,
         "transfer_syntax_uid": new.transfer_syntax_uid,
-        "content_sha256": new.content_sha256,
+        "content_sum": new.content_sum,
         "object_key": new.object_key,
         "size_bytes": new.size_bytes,
         "association_id": new.association_id,

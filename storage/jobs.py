@@ -30,7 +30,15 @@ from storage.records import (
     Series,
 )
 from storage.results import insert_results, predecessors_of
-from storage.revisions import has_moved_on, refuse_older, replacing, stale, supersede_if_older, supersede_jobs
+from storage.revisions import (
+    has_moved_on,
+    is_queued_anew,
+    refuse_older,
+    replacing,
+    stale,
+    supersede_if_older,
+    supersede_jobs,
+)
 from storage.schema import job, job_attempt, series
 
 JOINED = select(job, series.c.series_instance_uid, series.c.study_instance_uid).join(
@@ -128,7 +136,7 @@ class Jobs:
         """running -> done or failed, with results, their outbox rows and what they supersede, in one transaction.
 
         recipients: the names of the destinations that get each kind of result. not_analysed: the results say so.
-        send_stale: queue them even where the series has moved on meanwhile.
+        send_stale: queue them even where the series has moved on meanwhile, if the model is to run on it again.
         Returns False, and changes nothing, where this attempt is not the running one.
         """
         with self._database.write() as connection:
@@ -137,9 +145,9 @@ class Jobs:
             if not _end_attempt(connection, finished, outcome, reason, values):
                 return False
             record(connection, events)
+            counts = not is_stale or (send_stale and is_queued_anew(connection, finished))
             if is_stale:
-                record(connection, [stale(finished, sent=send_stale)])
-            counts = send_stale or not is_stale
+                record(connection, [stale(finished, sent=counts)])
             insert_results(connection, finished, results, recipients, counts=counts, not_analysed=not_analysed)
             return True
 

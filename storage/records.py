@@ -36,14 +36,17 @@ class Association:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """An instance whose object is already durable; `facts` are the header attributes that later stages decide on."""
+    """An instance whose object is already durable; `facts` are the header attributes that later stages decide on.
+
+    content_sum: see `storage.objects.pack.content_sum`.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
     study_instance_uid: str
     transfer_syntax_uid: str
-    content_sha256: str
+    content_sum: str
     object_key: str
     size_bytes: int
     association_id: str
@@ -69,7 +72,7 @@ class Instance:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    content_sha256: str
+    content_sum: str
     object_key: str
     size_bytes: int
     received_at: float
@@ -204,6 +207,7 @@ class Arriving:
     """A series that is not judged yet, and all that may make it whole but its instances, read at one moment.
 
     parts: the associations that brought it, in the order in which they were opened.
+    went_on: those that are open and brought another series since its last image.
     """
 
     series: Series
@@ -211,6 +215,7 @@ class Arriving:
     elsewhere: tuple[Elsewhere, ...]
     said: tuple[Said, ...]
     study_instance_count: int
+    went_on: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,10 @@ def outdate(connection: Connection, judged: Series, models: Collection[str]) -> 
     """Supersede the results of models that no job on the new revision of their series will replace."""
     for model in sorted(models):
         rows = [row for row in _standing(connection, judged.series_id) if row.model == model]
-        _mark(connection, rows, judged.revision, by=None)
+        withdrawn = _mark(connection, rows, judged.revision, by=None)
         record(connection, [_outdated(judged, rows, f"no route has {model} run on revision {judged.revision}")])
+        if withdrawn:
+            record(connection, [_withdrawn(judged, withdrawn)])
 
 
 def _standing(connection: Connection, series_id: int) -> list[Row[Any]]:
@@ -201,11 +203,11 @@ def _outdated(of: Job | Series, rows: Sequence[Row[Any]], why: str) -> Event:
     return _event("result_outdated", text, of, alarm=True)
 
 
-def _withdrawn(finished: Job, counts: Mapping[str, int]) -> Event:
+def _withdrawn(of: Job | Series, counts: Mapping[str, int]) -> Event:
     names = ", ".join(f"{count} for {name}" for name, count in sorted(counts.items()))
     noun = "result" if sum(counts.values()) == 1 else "results"
-    text = f"{noun} withdrawn before being sent, superseded by revision {finished.revision}: {names}"
-    return _event("delivery_withdrawn", text, finished)
+    text = f"{noun} withdrawn before being sent, superseded by revision {of.revision}: {names}"
+    return _event("delivery_withdrawn", text, of)
 
 
 def _failed_again(finished: Job) -> Event:

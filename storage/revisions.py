@@ -21,6 +21,15 @@ def has_moved_on(connection: Connection, of: Job) -> bool:
     return bool(current > of.revision)
 
 
+def is_queued_anew(connection: Connection, of: Job) -> bool:
+    """Whether the model is run on a newer revision of the job's series, or whether it is was not decided yet."""
+    state = select(series.c.state).where(series.c.series_id == of.series_id)
+    if connection.execute(state).scalar_one() == "arriving":
+        return True
+    newer = select(job.c.model).where(job.c.series_id == of.series_id, job.c.revision > of.revision)
+    return any(_name(model) == _name(of.model) for model in connection.execute(newer).scalars())
+
+
 def supersede_if_older(connection: Connection, job_id: int) -> bool:
     """Whether a job that was about to start is not to be run, because its series has moved on; it is superseded then."""
     found = connection.execute(
@@ -69,13 +78,16 @@ def replacing(connection: Connection, judged: Series, jobs: Iterable[NewJob]) ->
     """
     found = list(jobs)
     if judged.revision == 1:
-        return found
+        return found  # there is nothing before it
     standing = models_that_count(connection, judged.series_id)
     names = {_name(model) for model in standing}
     outdate(
         connection, judged, [model for model in standing if _name(model) not in {_name(new.model) for new in found}]
     )
-    return [_telling(new) if new.state == "skipped" and _name(new.model) in names else new for new in found]
+    return [
+        _telling(connection, judged, new) if new.state == "skipped" and _name(new.model) in names else new
+        for new in found
+    ]
 
 
 def stale(of: Job, *, sent: bool) -> Event:
@@ -90,8 +102,16 @@ def stale(of: Job, *, sent: bool) -> Event:
     )
 
 
-def _telling(new: NewJob) -> NewJob:
+def _telling(connection: Connection, judged: Series, new: NewJob) -> NewJob:
     reason = f"the model does not apply to the images as they are now: {new.reason}"
+    text = f"{new.model} queued to report that its earlier result does not hold any more: {reason}"
+    event = Event(
+        "job_queued",
+        text,
+        study_instance_uid=judged.study_instance_uid,
+        series_instance_uid=judged.series_instance_uid,
+    )
+    record(connection, [event])
     return replace(new, state="ready", reason=None, give_up_reason=reason, report_not_analysed=True)
 
 

@@ -85,7 +85,8 @@ instance = Table(
     Column("sop_class_uid", String(64), nullable=False),
     Column("sop_instance_uid", String(64), nullable=False),
     Column("transfer_syntax_uid", String(64), nullable=False),
-    Column("content_sha256", String(64), nullable=False),
+    # XXH3 of the data set, 128 bits in hex; of what an older version took in, SHA-256.
+    Column("content_sum", String(64), nullable=False),
     # Indexed for the sweep, which asks of every object whether an instance names it.
     Column("object_key", Text, nullable=False, index=True),
     Column("size_bytes", Integer, nullable=False),
@@ -99,7 +100,13 @@ instance = Table(
     Column("rejected_revision", Integer),
     Column("rejected_code", String(16)),
     Column("facts", JSON, nullable=False),
-    UniqueConstraint("sop_instance_uid", "content_sha256", "transfer_syntax_uid"),
+    # Named when the sum was one by SHA-256; to make it anew would mean to copy the table.
+    UniqueConstraint(
+        "sop_instance_uid",
+        "content_sum",
+        "transfer_syntax_uid",
+        name="uq_instance_sop_instance_uid_content_sha256_transfer_syntax_uid",
+    ),
 )
 Index("ix_instance_series_id_revision", instance.c.series_id, instance.c.revision)
 

@@ -76,6 +76,14 @@ class Studies:
         with self._database.read() as connection:
             return tuple(Study(**row._mapping) for row in connection.execute(query))
 
+    def of_patient(self, patient_id: str) -> tuple[Study, ...]:
+        """Studies under this Patient ID, whoever issued it; none for an empty one."""
+        if not patient_id:
+            return ()
+        query = select(study).where(study.c.patient_id == patient_id).order_by(study.c.study_instance_uid)
+        with self._database.read() as connection:
+            return tuple(Study(**row._mapping) for row in connection.execute(query))
+
     def study(self, study_instance_uid: str) -> Study:
         with self._database.read() as connection:
             query = select(study).where(study.c.study_instance_uid == study_instance_uid)

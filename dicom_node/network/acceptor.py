@@ -149,9 +149,30 @@ class Acceptor:
         if self._node.tls is not None:
             log.info("listening for tls", address=self._node.address, port=self.tls_port)
 
+    def use(self, node: Node, access: Access) -> None:
+        """Meet who comes from now on by these; associations that are open go on as they began.
+
+        What `node` says of ports and processes must be as it was. Raises TlsError, and then nothing has changed.
+        """
+        manners = [
+            self._manners(node, None if listener.manners.tls is None else self._server_tls(node, listener.manners.tls))
+            for listener in self._listeners
+        ]
+        self._node, self._access = node, access
+        self._gate.use(node.limits)
+        for listener, one in zip(self._listeners, manners, strict=True):
+            listener.use(self._application_entity(), node.ae_title, one)
+
+    def _server_tls(self, node: Node, now: ServerTls) -> ServerTls:
+        """As it is where its settings are the same: it may go on with files that nobody can read any more."""
+        return now if node.tls is None or node.tls == self._node.tls else ServerTls(node.tls)
+
+    def _manners(self, node: Node, tls: ServerTls | None) -> Manners:
+        return Manners(node.limits, node.acse_timeout_s, node.network_timeout_s, tls, self._on_refused)
+
     def _take_connections(self, listening: Listening) -> list[Listener]:
         """Without TLS and with it, as configured. Raises TlsError."""
-        node, gate = self._node, Gate(self._node.limits, self._occupancy)
+        node, self._gate = self._node, Gate(self._node.limits, self._occupancy)
         sockets: list[tuple[socket.socket, ServerTls | None]] = []
         if listening.plain is not None:
             sockets.append((listening.plain, None))
@@ -159,9 +180,8 @@ class Acceptor:
             sockets.append((listening.tls, ServerTls(node.tls)))
         listeners: list[Listener] = []
         for one, tls in sockets:
-            manners = Manners(node.limits, node.acse_timeout_s, node.network_timeout_s, tls, self._on_refused)
-            entity, handlers = self._application_entity(), self._handlers()
-            listeners.append(Listener(entity, node.ae_title, one, handlers, manners=manners, gate=gate))
+            entity, handlers, manners = self._application_entity(), self._handlers(), self._manners(node, tls)
+            listeners.append(Listener(entity, node.ae_title, one, handlers, manners=manners, gate=self._gate))
         return listeners
 
     def stop(self, grace_s: float = 10.0) -> None:

@@ -103,6 +103,10 @@ class Gate:
         self._open: defaultdict[str, weakref.WeakSet[socket.socket]] = defaultdict(weakref.WeakSet)
         self._counted: Counter[str] = Counter()
 
+    def use(self, limits: Limits) -> None:
+        """Judge who comes from now on by these."""
+        self._limits = limits
+
     def admit(self, address: str, connection: socket.socket) -> str | None:
         """None where the connection may stay, and is counted until it is closed; else why not."""
         source, limits = _counted_as(address), self._limits

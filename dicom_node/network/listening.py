@@ -13,13 +13,17 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
-from dicom_node.config_node import Node
+from dicom_node.config_node import MOST_CONNECTIONS, Node
 from dicom_node.network.occupancy import Occupancy, new_table
 
 ACCEPT_S = 0.2  # how long a process waits for a connection before it looks whether it is to stop
 _QUEUE = 1024
 _TIMEVAL = struct.Struct("@ll")
-NO_TIMEOUT = _TIMEVAL.pack(0, 0)
+
+
+def timeval(seconds: float) -> bytes:
+    """For SO_RCVTIMEO and SO_SNDTIMEO (socket(7)); 0 is for ever."""
+    return _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
 
 
 class CannotListen(Exception):
@@ -37,7 +41,7 @@ class CannotListen(Exception):
 class Listening:
     """plain, tls: listening sockets, where there are such ports. occupancy: descriptor of the table of its processes.
 
-    connections: what the table was made for. A process that starts later may find another limit in the configuration.
+    connections: what the table was made for.
     """
 
     plain: socket.socket | None
@@ -58,8 +62,9 @@ class Listening:
             if plain is not None:
                 plain.close()
             raise
-        most = node.limits.connections
-        return cls(plain, tls, new_table(processes=processes, connections=most), processes, most)
+        # The limit may be raised while the node runs. Memory that no connection is counted in is never taken.
+        table = new_table(processes=processes, connections=MOST_CONNECTIONS)
+        return cls(plain, tls, table, processes, MOST_CONNECTIONS)
 
     def descriptors(self) -> tuple[int, ...]:
         """What a process must inherit."""
@@ -99,7 +104,7 @@ def _listening_socket(key: str, address: str, port: int) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # With it `accept` ends by itself, and yet waits in the kernel's queue: a timeout of Python's would not, and each
         # connection would wake all processes.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(0, int(ACCEPT_S * 1e6)))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(ACCEPT_S))
         opened.bind((address, port))
         opened.listen(_QUEUE)
     except OSError as error:

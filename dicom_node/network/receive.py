@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import mmap
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,8 @@ from typing import Any, Protocol
 from dicom_node import logs
 from dicom_node.network.acknowledge import acknowledge_now
 from dicom_node.network.guard import Breach, Pace
-from dicom_node.network.store_message import StoreRequest, data_pdu, read_request, response
+from dicom_node.network.listening import timeval
+from dicom_node.network.store_message import StoreRequest, StoreRequests, data_pdu, response
 
 BUFFER_BYTES = 512 * 1024
 _LEAST_READ_BYTES = 64 * 1024  # for less room than this in the buffer, it is begun anew
@@ -33,6 +35,7 @@ MAX_OTHER_PDU_BYTES = 64 * 1024
 _TICK_S = 0.25  # how long a wait for the peer may keep this from what the library wants sent
 _ATTENTIVE_S = 1.0  # after something was handed back, its answer is waited for in short ticks
 _ATTENTIVE_TICK_S = 0.001
+_COARSE_S = 0.01  # the system counts the time that a socket waits in steps of some milliseconds
 _HEADER_BYTES = 6
 _PDU_HEADER = struct.Struct(">2xI")
 _PDV_HEADER = struct.Struct(">IBB")
@@ -105,12 +108,14 @@ class Receiver:
         self._pdu_left = self._pdv_left = 0
         self._context_id = self._control = 0
         self._command = b""
+        self._requests = StoreRequests()
         self._request: StoreRequest | None = None
         self._reception: Reception | None = None
         self._inside_other = False
         self._other_bytes = 0
         self._active_at = time.monotonic()
         self._attentive_until = 0.0
+        self._waiting_s = 0.0
 
     def install(self) -> None:
         self._provider._is_transport_event = self._transport_event
@@ -176,13 +181,13 @@ class Receiver:
             self._view[: len(rest)] = rest
             self._at, self._end = 0, len(rest)
         connection = self._connection()
-        if connection.gettimeout() != wait_s:
-            connection.settimeout(wait_s)
-        acknowledge_now(connection)
+        self._wait_at_most(connection, wait_s)
+        if self._end or self._pdu_left or self._is_inside_message():  # else the answer acknowledges it
+            acknowledge_now(connection)
         began_at, count = time.monotonic(), 0
         try:
             count = connection.recv_into(self._view[self._end :])
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             return False
         finally:
             now = time.monotonic()
@@ -194,6 +199,17 @@ class Receiver:
         self._end += count
         self._active_at = now
         return True
+
+    def _wait_at_most(self, connection: socket.socket, wait_s: float) -> None:
+        """For what is read next. A time limit of Python's asks the system twice for each reading, the socket's own once."""
+        if wait_s < _COARSE_S or isinstance(connection, ssl.SSLSocket):
+            if connection.gettimeout() != wait_s:
+                connection.settimeout(wait_s)
+        elif wait_s != self._waiting_s or connection.gettimeout() is not None:
+            connection.settimeout(None)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(wait_s))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval(_TICK_S))
+            self._waiting_s = wait_s
 
     def _is_inside_message(self) -> bool:
         of_other = self._inside_other and self._other_bytes
@@ -266,7 +282,7 @@ class Receiver:
         if self._reception is not None:
             raise _Malformed("a command comes before the data set of the one before it is whole")
         if self._contexts is not None and self._context_id in self._contexts:
-            request = read_request(command, self._context_id, *self._contexts[self._context_id])
+            request = self._requests.read(command, self._context_id, *self._contexts[self._context_id])
             if request is not None:
                 self._reception = self._door.begin(request)
                 self._request = request
@@ -285,7 +301,7 @@ class Receiver:
         while rest:
             try:
                 rest = rest[self._connection().send(rest) :]
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 if time.monotonic() > deadline or self._is_wanted():
                     raise
         self._active_at = time.monotonic()

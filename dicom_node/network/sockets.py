@@ -18,7 +18,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from dicom_node import logs
 from dicom_node.network.greeting import Greeter, Manners
 from dicom_node.network.guard import Gate
-from dicom_node.network.listening import NO_TIMEOUT
+from dicom_node.network.listening import timeval
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _ACCEPT_PAUSE_S = 0.1
@@ -56,6 +56,10 @@ class Listener(ThreadedAssociationServer):
         contexts = [build_context(_VERIFICATION)]
         address = listening.getsockname()
         super().__init__(entity, address, ae_title, contexts, evt_handlers=handlers, request_handler=Greeter)
+
+    def use(self, entity: AE, ae_title: str, manners: Manners) -> None:
+        """Meet who comes from now on so; associations go on as they began."""
+        self.ae, self.ae_title, self.manners = entity, ae_title, manners
 
     def server_bind(self) -> None:
         """The library has made a socket of its own: this one listens already."""
@@ -99,7 +103,7 @@ class Listener(ThreadedAssociationServer):
         except OSError:
             time.sleep(_ACCEPT_PAUSE_S)  # out of descriptors: the connection still waits, and would be tried at once
             raise
-        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, NO_TIMEOUT)  # it has it from the listening socket
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(0))  # it has it from the listening socket
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return accepted, address
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dicom_node import logs
-from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, JobSpec, run_attempt
+from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, CompanionSpec, JobSpec, run_attempt
+from dicom_node.companion_watch import CompanionWatch
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
-from dicom_node.config_file import load_config
+from dicom_node.config_in_use import Follower, InUse
 from dicom_node.deadlines import DeadlineWatch
 from dicom_node.delivery import Delivery
 from dicom_node.dispatch import Dispatch, replaces_another
@@ -29,17 +31,19 @@ from dicom_node.series_facts import series_facts
 from dicom_node.settle import Settle
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
+from inference.contract import InputContract
 from inference.errors import PackageError
 from storage.errors import StorageError
-from storage.records import Instance, Job, SeriesPart
+from storage.records import Companion, Instance, Job, SeriesPart
 
 ROUND_S = 0.1
 
 log = logs.get("dispatcher")
 
 
-def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> int:
-    config = load_config(Path(config_path))
+def main(name: str, configuration: str, log_format: Literal["text", "json"]) -> int:
+    in_use = InUse.told(configuration)
+    config, taken_up = in_use.load()
     logs.configure(config.logging.level, log_format, process=name)
     stopping = stop_requested()
     try:
@@ -52,21 +56,31 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     delivery = Delivery(config, stores)
     inquiry = Inquiry(config, stores)
     try:
-        settle, dispatch, watch = compose(config, stores, models, engine, inquiry)
+        work = compose(config, stores, models, engine, inquiry)
+        interrupted = work.dispatch.recover()
         deadlines = DeadlineWatch(stores.deadlines)
-        reject = open_reject(config, stores)
-        interrupted = dispatch.recover()
         delivery.start()
         inquiry.start()
         write_state(stores.run_folder, name)
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
+
+        def take_up(then: Config) -> None:
+            nonlocal work
+            work = composed_again(work, then, stores, engine, inquiry)
+            delivery.use(then)
+            inquiry.use(then)
+            logs.set_level(then.logging.level)
+
+        follower = Follower(in_use, taken_up, take_up, stores.events, name)
         while not stopping.is_set():
-            watch.step()
-            reject.step()
-            judged = settle.step()
+            follower.step()
+            work.watch.step()
+            work.reject.step()
+            judged = work.settle.step()
+            work.companions.step(settled=judged > 0)
             deadlines.step()
-            dispatch.step(0.0 if judged else ROUND_S)  # what was queued just now starts at once
-        dispatch.release()
+            work.dispatch.step(0.0 if judged else ROUND_S)  # what was queued just now starts at once
+        work.dispatch.release()
     except StorageError as error:
         # Nothing is lost: the next start finds in the database all that was committed, and goes on from there.
         log.error("storage fails, the dispatcher starts again", error=error)
@@ -82,9 +96,32 @@ def main(name: str, config_path: str, log_format: Literal["text", "json"]) -> in
     return 0
 
 
-def compose(
-    config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine, inquiry: Inquiry
-) -> tuple[Settle, Dispatch, RoomWatch]:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one configuration makes of series and jobs."""
+
+    settle: Settle
+    dispatch: Dispatch
+    watch: RoomWatch
+    reject: Reject
+    companions: CompanionWatch
+
+
+def composed_again(before: Work, config: Config, stores: Stores, engine: Engine, inquiry: Inquiry) -> Work:
+    """By another configuration: for what is judged and started from now on. What runs goes on.
+
+    Raises NodeError where its models cannot be used, and then nothing has changed.
+    """
+    try:
+        models = routable_models(config)
+    except PackageError as error:
+        raise NodeError(str(error)) from error
+    work = compose(config, stores, models, engine, inquiry)
+    work.dispatch.go_on_from(before.dispatch)
+    return work
+
+
+def compose(config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine, inquiry: Inquiry) -> Work:
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
@@ -102,7 +139,8 @@ def compose(
         send_stale=config.completeness.send_stale,
         stat_head_start_s=config.engine.stat_head_start_s,
     )
-    return settle, dispatch, watch
+    companions = CompanionWatch(stores.jobs, stores.studies, stores.instances, lambda key: contract_of(models, key))
+    return Work(settle, dispatch, watch, open_reject(config, stores), companions)
 
 
 def open_reject(config: Config, stores: Stores) -> Reject:
@@ -127,6 +165,11 @@ def route_series(
         models,
         last_received_at=max(item.received_at for item in instances),
     )
+
+
+def contract_of(models: dict[str, RoutableModel], key: str) -> InputContract | None:
+    """Of the model called name@version; None where it is no longer configured."""
+    return next((item.package.manifest.input for item in models.values() if item.package.key == key), None)
 
 
 def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], job: Job) -> JobSpec:
@@ -158,8 +201,16 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         is_withheld=rejected_as is not None,
         rejected_as=rejected_as,
         remark=None if give_up_reason else job.remark,
+        companions=tuple(_companion_spec(stores, one) for one in job.companions),
         predecessors=predecessors,
     )
+
+
+def _companion_spec(stores: Stores, one: Companion) -> CompanionSpec:
+    if one.series_id is None or one.revision is None:
+        return CompanionSpec(one.name, 0, (), one.absent or "it was not looked for")
+    instances = stores.instances.of_series(one.series_id, up_to_revision=one.revision)
+    return CompanionSpec(one.name, one.revision, tuple(item.object_key for item in instances))
 
 
 def engine_settings(config: Config, log_format: str) -> EngineSettings:

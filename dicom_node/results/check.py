@@ -102,7 +102,10 @@ def check_sr(payload: bytes, known: set[str]) -> None:
     dataset = dcmread(BytesIO(payload))
     listed = {
         instance.ReferencedSOPInstanceUID
-        for study in dataset.CurrentRequestedProcedureEvidenceSequence
+        for study in (
+            *dataset.CurrentRequestedProcedureEvidenceSequence,
+            *(dataset.get("PertinentOtherEvidenceSequence") or ()),
+        )
         for series in study.ReferencedSeriesSequence
         for instance in series.ReferencedSOPSequence
     }

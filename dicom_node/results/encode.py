@@ -10,7 +10,7 @@ from dicom_node.results.report import EncodedResult, Kind, Report
 from dicom_node.results.sc import encode_sc
 from dicom_node.results.seg import encode_seg
 from dicom_node.results.segments import numbered
-from dicom_node.results.sources import planes
+from dicom_node.results.sources import instances_besides, planes
 from dicom_node.results.sr import encode_sr
 from dicom_node.results.writing import part10
 
@@ -48,6 +48,7 @@ def _sr(report: Report) -> EncodedResult:
 
 def _checked(report: Report, result: EncodedResult, segmentation_uid: str | None) -> EncodedResult:
     known = {str(source.SOPInstanceUID) for source in report.sources}
+    known |= {item.reference.sop_instance_uid for item in instances_besides(report)}
     check_sr(result.payload, known | ({segmentation_uid} if segmentation_uid else set()))
     return result
 

@@ -93,6 +93,7 @@ def _origin(report: Report) -> tuple[str, ...]:
         str(report.revision),
         f"{model.name}@{model.version}",
         *_part_of_series(report),
+        *(f"{one.name}={one.volume.series_instance_uid} {one.revision}" for one in report.companions),
     )
 
 

@@ -30,12 +30,22 @@ class Equipment:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ReadBesides:
+    """Another series that the model read: its name in the input contract, and of which revision the volume is."""
+
+    name: str
+    revision: int
+    volume: Volume
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Report:
     """All that the encoders may know.
 
     sources: the data sets of the analysed series; their pixel data are never read.
     volume: what the model saw; None where no volume could be made, and then nothing was analysed.
     revision: counts the states of the series, from 1; a later one has results with UIDs of their own.
+    companions: other series that the findings rest on, of this study or another.
     created_at: when the findings were made, with its time zone. Two reports that are equal give equal bytes.
     remark: what limits all of it and must be said with it, such as "analysed 410 of 412 images".
     predecessors: reports that this one may take the place of, the latest first; itself may be among them.
@@ -49,6 +59,7 @@ class Report:
     created_at: datetime
     kinds: frozenset[Kind] = frozenset(KINDS)
     equipment: Equipment = field(default_factory=Equipment)
+    companions: tuple[ReadBesides, ...] = ()
     remark: str | None = None
     predecessors: Sequence[Predecessor] = ()
 

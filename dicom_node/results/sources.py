@@ -37,6 +37,16 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class Besides:
+    """An instance of another series that the findings rest on, with the name of that series in the input contract."""
+
+    name: str
+    study_instance_uid: str
+    series_instance_uid: str
+    reference: Reference
+
+
+@dataclass(frozen=True, slots=True)
 class Plane:
     """Where one source frame lies: its attributes as the instance states them, in mm."""
 
@@ -68,6 +78,19 @@ def instances_used(report: Report) -> list[Reference]:
         for source in report.sources
         if used is None or source.SOPInstanceUID in used
     }
+    return list(found.values())
+
+
+def instances_besides(report: Report) -> list[Besides]:
+    """The instances that the volumes of companions were made of, each once, in their order."""
+    found = {}
+    for companion in report.companions:
+        volume = companion.volume
+        for frame in source_frames(volume):
+            reference = Reference(frame.sop_class_uid, frame.sop_instance_uid)
+            found[frame.sop_instance_uid] = Besides(
+                companion.name, volume.study_instance_uid, volume.series_instance_uid, reference
+            )
     return list(found.values())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from highdicom import sr as hd
 from pydicom.dataset import Dataset
@@ -17,7 +18,7 @@ from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from dicom_node.results import codes, context, identity
 from dicom_node.results.report import Report
 from dicom_node.results.segments import Numbered
-from dicom_node.results.sources import Plane, Reference, instances_used
+from dicom_node.results.sources import Besides, Plane, Reference, instances_besides, instances_used
 from dicom_node.results.sr_groups import Images, measurement_groups
 from inference.findings import Code
 from storage.records import Predecessor
@@ -67,14 +68,35 @@ def add_document(dataset: Dataset, report: Report, segmentation_uid: str | None)
     if replaced := predecessor(report):
         dataset.PredecessorDocumentsSequence = [predecessor_item(replaced)]
     source = report.first_source
+    besides = instances_besides(report)
     evidence = [(str(source.SeriesInstanceUID), instance) for instance in instances_used(report)]
+    evidence += [
+        (item.series_instance_uid, item.reference)
+        for item in besides
+        if item.study_instance_uid == source.StudyInstanceUID
+    ]
     if segmentation_uid:
         series = identity.series_instance_uid(report, "seg")
         evidence.append((series, Reference(SegmentationStorage, segmentation_uid)))
+    dataset.CurrentRequestedProcedureEvidenceSequence = [referenced_study(source.StudyInstanceUID, evidence)]
+    others = [item for item in besides if item.study_instance_uid != source.StudyInstanceUID]
+    if others:
+        dataset.PertinentOtherEvidenceSequence = [
+            referenced_study(uid, [(item.series_instance_uid, item.reference) for item in group])
+            for uid, group in groupby(sorted(others, key=by_study), by_study)
+        ]
+
+
+def by_study(item: Besides) -> str:
+    return item.study_instance_uid
+
+
+def referenced_study(study_instance_uid: str, evidence: Iterable[tuple[str, Reference]]) -> Dataset:
+    """An item of the sequences of evidence: of this study, and of others (PS3.3 C.17.2)."""
     study = Dataset()
-    study.StudyInstanceUID = source.StudyInstanceUID
+    study.StudyInstanceUID = study_instance_uid
     study.ReferencedSeriesSequence = referenced_series(evidence)
-    dataset.CurrentRequestedProcedureEvidenceSequence = [study]
+    return study
 
 
 def predecessor(report: Report) -> Predecessor | None:
@@ -179,7 +201,22 @@ def image_library(report: Report) -> hd.ContainerContentItem:
         )
     library = container(codes.IMAGE_LIBRARY)
     library.ContentSequence.append(group)
+    library.ContentSequence.extend(groups_besides(report))
     return library
+
+
+def groups_besides(report: Report) -> list[hd.ContainerContentItem]:
+    """A group of the images of each other series that was read."""
+    groups = []
+    for _, instances in groupby(instances_besides(report), key=lambda item: item.name):
+        group = container(codes.IMAGE_LIBRARY_GROUP)
+        for item in instances:
+            uids = item.reference.sop_class_uid, item.reference.sop_instance_uid
+            group.ContentSequence.append(
+                hd.ImageContentItem(codes.concept(codes.SOURCE), *uids, relationship_type=CONTAINS)
+            )
+        groups.append(group)
+    return groups
 
 
 def imaging_measurements(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -32,20 +33,24 @@ class Analysis:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-Model = Callable[[Volume, torch.device], Analysis]
+# A model whose input contract names companions is given them, by name, between the volume and the device.
+Model = Callable[..., Analysis]
 
 
-def run(volume: Volume, package: Package, device: str) -> Findings:
+def run(
+    volume: Volume, package: Package, device: str, companions: Mapping[str, Volume] = MappingProxyType({})
+) -> Findings:
     """Call the package's entry point on "auto", "cpu" or "cuda", and put its answer into coded words."""
     where = chosen_device(device)
     module_name, _, function_name = package.manifest.runtime.entry_point.partition(":")
     model: Model = getattr(importlib.import_module(module_name), function_name)
+    volumes = (volume, companions) if package.manifest.input.companions else (volume,)
     # Same switch as use_deterministic_algorithms, without its import of the compiler, which takes over a second.
     before = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode("error")
     try:
         with torch.inference_mode():
-            analysis = model(volume, where)
+            analysis = model(*volumes, where)
     finally:
         torch.set_deterministic_debug_mode(before)
     return coded(analysis, package)

@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from storage.disk import free_bytes
@@ -179,7 +180,12 @@ class FileStore:
 
 
 def pack_key(pack: Path, span: Span) -> str:
-    return f"{PACKS}/{pack.parent.name}/{pack.name}/{span.start}-{span.length}"
+    return f"{_pack_folder(pack)}/{span.start}-{span.length}"
+
+
+@lru_cache(maxsize=64)
+def _pack_folder(pack: Path) -> str:
+    return f"{PACKS}/{pack.parent.name}/{pack.name}"
 
 
 def _write(descriptor: int, chunks: Iterable[bytes | memoryview]) -> None:

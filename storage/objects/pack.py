@@ -8,14 +8,13 @@ next one is begun: only the last one can be torn by a crash.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import mmap
 import os
 import struct
-import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from xxhash import xxh3_128
@@ -35,8 +34,7 @@ _FIELDS = struct.Struct("<IIQI16s")
 _SUM = struct.Struct("<I")
 _SUMMED = slice(8, _HEAD.size - 4)
 _READ_BYTES = 1 << 20
-_DIGEST_BYTES = 256 * 1024
-_BUFFER = threading.local()
+_SUM_DIGITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,7 @@ class PackWriter:
         self.path = path
         self._start = self._at = 0
         self._opening: tuple[bytes, bytes] = (b"", b"")
+        self._payload_at = _HEAD.size
         self._sum = xxh3_128()
 
     @property
@@ -91,7 +90,7 @@ class PackWriter:
 
     @property
     def payload_bytes(self) -> int:
-        return self._at - self._start - _HEAD.size - sum(map(len, self._opening))
+        return self._at - self._payload_at
 
     def begin(self, note: bytes, prefix: bytes) -> None:
         """Begin a record: the note, and what stands in the object before the payload."""
@@ -99,6 +98,7 @@ class PackWriter:
         self._sum.reset()
         self._at = self._start + _HEAD.size
         self._write((note, prefix))
+        self._payload_at = self._at
 
     def write(self, fragments: Sequence[memoryview]) -> None:
         """Append to the payload."""
@@ -109,6 +109,11 @@ class PackWriter:
     def map(self) -> mmap.mmap:
         """The pack as far as it is written; the payload is its last `payload_bytes`. The caller closes it."""
         return mmap.mmap(self._descriptor, self._at, prot=mmap.PROT_READ)
+
+    @property
+    def payload_sum(self) -> str:
+        """`content_sum` of the payload so far; once a record is whole, of its own, until the next is begun."""
+        return self._sum.hexdigest()
 
     def commit(self) -> Span:
         """Make the record whole: on the disk when this returns."""
@@ -156,6 +161,16 @@ class PackWriter:
                 rest = rest[count:]
 
 
+def content_sum(content: bytes | memoryview) -> str:
+    """XXH3, 128 bits in hex: tells contents apart that nobody made to have the same one. Where one matches, compare."""
+    return xxh3_128(content).hexdigest()
+
+
+def is_sum_of(said: str, content: bytes | memoryview) -> bool:
+    """Whether a content has the sum that a row says; rows of an older version have one by SHA-256."""
+    return said == (content_sum(content) if len(said) == _SUM_DIGITS else sha256(content).hexdigest())
+
+
 def locked(path: Path, mode: int) -> int:
     """A descriptor of a new file, locked: so a living writer's pack is told from a dead one's. Raises OSError.
 
@@ -180,23 +195,6 @@ def read_object(path: Path, span: Span) -> bytes:
     if len(found) != length:
         raise UnknownObject(f"pack {path}: the object at byte {span.start} is cut short")
     return found
-
-
-def digest(path: Path, span: Span, payload_bytes: int) -> str:
-    """SHA-256 of the payload of a record, in hex. Raises OSError, also where it is not there whole."""
-    end = span.start + span.length
-    digested, at = hashlib.sha256(), end - payload_bytes
-    # One for each thread: pages that are new to a process cost more than what is read into them.
-    view: memoryview = getattr(_BUFFER, "view", None) or memoryview(mmap.mmap(-1, _DIGEST_BYTES))
-    _BUFFER.view = view
-    with path.open("rb", buffering=0) as file:
-        while at < end:
-            count = os.preadv(file.fileno(), [view[: end - at]], at)
-            if not count:
-                raise OSError(f"the pack {path.name} ends within a record")
-            digested.update(view[:count])
-            at += count
-    return digested.hexdigest()
 
 
 def head_at(descriptor: int, start: int) -> Head | None:

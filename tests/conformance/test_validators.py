@@ -13,8 +13,9 @@ from pydicom import dcmread
 
 from dicom_node.results import codes
 from dicom_node.results.encode import encode
-from dicom_node.results.report import KINDS, EncodedResult, Report
+from dicom_node.results.report import KINDS, EncodedResult, ReadBesides, Report
 from inference.findings import Findings
+from inference.volume import SourceFrame
 from tests.conformance.reports import (
     findings_on,
     made_report,
@@ -74,6 +75,33 @@ def test_a_report_that_nothing_was_analysed_is_valid(peer: Peer, tmp_path: Path)
     assert complaints(peer, paths) == {}
 
 
+def compared() -> Report:
+    """A report that rests on another series of the study, and on one of an earlier study, too."""
+    datasets, volume = made_volume("axial")
+    phase = replace(
+        volume,
+        series_instance_uid="2.25.77",
+        sources=tuple(SourceFrame(item.sop_class_uid, f"{item.sop_instance_uid}.7") for item in volume.sources),
+    )
+    prior = replace(
+        phase,
+        study_instance_uid="2.25.88",
+        series_instance_uid="2.25.89",
+        sources=tuple(SourceFrame(item.sop_class_uid, f"{item.sop_instance_uid}.8") for item in volume.sources),
+    )
+    besides = (ReadBesides("phase", 1, phase), ReadBesides("prior", 1, prior))
+    return replace(report_on(datasets, volume), companions=besides)
+
+
+def test_objects_that_rest_on_several_series_are_valid(peer: Peer, tmp_path: Path) -> None:
+    paths = write(encode(compared()), tmp_path)
+    assert complaints(peer, paths) == {}
+    report = dcmread(tmp_path / "sr.dcm")
+    assert [item.StudyInstanceUID for item in report.PertinentOtherEvidenceSequence] == ["2.25.88"]
+    (own,) = report.CurrentRequestedProcedureEvidenceSequence
+    assert "2.25.77" in [series.SeriesInstanceUID for series in own.ReferencedSeriesSequence]
+
+
 def reports() -> dict[str, Report]:
     """What PixelMed judges by the template: several segments with an empty one, a lone one, none at all, no analysis."""
     datasets, volume = made_volume("axial")
@@ -84,6 +112,7 @@ def reports() -> dict[str, Report]:
         "empty": report_on(datasets, volume, one_segment(findings, "none")),
         "without_seg": report_on(datasets, volume, kinds=("sr",)),
         "not_analysed": not_analysed(datasets),
+        "compared": compared(),
     }
 
 
@@ -115,7 +144,7 @@ def test_no_report_breaks_the_template(pixelmed: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["empty", "without_seg"])
+@pytest.mark.parametrize("name", ["empty", "without_seg", "compared"])
 def test_no_rarer_report_breaks_the_template(name: str, pixelmed: str, tmp_path: Path) -> None:
     assert judge(name, pixelmed, tmp_path) == []
 

@@ -15,6 +15,7 @@ import yaml
 from dicom_node.acceptors import acceptor_names
 from dicom_node.app import add_acceptors, take_over
 from dicom_node.config_file import load_config
+from dicom_node.config_in_use import InUse
 from dicom_node.network.listening import Listening
 from dicom_node.stores import open_stores
 from dicom_node.supervisor import Supervisor, read_state
@@ -45,7 +46,9 @@ class AcceptorsUnderTest:
         supervisor = self._supervisor = Supervisor(
             self.stores.run_folder, lambda name, code: self.restarts.append((name, code))
         )
-        add_acceptors(supervisor, self.names, listening, self._path, "text")
+        in_use = InUse.of(self.stores.run_folder, self._path)
+        in_use.accept(self._path.read_bytes())
+        add_acceptors(supervisor, self.names, listening, in_use, "text")
         ready = threading.Event()
         thread = threading.Thread(target=supervisor.run, args=(lambda _: ready.set(), listening.close))
         thread.start()

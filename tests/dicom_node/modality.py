@@ -13,6 +13,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
+from tests.key_objects import KEY_OBJECT_SELECTION
 from tests.waiting import LIMIT_S
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
@@ -105,7 +106,7 @@ def notify(
 def association_of(port: int, *, calling_ae_title: str = "CT1") -> Iterator[Association]:
     entity = AE(calling_ae_title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = LIMIT_S
-    for uid in (MPPS, IAN, CT_IMAGE_STORAGE):
+    for uid in (MPPS, IAN, CT_IMAGE_STORAGE, KEY_OBJECT_SELECTION):
         entity.add_requested_context(uid, EXPLICIT_LITTLE)
     association = entity.associate("127.0.0.1", port, ae_title="DICOM-NODE")
     assert association.is_established

@@ -22,7 +22,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "explain.schema.json")
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The document of a study that met everything that may happen to one, as a machine reads it."""
-    waiting = Verdict(False, ("association from CT1 is still open",), until=NOON + 260)
+    waiting = Verdict("not_yet", ("association from CT1 is still open",), until=NOON + 260)
     with told_study(tmp_path_factory.mktemp("told")) as house:
         accounts = account_of(house, "A1", judge_now=lambda _series: waiting)  # type: ignore[arg-type]
     read: dict[str, Any] = json.loads(json.dumps(document("A1", accounts, NOON + 300)))

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from dicom_node import account_looks
 from dicom_node.completeness import Verdict
-from dicom_node.history import StudyAccount, account_of
+from dicom_node.config import Config
+from dicom_node.history import StudyAccount, account_of, judging
 from dicom_node.terminal import moment
 from tests.dicom_node.told_study import HEART, LUNG, NOON, REASON, STUDY, told_study
 from tests.made_rows import House, open_house
@@ -33,7 +34,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> StudyAccount:
-    waiting = Verdict(False, ("association from CT1 is still open",), until=NOON + 260)
+    waiting = Verdict("not_yet", ("association from CT1 is still open",), until=NOON + 260)
     with told_study(tmp_path_factory.mktemp("told")) as house:
         return account_of(house, STUDY, judge_now=lambda _series: waiting)[0]  # type: ignore[arg-type]
 
@@ -132,7 +133,7 @@ def test_a_series_shows_every_revision_with_its_decision_and_who_said_what_of_it
     assert "CT1 says by MPPS: the series is completed, 4 instances" in said
     assert "PACS1 says by C-FIND: the series has 4 instances there" in said
     assert "rejected (DCM 113001), from revision 2 on: 1 instance" in said
-    assert "4 instances, all known already: nothing is new, so nothing is analysed again" in said
+    assert "4 instances, all known already: nothing new" in said
 
 
 def test_a_series_that_arrives_shows_what_is_missing_and_until_when(told: StudyAccount) -> None:
@@ -153,3 +154,17 @@ def test_jobs_and_results_show_priority_deadline_staleness_and_what_superseded_t
     assert said.count(f"superseded {moment(NOON + 160)} by job 2") == 2
     assert "withdrawn" in said
     assert "(nowhere)" in said
+
+
+def test_what_is_thought_of_a_series_that_arrives_is_what_the_dispatcher_would_think(tmp_path: Path) -> None:
+    config = Config.model_validate({"completeness": {"quiet_s": 40}})
+    with told_study(tmp_path) as house:
+        judge_now = judging(config, house, NOON + 205)  # type: ignore[arg-type]
+        (account,) = account_of(house, STUDY, judge_now=judge_now)  # type: ignore[arg-type]
+    lungs, heart = account.details
+    assert lungs.verdict is None
+    assert heart.verdict is not None
+    assert heart.verdict.until == NOON + 240
+    lines = shown(account)
+    assert f"not yet; at the latest at {moment(NOON + 240)[11:]}" in lines
+    assert "association from CT1 is still open" in lines[lines.index(HEART) :]

@@ -1,21 +1,22 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from xxhash import xxh3_128_hexdigest
 
 from dicom_node import arrivals as module
 from dicom_node import intake
 from dicom_node.arrivals import Announced, Arrivals
 from dicom_node.intake import Intake
+from dicom_node.part10 import file_meta
 from dicom_node.refusals import NotAsCommanded, OutOfResources, Unparsable
 from storage.errors import StorageUnavailable
-from storage.objects import pack
 from storage.objects.file import FileStore
+from storage.objects.pack import PackWriter
 from storage.records import Association
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
 from tests.made_rows import House, open_house
@@ -41,10 +42,10 @@ class Door:
         arrival.finish()
 
     def kept(self) -> dict[str, tuple[str, str]]:
-        """By SOP Instance UID: the key and the hash of its row."""
+        """By SOP Instance UID: the key and the sum of its row."""
         (series,) = self.house.studies.series_of(STUDY)
         found = self.house.instances.of_series(series.series_id, up_to_revision=series.revision)
-        return {one.sop_instance_uid: (one.object_key, one.content_sha256) for one in found}
+        return {one.sop_instance_uid: (one.object_key, one.content_sum) for one in found}
 
 
 @pytest.fixture
@@ -65,76 +66,58 @@ def _large(number: int) -> tuple[str, bytes]:
     return uid, ct_image(uid, Rows=300, Columns=300, InstanceNumber=number, PixelData=bytes([number]) * 180_000)
 
 
-def test_the_hash_of_a_row_is_that_of_the_data_set_whatever_its_size(door: Door) -> None:
+def test_the_sum_of_a_row_is_that_of_the_data_set_whatever_its_size(door: Door) -> None:
     small = ct_image("1.2.3.4.1")
     uid, large = _large(2)
     door.send(small, "1.2.3.4.1", pieces=3)
     door.send(large, uid, pieces=7)
     door.end()
-    hashes = {uid: digest for uid, (_, digest) in door.kept().items()}
-    assert hashes == {"1.2.3.4.1": hashlib.sha256(small).hexdigest(), uid: hashlib.sha256(large).hexdigest()}
+    sums = {uid: content_sum for uid, (_, content_sum) in door.kept().items()}
+    assert sums == {"1.2.3.4.1": xxh3_128_hexdigest(small), uid: xxh3_128_hexdigest(large)}
 
 
-def _unreadable(monkeypatch: pytest.MonkeyPatch, *failures: OSError) -> None:
-    """So many times, the hash of a large data set cannot be computed."""
-    real, left = pack.digest, list(failures)
-
-    def failing(*given: object) -> str:
-        if left:
-            raise left.pop()
-        return real(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module, "digest", failing)
-
-
-def test_a_hash_that_could_not_be_computed_for_now_is_computed_later(
+def test_other_bytes_that_were_made_to_have_the_same_sum_are_a_conflict_and_kept(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _unreadable(monkeypatch, *[OSError(errno.EMFILE, "Too many open files")] * 2)
-    uid, payload = _large(1)
-    door.send(payload, uid)
-    with pytest.raises(StorageUnavailable):
-        door.end()
-    assert not door.house.studies.series_of(STUDY)
+    monkeypatch.setattr(PackWriter, "payload_sum", "0" * 32)
+    uid = "1.2.3.4.1"
+    first, other = ct_image(uid, InstanceNumber=1), ct_image(uid, InstanceNumber=2)
+    for payload in (first, other, first, other):
+        door.send(payload, uid)
     door.end()
-    assert door.kept()[uid][1] == hashlib.sha256(payload).hexdigest()
+    assert len(door.house.events_of_kind("instance_conflict")) == 1
+    assert sorted(map(door.objects.get, door.objects.keys())) == sorted(_as_kept(one, uid) for one in (first, other))
 
 
-@pytest.mark.parametrize("how", ["at the end", "while it lives"])
-def test_one_that_cannot_be_read_is_left_to_the_next_start_and_holds_up_no_other(
-    door: Door, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (first, payload), (second, other) = _large(1), _large(2)
-    with monkeypatch.context() as broken:
-        _unreadable(broken, *[OSError(errno.EIO, "Input/output error")] * 2)
-        door.send(payload, first)
-        door.send(ct_image("1.2.3.4.9"), "1.2.3.4.9")
-        if how == "while it lives":
-            door.arrivals.flush()
-            assert door.kept().keys() == {"1.2.3.4.9"}
-            door.send(other, second)
-        door.end()
-    assert first not in door.kept()
-    assert "1.2.3.4.9" in door.kept()
-    (alarm,) = door.house.events_of_kind("instance_not_indexed")
-    assert alarm.severity == "alarm"
-    assert door.objects.get(str(alarm.data["object"])).endswith(payload)
-    assert door.intake.recover() == 1
-    assert door.kept()[first][1] == hashlib.sha256(payload).hexdigest()
+def _as_kept(payload: bytes, uid: str) -> bytes:
+    meta = file_meta(sop_class_uid=CT_IMAGE_STORAGE, sop_instance_uid=uid, transfer_syntax_uid=EXPLICIT_LITTLE)
+    return meta + payload
 
 
-def test_an_instance_that_cannot_be_read_waits_while_nobody_can_be_told(
+def test_what_an_older_version_summed_otherwise_is_known_by_its_bytes(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uid, payload = _large(1)
-    _unreadable(monkeypatch, *[OSError(errno.EIO, "Input/output error")] * 4)
-    door.send(payload, uid)
-    with monkeypatch.context() as broken:
-        broken.setattr(type(door.house.events), "record_once", _unavailable)
-        with pytest.raises(StorageUnavailable):
-            door.end()
+    uid = "1.2.3.4.1"
+    with monkeypatch.context() as older:
+        older.setattr(PackWriter, "payload_sum", "0" * 64)
+        door.send(ct_image(uid), uid)
+        door.arrivals.flush()
+    kept = door.kept()
+    door.send(ct_image(uid), uid)
     door.end()
-    assert len(door.house.events_of_kind("instance_not_indexed")) == 1
+    assert door.kept() == kept
+    assert len(list(door.objects.keys())) == 1
+
+
+def test_a_copy_that_cannot_be_compared_is_kept_as_another(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
+    door.arrivals.flush()
+    with monkeypatch.context() as broken:
+        broken.setattr(FileStore, "get", _unavailable)
+        door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
+        door.end()
+    assert len(list(door.objects.keys())) == 2
+    assert len(door.house.events_of_kind("instance_conflict")) == 1
 
 
 def _unavailable(*_: object) -> None:

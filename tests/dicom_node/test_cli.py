@@ -14,7 +14,7 @@ from dicom_node.config_file import load_config
 from tests.acceptance.node import configuration, dicom_node
 from tests.ports import free_port
 
-COMMANDS = ["serve", "demo", "check", "status", "explain", "send", "requeue"]
+COMMANDS = ["serve", "demo", "check", "status", "explain", "replay", "send", "requeue"]
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def test_help_names_every_command_and_each_command_explains_itself() -> None:
             1,
             "--destination nowhere: no destination has that name; known: results",
         ),
+        (["requeue", "A-1", "--deliveries", "--stat"], 1, "--stat is of analyses, and --deliveries sends what was"),
         (["send", ".", "--to", "nowhere"], 1, "no DICOM destination has that name; known: none; or write AE@host:port"),
         (["send", ".", "--to", "PACS@nowhere"], 1, "expected AE@host:port, as in PACS@10.0.0.5:104"),
         (["send", "no-such-folder", "--to", "PACS@127.0.0.1:104"], 2, "does not exist"),

@@ -105,6 +105,7 @@ def anything_known(draw: st.DrawFn) -> Facts:
             closed_at=None if ending is None else LAST + draw(st.floats(0, 20)),
             association_id=f"a{number}",
             refused=draw(st.integers(0, 1)),
+            went_on=ending is None and draw(st.booleans()),
         )
         for number, ending in enumerate(draw(st.lists(ENDINGS, max_size=3)))
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import event, update
 
 from dicom_node.deadlines import DeadlineWatch
 from storage.records import Job, JobState
@@ -62,8 +63,8 @@ class Bench:
         return found
 
     def told(self) -> list[tuple[str, str, str]]:
-        events = self.house.events_of_kind("deadline_missed", "deadline_met_late")
-        return [(event.kind, event.severity, event.text) for event in events]
+        told = self.house.events_of_kind("deadline_missed", "deadline_met_late")
+        return [(one.kind, one.severity, one.text) for one in told]
 
     def missed(self) -> str:
         """What is said of the one deadline that was missed, less its head."""
@@ -186,11 +187,29 @@ def test_the_clock_may_be_asked_often_and_the_database_is_looked_at_once_a_secon
     assert len(bench.told()) == 1
 
 
-def test_deadlines_that_are_closed_cost_nothing(bench: Bench) -> None:
-    query = (
-        "select job_id from job where deadline_at is not null and deadline_closed_at is null"
-        " and deadline_at <= 1 and deadline_missed_at is null"
-    )
+def plan_of(bench: Bench, ask: Callable[[], object]) -> str:
+    """How the database goes about what is asked of it."""
+    asked: list[tuple[str, Any]] = []
+
+    def keep(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: Any) -> None:
+        asked.append((statement, parameters))
+
+    engine = bench.house.database.engine
+    event.listen(engine, "before_cursor_execute", keep)
+    ask()
+    event.remove(engine, "before_cursor_execute", keep)
+    (statement, parameters) = next(one for one in asked if one[0].startswith("SELECT"))
     with bench.house.database.read() as connection:
-        plan = " ".join(row[-1] for row in connection.execute(text(f"explain query plan {query}")))
-    assert "ix_job_open_deadline_at" in plan
+        return " ".join(row[-1] for row in connection.exec_driver_sql(f"explain query plan {statement}", parameters))
+
+
+def test_deadlines_that_are_closed_cost_nothing(bench: Bench) -> None:
+    deadlines = bench.house.deadlines
+    for ask in (lambda: deadlines.passed(1.0), deadlines.late, deadlines.count_missed):
+        plan = plan_of(bench, ask)
+        assert "ix_job_open_deadline_at" in plan
+        assert "ix_job_state" not in plan
+
+
+def test_results_that_wait_for_a_destination_that_is_down_are_not_gone_through_for_every_late_job(bench: Bench) -> None:
+    assert "ix_outbox_state_next_at" not in plan_of(bench, bench.house.deadlines.late)

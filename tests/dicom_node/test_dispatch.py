@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from storage.jobs import Jobs
 from storage.outbox import Outbox
 from storage.records import Association, Event, Job, NewInstance, NewJob, Result
 from storage.studies import Studies
+from tests.made_rows import of_one_sum_alone
 
 STUDY = "1.2.3"
 REPORT = Result("1.2.3.9", "1.2", "1.2.3.8", STUDY, "1.2.840.10008.1.2.1", "sr", "AI", "results/a.dcm", "0" * 64, 10)
 PICTURE = Result("1.2.3.10", "1.2", "1.2.3.8", STUDY, "1.2.840.10008.1.2.1", "sc", "AI", "results/b.dcm", "1" * 64, 10)
+RECIPIENTS: Mapping[str, Sequence[str]] = {"pacs": ("sr", "sc"), "archive": ("sr",)}
 
 
 class FakeEngine:
@@ -69,12 +71,12 @@ class Bench:
         self.head_start_s = 3600.0
         self.dispatch = self.new_dispatch()
 
-    def new_dispatch(self) -> Dispatch:
+    def new_dispatch(self, recipients: Mapping[str, Sequence[str]] = RECIPIENTS, attempts: int = 3) -> Dispatch:
         return Dispatch(
             self.jobs,
             self.engine,  # type: ignore[arg-type]
-            attempts=3,
-            recipients={"pacs": ("sr", "sc"), "archive": ("sr",)},
+            attempts=attempts,
+            recipients=recipients,
             spec_of=self._spec,
             routine_waits=lambda: self.routine_waits,
             stat_head_start_s=self.head_start_s,
@@ -104,7 +106,7 @@ class Bench:
         uid = f"1.2.3.{len(self.jobs.of_study(STUDY)) + 100}"
         association = f"a{uid}"
         studies.open_association(Association(association, "acceptor", "CT1", "NODE", "127.0.0.1", self.now))
-        Instances(self.database).add(
+        Instances(self.database, of_one_sum_alone).add(
             NewInstance(
                 "1.2",
                 f"{uid}.1",
@@ -358,10 +360,37 @@ def test_while_routine_jobs_wait_stat_jobs_start_and_what_runs_goes_on(bench: Be
     assert bench.job(routine).state == "running"
 
 
+def test_a_job_that_runs_while_the_configuration_changes_ends_by_the_one_that_it_began_with(bench: Bench) -> None:
+    first, second = bench.queue(), bench.queue()
+    bench.dispatch.step(0)
+    changed = bench.new_dispatch({"pacs": ("sr",), "archive": ("sr",)})
+    changed.go_on_from(bench.dispatch)
+    for _ in range(2):
+        bench.engine.end("done", JobOutcome("ok", (REPORT, PICTURE)))
+        changed.step(0)
+    kinds = {
+        job.job_id: sorted(item.result.kind for item in bench.outbox.of_study(STUDY) if item.job_id == job.job_id)
+        for job in (first, second)
+    }
+    assert bench.job(first).state == bench.job(second).state == "done"
+    assert [attempt.outcome for attempt in bench.jobs.attempts(first.job_id)] == ["done"]
+    assert kinds[first.job_id] == ["sc", "sr", "sr"]
+
+
+def test_a_job_that_overruns_its_time_is_stopped_after_a_change_too(bench: Bench) -> None:
+    job = bench.queue()
+    bench.dispatch.step(0)
+    changed = bench.new_dispatch(attempts=1)
+    changed.go_on_from(bench.dispatch)
+    bench.now += job.timeout_s
+    changed.step(0)
+    assert bench.engine.stopped == [(job.job_id, 1)]
+
+
 def late(bench: Bench, job: Job) -> None:
     """One more instance of the job's series."""
     first = f"{job.series_instance_uid}.1"
-    Instances(bench.database).add(
+    Instances(bench.database, of_one_sum_alone).add(
         NewInstance(
             "1.2",
             f"{first}.2",

@@ -181,6 +181,12 @@ def test_a_peer_that_holds_more_than_came_is_believed_for_as_long_as_series_are_
     assert verdict_after(DEADLINE_S, known).incomplete == "analysed 410 of 412 images"
 
 
+def test_a_peer_that_says_the_same_again_and_again_does_not_hold_a_series_for_ever() -> None:
+    for at in (LAST, LAST + 500, LAST + DEADLINE_S - 1):
+        known = facts(stack(410), announcements=[said("c-find", count=412, source="PACS1", at=at)])
+        assert verdict_after(DEADLINE_S, known).state == "never"
+
+
 def test_a_peer_that_holds_fewer_than_came_proves_nothing_and_is_told_of() -> None:
     known = facts(stack(10), announcements=[said("c-find", count=7, source="PACS1")])
     assert verdict_after(1.9, known).state == "not_yet"

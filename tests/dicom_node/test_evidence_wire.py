@@ -112,3 +112,24 @@ def test_a_late_image_after_longer_than_anybody_would_wait_teaches_nothing() -> 
     images = arrived((10, "a"), (12, "b"), (5000, "c"))
     associations = [brought("a", 9, 10.5), brought("b", 11, 13), brought("c", 4999, 5001)]
     assert longest_silences(images, associations, 300) == (2, 2)
+
+
+def test_a_series_that_its_association_left_behind_need_not_wait_for_the_end_of_the_study() -> None:
+    went_on = replace(OPEN, went_on=True)
+    known = habit(*[3.0] * 20, which="gaps")
+    waiting = verdict_after(5.9, facts(CLOSES, went_on, habit=known))
+    assert waiting.state == "not_yet"
+    assert waiting.evidence[0] == "association from CT1 is still open and went on to another series"
+    verdict = verdict_after(6.0, facts(CLOSES, went_on, habit=known))
+    assert verdict.whole
+    assert verdict.evidence[-1] == "CT1 pauses up to 3.0 s (98 % of 20 series): quiet for 6 s"
+    beside = Elsewhere("b", "CT1", LAST - 50, brings_study=True)
+    for not_so in (
+        facts(CLOSES, OPEN, habit=known),
+        facts(CLOSES, went_on, OPEN, habit=known),
+        facts(CLOSES, went_on, habit=known[:19]),
+        facts(plain(10), went_on, habit=known),
+        facts(CLOSES, went_on, habit=known, elsewhere=[beside]),
+        facts(CLOSES, replace(went_on, refused=1), habit=known),
+    ):
+        assert verdict_after(59.9, not_so).state == "not_yet"

@@ -9,7 +9,7 @@ from io import BytesIO
 import pytest
 from pydicom import dcmread
 
-from dicom_node.attempt import JobSpec, run_attempt
+from dicom_node.attempt import CompanionSpec, JobSpec, run_attempt
 from dicom_node.phantom import chest_ct
 from dicom_node.results.check import tracking_uids, walk
 from dicom_node.results.reading import comments_of, numbers_of
@@ -184,3 +184,69 @@ def test_findings_keep_their_tracking_uids_in_the_next_revision(stored: JobSpec)
         tracked.append(tracking_uids(dcmread(BytesIO(payloads(spec)["sr"])))[1])
     assert tracked[0] == tracked[1]
     assert len(tracked[0]) > 3
+
+
+CHANGE = Registry().get("ct_lung_density_change")
+
+
+@pytest.fixture(scope="module")
+def compared(stored: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> JobSpec:
+    """The job that compares the phantom with an earlier examination, which is the same pictures."""
+    folder = tmp_path_factory.mktemp("prior")
+    objects = open_store(stored.objects_url)
+    keys = []
+    for number, path in enumerate(chest_ct(slices=40, rows=128, identity="prior").write(folder)):
+        keys.append(f"instances/prior-{number}.dcm")
+        objects.put(keys[-1], [path.read_bytes()])
+    return dataclasses.replace(
+        stored,
+        package_folder=str(CHANGE.folder),
+        package_sha256=CHANGE.content_sha256,
+        companions=(CompanionSpec("prior", 1, tuple(keys)),),
+    )
+
+
+def test_a_model_that_compares_is_given_the_prior_and_its_report_lists_it_as_evidence_of_another_study(
+    compared: JobSpec,
+) -> None:
+    contents = payloads(compared)
+    assert set(contents) == {"seg", "sr", "sc"}
+    report = dcmread(BytesIO(contents["sr"]))
+    assert report.StudyInstanceUID == compared.study_instance_uid
+    changes = {number.value for number in numbers_of(report) if number.name.startswith("Change of")}
+    assert changes == {0.0}
+    (other,) = report.PertinentOtherEvidenceSequence
+    prior = chest_ct(slices=40, rows=128, identity="prior").datasets
+    assert other.StudyInstanceUID == prior[0].StudyInstanceUID
+    (series,) = other.ReferencedSeriesSequence
+    listed = {item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence}
+    assert listed == {dataset.SOPInstanceUID for dataset in prior}
+    (own,) = report.CurrentRequestedProcedureEvidenceSequence
+    assert own.StudyInstanceUID == compared.study_instance_uid
+
+
+def test_another_prior_makes_other_instances_and_the_same_findings_keep_their_tracking_uids(compared: JobSpec) -> None:
+    later = dataclasses.replace(compared.companions[0], revision=2)
+    one, other = (
+        dcmread(BytesIO(payloads(spec)["sr"]))
+        for spec in (compared, dataclasses.replace(compared, companions=(later,)))
+    )
+    assert one.SOPInstanceUID != other.SOPInstanceUID
+    assert tracking_uids(one) == tracking_uids(other)
+
+
+def test_without_the_series_that_a_model_needs_it_reports_why_it_did_not_analyse(compared: JobSpec) -> None:
+    absent = CompanionSpec("prior", 0, (), absent="no earlier study of the patient is here")
+    outcome = run_attempt(dataclasses.replace(compared, companions=(absent,)))
+    assert outcome.not_analysed == "no prior: no earlier study of the patient is here"
+    assert [item.kind for item in outcome.results] == ["sr"]
+    assert "predict" not in outcome.stage_s
+    assert run_attempt(dataclasses.replace(compared, companions=())).not_analysed == "no prior: it was not looked for"
+
+
+def test_a_prior_whose_images_are_no_volume_is_named_in_the_reason(compared: JobSpec) -> None:
+    keys = compared.companions[0].object_keys
+    gap = dataclasses.replace(compared.companions[0], object_keys=keys[:10] + keys[11:])
+    outcome = run_attempt(dataclasses.replace(compared, companions=(gap,)))
+    assert str(outcome.not_analysed).startswith("prior: ")
+    assert "no image between" in str(outcome.not_analysed)

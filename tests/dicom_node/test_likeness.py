@@ -37,6 +37,46 @@ def _series(count: int, transfer_syntax_uid: str = EXPLICIT_LITTLE, **more: obje
     ]
 
 
+# Without sequences that differ: where everything stands is known from the images before.
+PLAIN: dict[str, object] = {"SourceImageSequence": None, "ReferencedImageSequence": None}
+
+
+def test_an_image_like_the_last_ones_is_read_from_its_beginning_alone() -> None:
+    payloads = _series(300, **PLAIN)
+    likeness, at_once = Likeness(), 0
+    for payload in payloads:
+        like = likeness.at_once(memoryview(payload), EXPLICIT_LITTLE)
+        whole = read_header(payload, EXPLICIT_LITTLE)
+        if like is not None:
+            at_once += 1
+            assert (like.header, like.length, like.is_judged) == (whole, len(payload), True)
+        elif likeness.read(payload, len(payload), EXPLICIT_LITTLE) is None:
+            likeness.learn(payload, EXPLICIT_LITTLE, whole)
+    assert at_once > 280
+
+
+@pytest.mark.parametrize("change", [{"StudyInstanceUID": "1.2.9"}, {"Rows": 3}])
+def test_what_differs_in_more_than_an_instance_may_is_judged_again(change: dict[str, object]) -> None:
+    likeness = Likeness()
+    payloads = _series(3, **PLAIN) + _series(3, **PLAIN, **change)
+    for payload in payloads:
+        likeness.learn(payload, EXPLICIT_LITTLE, read_header(payload, EXPLICIT_LITTLE))
+    assert likeness.read(payloads[4], len(payloads[4]), EXPLICIT_LITTLE)
+    like = likeness.at_once(payloads[4], EXPLICIT_LITTLE)
+    assert like
+    assert not like.is_judged
+
+
+def test_a_beginning_that_ends_before_the_pixel_data_is_read_later() -> None:
+    payloads = _series(4, **PLAIN)
+    likeness = _learned(payloads)
+    (last,) = payloads[3:]
+    assert likeness.read(last, len(last), EXPLICIT_LITTLE)
+    start = last.index(b"\xe0\x7f\x10\x00") + 12
+    assert likeness.at_once(last[:start], EXPLICIT_LITTLE)
+    assert likeness.at_once(last[: start - 1], EXPLICIT_LITTLE) is None
+
+
 def _read_all(payloads: Iterable[bytes], transfer_syntax_uid: str) -> tuple[int, list[tuple[Header, Header]]]:
     """How many were read by likeness, and of all both readings."""
     likeness, hits, read = Likeness(), 0, []
@@ -110,12 +150,18 @@ def test_a_data_set_that_is_shorter_or_longer_than_it_says_is_not_alike() -> Non
     assert likeness.read(last[:90], len(last), EXPLICIT_LITTLE) is None
 
 
+@pytest.mark.parametrize("more", [{}, PLAIN], ids=["sequences differ", "values differ"])
 @pytest.mark.parametrize("transfer_syntax_uid", [EXPLICIT_LITTLE, IMPLICIT_LITTLE])
-def test_whatever_is_damaged_reads_as_if_it_were_read_whole_or_not_at_all(transfer_syntax_uid: str) -> None:
-    payloads = _series(6, transfer_syntax_uid)
+def test_whatever_is_damaged_reads_as_if_it_were_read_whole_or_not_at_all(
+    transfer_syntax_uid: str, more: dict[str, object]
+) -> None:
+    payloads = _series(6, transfer_syntax_uid, **more)
     likeness = Likeness()
     for payload in payloads[:5]:
         likeness.learn(payload, transfer_syntax_uid, read_header(payload, transfer_syntax_uid))
+    for payload in payloads:
+        assert likeness.read(payload, len(payload), transfer_syntax_uid)
+    assert bool(likeness.at_once(payloads[5], transfer_syntax_uid)) == bool(more)
     dice, answered = random.Random(3), 0
     for _ in range(4000):
         damaged = bytearray(payloads[5])

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from dicom_node.acceptors import acceptor_names
-from dicom_node.config_node import Limits, Node, Tls
+from dicom_node.config_node import MOST_CONNECTIONS, Limits, Node, Tls
 from dicom_node.network.listening import ACCEPT_S, CannotListen, Listening
 from dicom_node.network.occupancy import Refusal
 
@@ -48,8 +48,7 @@ def test_what_is_inherited_is_what_was_opened() -> None:
     assert inherited.plain
     assert inherited.plain.getsockname() == opened.plain.getsockname()
     assert (inherited.tls, inherited.processes, inherited.connections) == (None, 3, 7)
-    most = Node().limits.connections
-    assert opened.in_words() == f"{opened.plain.fileno()},-1,{opened.occupancy},3,{most}"
+    assert opened.in_words() == f"{opened.plain.fileno()},-1,{opened.occupancy},3,{MOST_CONNECTIONS}"
     assert opened.descriptors() == (opened.plain.fileno(), opened.occupancy)
     inherited.close()
     opened.close()
@@ -94,14 +93,11 @@ def test_a_number_of_acceptors_out_of_bounds_is_refused(wrong: object) -> None:
         Node(acceptors=wrong)  # type: ignore[arg-type]
 
 
-def test_a_process_that_starts_with_another_limit_sees_the_table_as_it_was_made() -> None:
+def test_the_limit_of_connections_may_be_raised_while_the_node_runs() -> None:
     opened = Listening.open(Node(port=0, limits=Limits(connections=2, connections_per_address=2)), processes=2)
     assert opened.plain
     first = opened.occupancy_of(0)
-    assert [first.connect("192.0.2.1", per_address=9, in_all=9) for _ in range(3)] == [
-        None,
-        None,
-        Refusal(of_address=False),
-    ]
+    found = [first.connect("192.0.2.1", per_address=9, in_all=in_all) for in_all in (2, 2, 2, 3, 3)]
+    assert found == [None, None, Refusal(of_address=False), None, Refusal(of_address=False)]
     first.close()
     opened.plain.close()

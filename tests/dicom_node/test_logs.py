@@ -190,7 +190,7 @@ def test_a_delivery_that_finds_nobody_listening_is_one_line(stream: io.StringIO,
     house.analysed_study()
     logs.configure("info", "json", process="dispatcher", stream=stream)
     delivery = Delivery(Config.model_validate({"destinations": [place]}), house)  # type: ignore[arg-type]
-    assert delivery._couriers[0].step()
+    assert delivery._couriers["PACS1"].step()
     house.database.close()
     (entry,) = entries(stream)
     assert (entry["event"], entry["outcome"], entry["destination"]) == ("delivery tried", "failed", "PACS1")

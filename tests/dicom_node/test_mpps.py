@@ -11,15 +11,21 @@ from pathlib import Path
 import pytest
 from pynetdicom.dimse_primitives import N_CREATE, N_SET
 
+from dicom_node.completeness import Rules
+from dicom_node.evidence import Evidence
 from dicom_node.network import status
 from dicom_node.refusals import NoticeRefused
+from dicom_node.reject import Reject
+from dicom_node.routing import Routing
+from dicom_node.settle import Settle
 from storage.errors import StorageUnavailable
-from storage.records import Announcement
+from storage.records import Announcement, Series
 from tests.dicom_node.acceptors import AcceptorsUnderTest
 from tests.dicom_node.modality import IAN, MPPS, Modality, association_of, notify
 from tests.dicom_node.raw_scu import associated
 from tests.dicom_node.serving import Serving, serving
 from tests.encoded import EXPLICIT_LITTLE, Encoding
+from tests.key_objects import key_object
 from tests.made_rows import open_house
 from tests.waiting import eventually
 
@@ -284,6 +290,73 @@ def test_what_an_archive_has_no_more_is_not_announced(served: Serving) -> None:
     with association_of(served.port, calling_ae_title="PACS1") as association:
         assert notify(association, "1.2.3", {SERIES: IMAGES}, availability="UNAVAILABLE").Status == 0x0000
     assert served.house.announcements.of_study("1.2.3") == ()
+
+
+# --- what it is for ----------------------------------------------------------------------------------------------
+
+
+class Judge:
+    """Judges the series that a served acceptor took in; time is no help while the association that brings it is open."""
+
+    def __init__(self, served: Serving) -> None:
+        house = served.house
+        self._house = house
+        evidence = Evidence(house.studies, house.instances, house.announcements, house.habits)
+        rules = Rules(settle_s=0, quiet_s=3600)
+        self._settle = Settle(evidence, lambda _instances, _part: Routing((), ()), lambda _title: rules)
+        self._reject = Reject(house.rejection_notes, served.objects, house.studies, house.jobs, settle_s=0)
+
+    def finds_whole(self, study_instance_uid: str, series: str = SERIES) -> bool:
+        self._reject.step()
+        self._settle.step()
+        return any(
+            one.series_instance_uid == series and one.state == "whole"
+            for one in self._house.studies.series_of(study_instance_uid)
+        )
+
+
+def test_a_series_is_whole_when_its_step_is_completed_and_every_image_came(served: Serving) -> None:
+    modality, judge = Modality(), Judge(served)
+    with association_of(served.port) as association:
+        modality.begin(association)
+        modality.store(association, SERIES, IMAGES[:4])
+        with association_of(served.port) as another:
+            modality.set(another, "COMPLETED", {SERIES: IMAGES})
+        assert eventually(lambda: [one.instance_count for one in _series(served, modality)] == [4])
+        assert not judge.finds_whole(modality.study_instance_uid)
+        modality.store(association, SERIES, IMAGES[4:])
+        assert eventually(lambda: judge.finds_whole(modality.study_instance_uid))
+    (series,) = _series(served, modality)
+    assert (series.instance_count, series.expected_count) == (5, 5)
+    assert "all 5 images came that the completed performed procedure step of CT1 lists" in str(series.evidence)
+
+
+def test_a_series_is_whole_when_every_image_came_that_an_archive_told_of(served: Serving) -> None:
+    modality, judge = Modality(), Judge(served)
+    with association_of(served.port) as association:
+        modality.store(association, SERIES, IMAGES)
+        assert notify(association, modality.study_instance_uid, {SERIES: IMAGES}).Status == 0x0000
+        assert eventually(lambda: judge.finds_whole(modality.study_instance_uid))
+
+
+def test_what_is_rejected_while_a_series_arrives_is_not_waited_for(served: Serving) -> None:
+    modality, judge = Modality(), Judge(served)
+    note = key_object({SERIES: [IMAGES[1], IMAGES[4]]}, study_instance_uid=modality.study_instance_uid)
+    with association_of(served.port) as association:
+        modality.begin(association)
+        modality.store(association, SERIES, IMAGES[:3])
+        assert association.send_c_store(note).Status == 0x0000
+        assert eventually(lambda: served.house.rejection_notes.unread(1))
+        modality.set(association, "COMPLETED", {SERIES: IMAGES})
+        assert not judge.finds_whole(modality.study_instance_uid)
+        modality.store(association, SERIES, IMAGES[3:])
+        assert eventually(lambda: judge.finds_whole(modality.study_instance_uid))
+    series = next(one for one in _series(served, modality) if one.series_instance_uid == SERIES)
+    assert (series.revision, series.instance_count) == (1, 3)
+
+
+def _series(served: Serving, modality: Modality) -> tuple[Series, ...]:
+    return served.house.studies.series_of(modality.study_instance_uid)
 
 
 # --- durability ---------------------------------------------------------------------------------------------------

@@ -98,3 +98,15 @@ def test_where_room_is_short_none_are_made_and_in_need_they_are_given_back(store
         wait_until(lambda: not _waiting(tmp_path))
     finally:
         preparation.stop()
+
+
+def test_how_many_are_kept_ready_may_change(store: FileStore, tmp_path: Path) -> None:
+    preparation = Preparation(store, lambda: 10.0, lambda: "ok", 1)
+    preparation.start()
+    try:
+        wait_until(lambda: _waiting(tmp_path) == 1)
+        for packs in (3, 2, 0):
+            preparation.use(packs)
+            wait_until(lambda wanted=packs: _waiting(tmp_path) == wanted)  # type: ignore[misc]
+    finally:
+        preparation.stop()

@@ -106,7 +106,7 @@ class Bench:
             series_instance_uid=series,
             study_instance_uid=STUDY,
             transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
-            content_sha256=hashlib.sha256(payload).hexdigest(),
+            content_sum=hashlib.sha256(payload).hexdigest(),
             object_key=f"instances/{uid}",
             size_bytes=len(payload),
             association_id="a1",

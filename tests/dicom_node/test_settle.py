@@ -21,6 +21,7 @@ from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.records import Announcement, Association, Event, Instance, NewInstance, NewJob, SeriesPart
 from storage.studies import Studies
+from tests.made_rows import of_one_sum_alone
 
 STUDY = "1.2.3"
 JOB = NewJob(
@@ -38,7 +39,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.database = Database(f"sqlite:///{folder / 'node.sqlite3'}")
         self.database.migrate()
-        self.studies, self.instances = Studies(self.database), Instances(self.database)
+        self.studies, self.instances = Studies(self.database), Instances(self.database, of_one_sum_alone)
         self.jobs, self.events = Jobs(self.database), Events(self.database)
         self.now = 1000.0
         self.asked: list[int] = []
@@ -97,7 +98,7 @@ class Bench:
                 "20260101",
                 "Chest",
                 facts,
-            )
+            ),
         )
 
 

@@ -106,7 +106,7 @@ def test_an_instance_that_is_answered_with_a_warning_is_counted_on_both_paths(
     with monkeypatch.context() as patch:
         patch.setattr("dicom_node.network.store_door.StoreDoor.begin", lambda *_: Coerced())
         assert send(served, ct_image()) == 0xB000
-    monkeypatch.setattr(receive, "read_request", lambda *_: None)  # all goes to the library
+    monkeypatch.setattr(receive.StoreRequests, "read", lambda *_: None)  # all goes to the library
     monkeypatch.setattr(store.status, "SUCCESS", 0xB006)
     assert send(served, ct_image()) == 0xB006
     assert eventually(lambda: len(counts(served)) == 2)
@@ -114,7 +114,7 @@ def test_an_instance_that_is_answered_with_a_warning_is_counted_on_both_paths(
 
 
 def test_what_the_library_path_refuses_is_counted(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receive, "read_request", lambda *_: None)
+    monkeypatch.setattr(receive.StoreRequests, "read", lambda *_: None)
     assert send(served, b"\xff" * 100) == 0xC000
     monkeypatch.setattr("dicom_node.network.services.echo.status.SUCCESS", 0x0211)
     assert echo(served) == 0x0211

@@ -28,7 +28,7 @@ def received(series_uid: str, number: int, association: str, at: float) -> NewIn
         series_instance_uid=series_uid,
         study_instance_uid=STUDY,
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        content_sha256=f"{series_uid}{number}"[-64:],
+        content_sum=f"{series_uid}{number}"[-32:],
         object_key=f"instances/{series_uid}/{number}",
         size_bytes=1,
         association_id=association,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
-from inference.contract import InputContract, SeriesFacts
+from inference.contract import CompanionContract, InputContract, SeriesContract, SeriesFacts
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CONTRACT = InputContract(
@@ -73,3 +74,47 @@ def test_a_fact_that_headers_do_not_state_refuses_nothing() -> None:
 def test_a_slight_tilt_of_the_head_rest_is_still_axial() -> None:
     tilted = (1.0, 0.0, 0.0, 0.0, 0.948, -0.317)
     assert replace(FITTING, image_orientation=tilted).orientation == "axial"
+
+
+@pytest.mark.parametrize("description", ["Thorax ARTERIAL 1mm", "art. phase"])
+def test_a_description_is_found_anywhere_without_regard_to_case(description: str) -> None:
+    contract = SeriesContract(modality="CT", description=r"arterial|\bart\.")
+    assert contract.reasons_against(replace(FITTING, series_description=description)) == []
+
+
+@pytest.mark.parametrize(("description", "shown"), [("venous", "venous"), ("", "not stated")])
+def test_another_description_or_none_breaks_the_rule(description: str, shown: str) -> None:
+    contract = SeriesContract(modality="CT", description="arterial")
+    reasons = contract.reasons_against(replace(FITTING, series_description=description))
+    assert reasons == [f"description {shown} does not have arterial"]
+
+
+@pytest.mark.parametrize(
+    ("tree", "rule"),
+    [
+        ({"modality": "CT", "description": "(art"}, "must be a regular expression"),
+        (
+            {"modality": "CT", "companions": ({"name": "a", "scope": "study", "series": {"modality": "CT"}},) * 2},
+            "companion a is given twice",
+        ),
+        (
+            {
+                "modality": "CT",
+                "companions": ({"name": "a", "scope": "study", "max_age_days": 3, "series": {"modality": "CT"}},),
+            },
+            "max_age_days is for scope prior",
+        ),
+    ],
+)
+def test_a_contract_that_contradicts_itself_is_refused(tree: dict[str, object], rule: str) -> None:
+    with pytest.raises(ValidationError, match=rule):
+        InputContract.model_validate(tree)
+
+
+def test_a_companion_is_found_by_its_name() -> None:
+    prior = CompanionContract(name="prior", scope="prior", series=SeriesContract(modality="CT"))
+    contract = InputContract(modality="CT", companions=(prior,))
+    assert contract.companion("prior") is prior
+    assert (prior.required, prior.wait_s) == (True, 1800.0)
+    with pytest.raises(KeyError):
+        contract.companion("arterial")

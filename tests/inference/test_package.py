@@ -159,7 +159,7 @@ def test_a_folder_without_a_package_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_same_package_twice_is_one(tmp_path: Path) -> None:
-    assert len(list(Registry([LUNGS, BUILT_IN]))) == 1
+    assert len(list(Registry([LUNGS, BUILT_IN]))) == len(list(Registry()))
 
 
 def codes_of(tree: object) -> list[dict[str, str]]:
@@ -179,7 +179,9 @@ BEYOND_THE_DICTIONARY = {
 }
 
 
-def test_every_code_is_standard_or_documented(manifest: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", ["ct_lung_density", "ct_lung_density_change"])
+def test_every_code_is_standard_or_documented(name: str) -> None:
+    manifest = yaml.safe_load((BUILT_IN / name / MANIFEST).read_text())
     documented = (Path(__file__).parents[2] / "docs" / "codes.md").read_text()
     codes = codes_of(manifest["outputs"])
     assert len(codes) > 20

@@ -25,18 +25,20 @@ def opened(name: str, title: str = "CT1", at: float = 10.0) -> Association:
     return Association(name, "acceptor-1", title, "NODE", "127.0.0.1", at)
 
 
-def brings(house: House, association: Association, number: int, series: str = SERIES, study: str = STUDY) -> None:
+def brings(
+    house: House, association: Association, number: int, *, series: str = SERIES, study: str = STUDY, at: float = 20.0
+) -> None:
     new = NewInstance(
         sop_class_uid="1.2",
         sop_instance_uid=f"{series}.{number}",
         series_instance_uid=series,
         study_instance_uid=study,
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        content_sha256=f"{number}",
+        content_sum=f"{number}",
         object_key=f"{series}/{number}",
         size_bytes=1,
         association_id=association.association_id,
-        received_at=20.0,
+        received_at=at,
         patient_id="P",
         patient_name="",
         accession_number="",
@@ -125,3 +127,15 @@ def test_an_instance_counts_as_refused_until_it_came_after_all(house: House) -> 
     brings(house, opened("again"), 2)
     assert house.studies.refused(["own"]) == {"own": 2}
     assert house.studies.refused(["other"]) == {}
+
+
+def test_an_association_that_goes_on_to_another_series_is_known_until_it_comes_back_or_ends(house: House) -> None:
+    own = opened("own")
+    brings(house, own, 1)
+    assert known(house).went_on == frozenset()
+    brings(house, own, 1, series="1.2.3.5", at=21.0)
+    assert (known(house).went_on, known(house, "1.2.3.5").went_on) == ({"own"}, frozenset())
+    brings(house, own, 2, at=22.0)
+    assert (known(house).went_on, known(house, "1.2.3.5").went_on) == (frozenset(), {"own"})
+    house.end_association(own, "released", 30.0)
+    assert known(house, "1.2.3.5").went_on == frozenset()

@@ -135,6 +135,14 @@ class Viewer:
         )
         return [str(label) for label in self._shown(script, labels)]
 
+    def instances_shown(self) -> set[str]:
+        """SOP Instance UIDs of the objects that the viewports show, other than series of images."""
+        script = (
+            "() => [...services.viewportGridService.getState().viewports.values()].flatMap(v => v.displaySetInstanceUIDs"
+            ".map(uid => services.displaySetService.getDisplaySetByUID(uid).SOPInstanceUID)).filter(Boolean)"
+        )
+        return {str(uid) for uid in self.page.evaluate(script)}
+
     def _shown(self, script: str, words: Sequence[str]) -> Any:
         """What the script gives once it gives something. A page that is slow to start may lose the click: it is made again."""
         for patience_ms in _PATIENCE_MS:

@@ -76,6 +76,7 @@ def upgrade() -> None:
     with op.batch_alter_table("series") as table:
         table.add_column(sa.Column("expected_count", sa.Integer(), nullable=True))
         table.add_column(sa.Column("held_at", sa.Float(), nullable=True))
+    op.execute("alter table instance rename column content_sha256 to content_sum")
     # Without a batch, which would copy the table: there may be millions of instances.
     op.add_column("instance", sa.Column("rejected_revision", sa.Integer(), nullable=True))
     op.add_column("instance", sa.Column("rejected_code", sa.String(length=16), nullable=True))
@@ -128,6 +129,7 @@ def downgrade() -> None:
             table.drop_column(name)
         table.create_index("ix_job_state", ["state"])
     _states("job", _JOB_STATES)
+    op.execute("alter table instance rename column content_sum to content_sha256")
     with op.batch_alter_table("instance") as table:
         table.drop_column("rejected_code")
         table.drop_column("rejected_revision")

@@ -1,4 +1,8 @@
-"""Images that an archive rejects, end to end: what was reported of them is replaced at the PACS, and the reason is told."""
+"""What others say of images, end to end: a modality, that its series is done; an archive, that it must not be used.
+
+A real SCU tells of its procedure step while the association that brings the images stays open, so that nothing else could
+make the series whole.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
+from pynetdicom.association import Association
 
 from dicom_node.results.check import walk
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import destination, read, storescu
 from tests.acceptance.studies import Study, made_study
+from tests.dicom_node.modality import Modality, association_of
 from tests.key_objects import SAFETY, key_object
 from tests.orthanc import Orthanc
 from tests.waiting import PATIENCE_S, wait_until
@@ -32,7 +38,7 @@ def _note(study: Study, files: Sequence[Path], title: tuple[str, str]) -> Path:
     return path
 
 
-def test_what_was_reported_of_rejected_images_is_replaced(
+def test_a_series_is_whole_with_its_procedure_step_and_its_report_is_replaced_once_it_is_rejected(
     tmp_path: Path, orthanc: Orthanc, peer: Callable[[str], str]
 ) -> None:
     study = made_study(tmp_path / "studies", "rejected")
@@ -43,14 +49,17 @@ def test_what_was_reported_of_rejected_images_is_replaced(
                 {"name": "all", "models": ["ct_lung_density"], "destinations": ["results"], "when": {"Modality": "CT"}}
             ],
             destinations=[destination(orthanc)],
-            completeness={"settle_s": 0.5, "quiet_s": 2},
+            completeness={"settle_s": 0.5, "quiet_s": 600},
         ),
     )
     with node.running():
-        storescu(peer("storescu"), node.port, *study.files)
-        wait_until(lambda: node.job_states(study.uid) == ["done"])
+        with association_of(node.port) as association:
+            images = send(association, study)
+            assert node.job_states(study.uid) == []
+            tell(node.port, study, images)
+            wait_until(lambda: node.job_states(study.uid) == ["done"])
         storescu(peer("storescu"), node.port, _note(study, study.files, SAFETY))
-        wait_until(lambda: node.job_states(study.uid) == ["done"] * 2 and node.settled(study.uid))
+        wait_until(lambda: len(_reports(orthanc.held(study.uid))) == 2)
         held = orthanc.held(study.uid)
         account = node.account(study.uid)
         told = " ".join(node.cli("explain", study.uid).stdout.split())
@@ -65,8 +74,25 @@ def test_what_was_reported_of_rejected_images_is_replaced(
     assert f"Not analysed, because {words}" in [item.get("TextValue") for item in walk(last)]
     codes = [item.ConceptCodeSequence[0] for item in walk(last) if item.get("ConceptCodeSequence")]
     assert ("113037", "DCM") in {(code.CodeValue, code.CodingSchemeDesignator) for code in codes}
+    assert "all 40 images came that the completed performed procedure step of CT1 lists" in told
     assert "all 40 images rejected by a key object of CT1" in told
     assert "alarm" not in {event.severity for event in account.events}
+
+
+def send(association: Association, study: Study) -> list[Dataset]:
+    images = [dcmread(path) for path in study.files]
+    for image in images:
+        assert association.send_c_store(image).Status == 0x0000
+    return images
+
+
+def tell(port: int, study: Study, images: Sequence[Dataset]) -> None:
+    """Of the procedure step, over an association of its own: begun, and completed with all images."""
+    modality = Modality(study.uid)
+    with association_of(port) as association:
+        assert modality.begin(association).Status == 0x0000
+        series = {str(images[0].SeriesInstanceUID): [str(image.SOPInstanceUID) for image in images]}
+        assert modality.set(association, "COMPLETED", series).Status == 0x0000
 
 
 def _reports(held: dict[str, bytes]) -> list[Dataset]:
