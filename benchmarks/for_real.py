@@ -1,7 +1,7 @@
 """Studies sent over TCP to `dicom-node serve`, and how soon the job that has all images starts.
 
-A pynetdicom SCU is scanner and MPPS SCU, Orthanc the PACS that answers C-FIND, and another Orthanc the peer whose
-StableAge runs beside.
+DCMTK's storescu is the scanner, pynetdicom the MPPS SCU, Orthanc the PACS that answers C-FIND, and another Orthanc the peer
+whose StableAge runs beside.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import random
 import statistics
+import subprocess
+import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset
@@ -39,7 +40,7 @@ BARS_S = {"exact": 0.5, "closing": 2.5}
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One series. since: what its seconds count from, in words. too_early: jobs that started while images were to come."""
+    """One series. too_early: jobs that started while images of it were still to come."""
 
     case: str
     kind: str
@@ -50,34 +51,26 @@ class Measured:
 
 @dataclass
 class Scanner:
-    """Sends to an acceptor, and notes when the last C-STORE response of each series came."""
+    """DCMTK's storescu: an association each time. told_at: when the node was told last what the series consists of."""
 
     port: int
+    folder: Path
     calling_ae_title: str = CT
-    answered_at: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def association(self, *, ending: str = "released") -> Iterator[Sender]:
-        with association_of(self.port, calling_ae_title=self.calling_ae_title) as association:
-            yield Sender(association, self.answered_at)
-            if ending == "aborted":
-                association.abort()
+    told_at: float = 0.0
 
     def send(self, datasets: Sequence[Dataset], *, ending: str = "released") -> None:
-        with self.association(ending=ending) as sender:
-            sender.store(datasets)
+        files = [self._file(dataset) for dataset in datasets]
+        how = ["--abort"] if ending == "aborted" else []
+        titles = ["-aet", self.calling_ae_title, "-aec", "DICOM-NODE"]
+        command = [find_peer("storescu"), *how, *titles, "127.0.0.1", str(self.port), *map(str, files)]
+        done = subprocess.run(command, check=False, capture_output=True, timeout=600)
+        assert ending == "aborted" or done.returncode == 0, done.stderr
 
-
-@dataclass
-class Sender:
-    association: object
-    answered_at: dict[str, float]
-
-    def store(self, datasets: Sequence[Dataset]) -> None:
-        for dataset in datasets:
-            status = self.association.send_c_store(dataset)  # type: ignore[attr-defined]
-            assert status.Status == 0x0000
-            self.answered_at[str(dataset.SeriesInstanceUID)] = time.time()
+    def _file(self, dataset: Dataset) -> Path:
+        path = self.folder / f"{dataset.SOPInstanceUID}.dcm"
+        if not path.exists():
+            dataset.save_as(path, enforce_file_format=True)
+        return path
 
 
 @dataclass(frozen=True)
@@ -85,16 +78,17 @@ class Place:
     node: NodeUnderTest
     pacs: Orthanc
     images: list[Dataset]
+    folder: Path
 
     def scanner(self, calling_ae_title: str = CT) -> Scanner:
-        return Scanner(self.node.port, calling_ae_title)
+        return Scanner(self.node.port, self.folder, calling_ae_title)
 
 
 Case = Callable[[Place], Scanner]
 
 
 def step_completed_first(place: Place) -> Scanner:
-    """MPPS completed, then the images; their association stays open until the job runs."""
+    """MPPS completed, then the images."""
     return _with_step(place, lambda scanner: scanner.send(place.images))
 
 
@@ -104,14 +98,14 @@ def step_and_pauses(place: Place) -> Scanner:
 
 
 def step_completed_last(place: Place) -> Scanner:
-    """MPPS completed after the images: seconds from its N-SET response."""
+    """MPPS completed a second after the images: seconds from its N-SET response."""
     scanner, modality = place.scanner(), _modality(place)
-    with scanner.association() as sender:
-        modality.begin(sender.association)  # type: ignore[arg-type]
-        sender.store(place.images)
+    with association_of(place.node.port) as association:
+        modality.begin(association)
+        scanner.send(place.images)
         time.sleep(1.0)
-        modality.set(sender.association, "COMPLETED", _listed(place.images))  # type: ignore[arg-type]
-        scanner.answered_at[_series(place)] = time.time()
+        modality.set(association, "COMPLETED", _listed(place.images))
+        scanner.told_at = time.time()
     return scanner
 
 
@@ -240,7 +234,7 @@ def measure(folder: Path, *, rounds: int = 2, with_peer: bool = True) -> list[Me
     node = NodeUnderTest(folder, tree)
     found: list[Measured] = []
     with pacs.running(), peer.running(), node.running():
-        stable = threading.Thread(target=lambda: found.append(_stable(peer)))
+        stable = threading.Thread(target=lambda: found.append(_stable(peer, folder)))
         if with_peer:
             stable.start()
         for number in range(rounds):
@@ -257,9 +251,11 @@ def measure(folder: Path, *, rounds: int = 2, with_peer: bool = True) -> list[Me
 
 
 def _measured(node: NodeUnderTest, pacs: Orthanc, case: Case, *, kind: str, images: int, number: int) -> list[Measured]:
+    """The job's start, from when the last image began to arrive: a little before its response, which favours nobody."""
     phantom = chest_ct(slices=images, rows=128 if images < 100 else 64, identity=f"{case.__name__} {images} {number}")
     study = str(phantom.datasets[0].StudyInstanceUID)
-    scanner = case(Place(node, pacs, list(phantom.datasets)))
+    with tempfile.TemporaryDirectory() as folder:
+        scanner = case(Place(node, pacs, list(phantom.datasets), Path(folder)))
     wait_until(lambda: node.settled(study), f"{case.__name__}: no end", at_most_s=240)
     account = node.account(study)
     assert account
@@ -268,22 +264,23 @@ def _measured(node: NodeUnderTest, pacs: Orthanc, case: Case, *, kind: str, imag
         jobs = [entry.job for entry in account.jobs if entry.job.series_id == series.series_id and entry.job.started_at]
         last = max(jobs, key=lambda job: job.revision)
         assert last.started_at
-        seconds = last.started_at - scanner.answered_at[series.series_instance_uid]
+        seconds = last.started_at - max(series.last_received_at, scanner.told_at)
         words = " ".join(str(case.__doc__).split())
         found.append(Measured(words, kind, series.instance_count, seconds, len(jobs) - 1))
     return found
 
 
-def _stable(peer: Orthanc) -> Measured:
-    """Orthanc itself, on a study of its own: from the last C-STORE response until it says that the series is stable."""
-    scanner, images = Scanner(peer.dicom_port), list(chest_ct(slices=40, rows=128, identity="stable").datasets)
-    scanner.send(images)
+def _stable(peer: Orthanc, folder: Path) -> Measured:
+    """Orthanc itself, on a study of its own: from the end of the association until it says that the series is stable."""
+    images = list(chest_ct(slices=40, rows=128, identity="stable").datasets)
+    Scanner(peer.dicom_port, folder).send(images)
+    ended_at = time.time()
     url = f"http://127.0.0.1:{peer.http_port}/changes?limit=1000"
     while True:
         with urllib.request.urlopen(url, timeout=60) as answer:
             changes = json.load(answer)["Changes"]
         if any(change["ChangeType"] == "StableSeries" for change in changes):
-            seconds = time.time() - max(scanner.answered_at.values())
+            seconds = time.time() - ended_at
             return Measured(f"Orthanc, StableAge {STABLE_AGE_S}: StableSeries", "peer", len(images), seconds, 0)
         time.sleep(0.1)
 
@@ -312,7 +309,7 @@ def _with_step(place: Place, send: Callable[[Scanner], None]) -> Scanner:
 
 
 def _forward(place: Place, associations: int) -> Scanner:
-    Scanner(place.pacs.dicom_port).send(place.images)
+    Scanner(place.pacs.dicom_port, place.folder).send(place.images)
     images = random.Random(4).sample(place.images, len(place.images)) if associations > 1 else place.images
     return _in_parallel(place.scanner(FORWARDER), images, associations)
 

@@ -120,7 +120,7 @@ class _Play:
         self._node, self._timeline = node, timeline
         self._series: dict[str, _Arriving] = {}
         self._said: dict[str, Announcement] = {}
-        self._came: dict[str, set[str]] = {}  # instances by association
+        self._brought_at: dict[str, dict[str, float]] = {}  # by association, then by series, the last time
         self._sent, self._told = list(timeline.sent), list(timeline.announcements)
         self._moments: list[float] = []
         for at in [
@@ -158,7 +158,7 @@ class _Play:
         uid = sent.picture.sop_instance_uid
         series = self._series.setdefault(sent.picture.series_instance_uid, _Arriving(sent.picture.series_instance_uid))
         series.brought[sent.association_id] += 1
-        self._came.setdefault(sent.association_id, set()).add(uid)
+        self._brought_at.setdefault(sent.association_id, {})[series.uid] = sent.at
         if uid not in series.images:
             series.images[uid] = Image(uid, sent.picture.header, sent.at, sent.association_id)
             series.last_at, series.is_judged = sent.at, False
@@ -248,7 +248,7 @@ class _Play:
                     link.association_id,
                     self._timeline.calling_ae_title,
                     link.opened_at,
-                    brings_study=link.association_id in self._came,
+                    brings_study=link.association_id in self._brought_at,
                 )
                 for link in others
             ),
@@ -265,6 +265,7 @@ class _Play:
             series.brought[link.association_id],
             link.closed_at if closed else None,
             link.association_id,
+            went_on=not closed and max(self._brought_at[link.association_id].values()) > series.last_at,
         )
 
     def _conclude(self, series: _Arriving, facts: Facts, now: float) -> None:
