@@ -261,9 +261,9 @@ def test_pixel_data_that_are_cut_short_are_refused_as_often_as_they_come(door: D
     for number in range(4):
         door.send(ct_image(f"1.2.3.4.{number}", InstanceNumber=number), f"1.2.3.4.{number}")
     for number in (5, 6, 7):
+        cut = ct_image(f"1.2.3.4.{number}", InstanceNumber=number, PixelData=bytes(40))
         with pytest.raises(Unparsable, match="cut short"):
-            uid = f"1.2.3.4.{number}"
-            door.send(ct_image(uid, InstanceNumber=number, PixelData=bytes(40)), uid)
+            door.send(cut, f"1.2.3.4.{number}")
     door.send(ct_image("1.2.3.4.8", InstanceNumber=8), "1.2.3.4.8")
     door.end()
     assert len(door.kept()) == 5
