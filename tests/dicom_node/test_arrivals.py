@@ -109,6 +109,18 @@ def test_what_an_older_version_summed_otherwise_is_known_by_its_bytes(
     assert len(list(door.objects.keys())) == 1
 
 
+def test_what_another_version_put_before_the_data_set_is_no_matter(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = "1.2.3.4.1"
+    with monkeypatch.context() as older:
+        older.setattr(module, "file_meta", lambda **told: file_meta(**told)[:-2] + b"00")
+        door.send(ct_image(uid), uid)
+        door.arrivals.flush()
+    door.send(ct_image(uid), uid)
+    door.end()
+    assert len(list(door.objects.keys())) == 1
+    assert door.house.events_of_kind("instance_conflict") == []
+
+
 def test_a_copy_that_cannot_be_compared_is_kept_as_another(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
     door.arrivals.flush()
