@@ -15,11 +15,11 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
 from pydicom.uid import generate_uid
 from rich.console import Console
 from rich.table import Table
@@ -347,10 +347,7 @@ def _listed(images: Sequence[Dataset]) -> dict[str, list[str]]:
 
 def _changed(image: Dataset, suffix: str, **values: object) -> Dataset:
     """A copy under a UID of its own, with other values."""
-    copy = Dataset()
-    copy.update(image)
-    copy.file_meta = FileMetaDataset()
-    copy.file_meta.update(image.file_meta)
+    copy = deepcopy(image)  # else the two share their elements
     for keyword, value in values.items():
         setattr(copy, keyword, value)
     copy.SOPInstanceUID = generate_uid(entropy_srcs=[str(image.SOPInstanceUID), suffix])
