@@ -109,7 +109,7 @@ def _against_lists(facts: Facts, lists: Sequence[Announcement]) -> Announced:
     only_counted = [item.instance_count or 0 for item in lists if item.sop_instance_uids is None]
     expected = max([len(named), *only_counted])
     missing = max(len(named - came), expected - len(came), 0)
-    unannounced = len(came - named) if named else max(0, len(came) - expected)
+    unannounced = len(came - named - facts.left_out) if named else max(0, len(came) - expected)
     by = " and ".join(dict.fromkeys(_by(item) for item in lists))
     how_many = f"{expected - missing} of" if missing else "all"
     more = f", and {unannounced} more" if unannounced else ""

@@ -71,6 +71,10 @@ class Settle:
         self._judged = {series_id: seen for series_id, seen in self._judged.items() if series_id in ids}
         return sum(self._settle(known) for known in arriving)
 
+    def look_anew(self) -> None:
+        """Something changed that is not seen in what is known of each series: judge all that arrive again."""
+        self._judged.clear()
+
     def _settle(self, known: Arriving) -> bool:
         series, now, rules = known.series, self._clock(), self._rules_of(source_of(known))
         seen = self._judged.get(series.series_id)

@@ -20,6 +20,7 @@ from storage.studies import write_associations
 from storage.usage import grow
 
 AreSame = Callable[[str, str], bool]
+_AT_ONCE = 500
 
 # Statements of each batch, made once: to put one together takes longer than the database takes to run it.
 _KNOWN_CONTENTS = select(
@@ -101,6 +102,14 @@ class Instances:
         )
         with self._database.read() as connection:
             return frozenset(connection.execute(query).scalars())
+
+    def rejected_of(self, sop_instance_uids: Collection[str]) -> frozenset[str]:
+        """Those of these instances that are rejected, whether they came or not."""
+        uids, found = list(sop_instance_uids), frozenset[str]()
+        with self._database.read() as connection:
+            for start in range(0, len(uids), _AT_ONCE):
+                found |= rejected_codes(connection, uids[start : start + _AT_ONCE]).keys()
+        return found
 
     def known_objects(self, object_keys: Collection[str]) -> frozenset[str]:
         """Which of these objects belong to an instance. At most some hundreds at once."""

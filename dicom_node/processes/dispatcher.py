@@ -75,7 +75,8 @@ def main(name: str, configuration: str, log_format: Literal["text", "json"]) -> 
         while not stopping.is_set():
             follower.step()
             work.watch.step()
-            work.reject.step()
+            if work.reject.step():  # also of what is announced and did not come
+                work.settle.look_anew()
             judged = work.settle.step()
             work.companions.step(settled=judged > 0)
             deadlines.step()

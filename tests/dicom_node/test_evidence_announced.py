@@ -19,6 +19,7 @@ from tests.dicom_node.arrived import (
     plain,
     said,
     stack,
+    uid,
     verdict_after,
 )
 
@@ -80,6 +81,13 @@ def test_a_step_that_only_counts_is_held_against_the_number_that_came() -> None:
 def test_an_image_that_came_and_was_rejected_is_not_missed() -> None:
     known = facts(plain(9), announcements=[said("mpps", numbers=range(1, 11))], left_out=frozenset({"1.2.3.4.10"}))
     assert verdict_after(0.0, known).whole
+
+
+def test_a_report_does_not_count_rejected_images_among_those_that_were_analysed() -> None:
+    known = facts(plain(7), left_out=frozenset({uid(8)}), announcements=[said("mpps", numbers=range(1, 11))])
+    verdict = verdict_after(DEADLINE_S, known)
+    assert verdict.incomplete == "analysed 7 of 10 images, 1 rejected"
+    assert verdict.lacking == "only 8 of 10 images came"
 
 
 def test_what_is_said_of_another_series_is_no_evidence() -> None:
