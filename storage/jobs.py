@@ -32,7 +32,7 @@ from storage.records import (
 from storage.results import insert_results, predecessors_of
 from storage.revisions import (
     has_moved_on,
-    is_queued_anew,
+    may_be_sent_stale,
     refuse_older,
     replacing,
     stale,
@@ -136,7 +136,8 @@ class Jobs:
         """running -> done or failed, with results, their outbox rows and what they supersede, in one transaction.
 
         recipients: the names of the destinations that get each kind of result. not_analysed: the results say so.
-        send_stale: queue them even where the series has moved on meanwhile, if the model is to run on it again.
+        send_stale: queue them even where the series has moved on meanwhile, if the model is to run on it again and none of
+        the images that it read was rejected.
         Returns False, and changes nothing, where this attempt is not the running one.
         """
         with self._database.write() as connection:
@@ -145,7 +146,7 @@ class Jobs:
             if not _end_attempt(connection, finished, outcome, reason, values):
                 return False
             record(connection, events)
-            counts = not is_stale or (send_stale and is_queued_anew(connection, finished))
+            counts = not is_stale or (send_stale and may_be_sent_stale(connection, finished))
             if is_stale:
                 record(connection, [stale(finished, sent=counts)])
             insert_results(connection, finished, results, recipients, counts=counts, not_analysed=not_analysed)

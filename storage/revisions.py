@@ -12,13 +12,23 @@ from storage.errors import NewerRevision
 from storage.events import record
 from storage.records import Event, Job, NewJob, Series
 from storage.results import models_that_count, outdate
-from storage.schema import job, series
+from storage.schema import instance, job, series
 
 
 def has_moved_on(connection: Connection, of: Job) -> bool:
     """Whether the images of the job's series have changed since the revision that it analyses."""
     current = connection.execute(select(series.c.revision).where(series.c.series_id == of.series_id)).scalar_one()
     return bool(current > of.revision)
+
+
+def may_be_sent_stale(connection: Connection, of: Job) -> bool:
+    """Whether its results may stand until those of the next revision are there: not where it read rejected images."""
+    rejected = select(instance.c.instance_id).where(
+        instance.c.series_id == of.series_id,
+        instance.c.revision <= of.revision,
+        instance.c.rejected_revision > of.revision,
+    )
+    return connection.execute(rejected.limit(1)).first() is None and is_queued_anew(connection, of)
 
 
 def is_queued_anew(connection: Connection, of: Job) -> bool:

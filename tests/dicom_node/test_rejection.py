@@ -293,6 +293,28 @@ def test_where_nothing_is_left_of_what_no_model_applied_to_nothing_is_reported(b
     assert [job.revision for job in bench.house.jobs.of_study(STUDY)] == [1]
 
 
+def test_results_from_images_that_were_rejected_meanwhile_are_not_sent_even_where_stale_ones_are(bench: Bench) -> None:
+    bench.send(IMAGES)
+    bench.judge("m@1")
+    (job,) = bench.house.jobs.of_study(STUDY)
+    bench.house.jobs.start(job.job_id)
+    bench.send_key_object(key_object({SERIES: IMAGES[:3]}, study_instance_uid=STUDY))
+    bench.reject.step()
+    (running,) = bench.house.jobs.running()
+    result = bench.house.result(STUDY, "sr")
+    assert bench.house.jobs.finish(
+        running,
+        state="done",
+        outcome="done",
+        reason=None,
+        results=[result],
+        recipients={"sr": ("pacs",)},
+        send_stale=True,
+    )
+    assert bench.house.outbox.of_study(STUDY) == ()
+    assert "kept but not sent" in bench.events("job_stale")[0].text
+
+
 def test_what_comes_after_everything_was_rejected_is_analysed_in_a_revision_of_its_own(bench: Bench) -> None:
     bench.send(IMAGES[:5])
     bench.judge("m@1")
