@@ -114,6 +114,10 @@ class Settle:
         routing = self._route(instances, known.parts[-1])
         if verdict.state == "never":
             routing = replace(routing, jobs=tuple(of_incomplete(job, verdict, rules) for job in routing.jobs))
+        if not self._evidence.instances.came_in(known.series.series_id, known.series.revision):
+            # Nothing came: images were rejected, maybe days after the last one, and deadlines count from now.
+            passed_s = self._clock() - max(item.received_at for item in instances)
+            routing = replace(routing, jobs=tuple(_postponed(job, passed_s) for job in routing.jobs))
         evidence = "; ".join(verdict.evidence)
         gap_s, pause_s = longest_silences(facts.images, facts.contributions, rules.habit_max_s)
         settled = self._studies.settle(
@@ -158,6 +162,10 @@ def of_incomplete(job: NewJob, verdict: Verdict, rules: Rules) -> NewJob:
     if job.report_not_analysed:
         return replace(told, state="ready", give_up_reason=verdict.lacking)
     return replace(told, state="skipped", reason=verdict.lacking)
+
+
+def _postponed(job: NewJob, by_s: float) -> NewJob:
+    return job if job.deadline_at is None else replace(job, deadline_at=job.deadline_at + by_s)
 
 
 def _event(known: Arriving, kind: str, text: str, severity: Severity = "info") -> Event:

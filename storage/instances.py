@@ -103,6 +103,14 @@ class Instances:
         with self._database.read() as connection:
             return frozenset(connection.execute(query).scalars())
 
+    def came_in(self, series_id: int, revision: int) -> bool:
+        """Whether this revision of a series began with images that came, and not because some were rejected."""
+        query = select(instance.c.instance_id).where(
+            instance.c.series_id == series_id, instance.c.revision == revision, instance.c.rejected_revision.is_(None)
+        )
+        with self._database.read() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def rejected_of(self, sop_instance_uids: Collection[str]) -> frozenset[str]:
         """Those of these instances that are rejected, whether they came or not."""
         uids, found = list(sop_instance_uids), frozenset[str]()
