@@ -38,6 +38,7 @@ from storage.revisions import (
     stale,
     supersede_if_older,
     supersede_jobs,
+    wait_anew,
 )
 from storage.schema import job, job_attempt, series
 
@@ -101,11 +102,11 @@ class Jobs:
     def start(self, job_id: int) -> int | None:
         """ready -> running, as a new attempt; returns its number, or None where the job is not ready.
 
-        One whose series has moved on is superseded instead.
+        One whose series has moved on is superseded instead, and one that reads another series that has waits for it anew.
         """
         now = time.time()
         with self._database.write() as connection:
-            if supersede_if_older(connection, job_id):
+            if supersede_if_older(connection, job_id) or wait_anew(connection, job_id):
                 return None
             started = connection.execute(
                 update(job)

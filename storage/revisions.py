@@ -54,6 +54,19 @@ def supersede_if_older(connection: Connection, job_id: int) -> bool:
     return True
 
 
+def wait_anew(connection: Connection, job_id: int) -> bool:
+    """Whether a job that was about to start waits again, because another series that it reads has moved on."""
+    companions = connection.execute(select(job.c.companions).where(job.c.job_id == job_id)).scalar_one_or_none() or ()
+    chosen = {one["series_id"]: one["revision"] for one in companions if one["series_id"] is not None}
+    if not chosen:
+        return False
+    now = connection.execute(select(series.c.series_id, series.c.revision).where(series.c.series_id.in_(chosen)))
+    if all(row.revision == chosen[row.series_id] for row in now):
+        return False
+    waits = update(job).where(job.c.job_id == job_id, job.c.state == "ready", job.c.give_up_reason.is_(None))
+    return bool(connection.execute(waits.values(state="waiting", reason=None, queued_at=time.time())).rowcount)
+
+
 def supersede_jobs(connection: Connection, now: Series, reason: str) -> None:
     """End the jobs on older revisions of a series that did not start yet."""
     older = [job.c.series_id == now.series_id, job.c.revision < now.revision, job.c.state.in_(("waiting", "ready"))]
