@@ -18,9 +18,9 @@ from typing import Literal
 from dicom_node.arrival_facts import Facts
 from dicom_node.evidence_announced import Announced, announced
 from dicom_node.evidence_images import Images, in_images
-from dicom_node.evidence_wire import LEAST_SERIES_TO_SHORTEN, Wire, on_the_wire, usual
+from dicom_node.evidence_wire import LEAST_SERIES_TO_SHORTEN, Wire, on_the_wire, usual_or_seen
 
-# What a source is used to is waited for with a margin; without any evidence, with more of it.
+# What a source is used to is waited for with a margin; without any evidence, or where it was only seen, with more of it.
 MARGIN, WIDE_MARGIN = 1.2, 2.0
 # A source that is known to leave no pauses is waited for so much less than quiet_s, and no less.
 SHORTEST_QUIET = 0.25
@@ -109,10 +109,11 @@ def _quiet(
 def _needed(facts: Facts, rules: Rules, images: Images, wire: Wire) -> tuple[float, str]:
     """How long the series must be quiet, and in words what its source has to do with that."""
     is_proven = wire.is_over and images.is_closed
-    known = usual(facts.habit, between_associations=wire.closed)
+    known = usual_or_seen(facts, rules.quiet_s, rules.habit_max_s, between_associations=wire.closed)
     if known is None:
         return (rules.settle_s if is_proven else rules.quiet_s), ""
-    bounded_s = _rounded(min(max(MARGIN * known.pause_s, rules.settle_s), rules.habit_max_s))
+    margin = WIDE_MARGIN if known.was_seen else MARGIN
+    bounded_s = _rounded(min(max(margin * known.pause_s, rules.settle_s), rules.habit_max_s))
     if is_proven:
         needed_s = max(rules.settle_s, bounded_s)
         return needed_s, f"{known.words}: " if needed_s > rules.settle_s else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -79,14 +79,20 @@ def _ending(contributions: Sequence[Contribution]) -> tuple[str, bool]:
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """How long a source pauses at most, in seconds, in QUANTILE of its latest series."""
+    """How long a source pauses at most, in seconds, in QUANTILE of its latest series.
+
+    was_seen: it is a pause of the series itself, or of one before of a source that is hardly known.
+    """
 
     calling_ae_title: str
     pause_s: float
     series: int
+    was_seen: bool = False
 
     @property
     def words(self) -> str:
+        if self.was_seen:
+            return f"{self.calling_ae_title} was seen to pause for {self.pause_s:.1f} s"
         return f"{self.calling_ae_title} pauses up to {self.pause_s:.1f} s ({100 * QUANTILE:.0f} % of {self.series} series)"
 
 
@@ -98,6 +104,28 @@ def usual(habit: Sequence[Silence], *, between_associations: bool) -> Usual | No
     return Usual(habit[0].calling_ae_title, in_order[math.ceil(QUANTILE * len(in_order)) - 1], len(in_order))
 
 
+def usual_or_seen(facts: Facts, once_s: float, most_s: float, *, between_associations: bool) -> Usual | None:
+    """What a source is used to, or what it was seen to do where that is longer: in this series, or before it is known.
+
+    Who paused in the middle of a series may do so again. A silence longer than once_s counts where it was not the only
+    one: else it was no pause but the end of the series, and a late image after it.
+    """
+    known = usual(facts.habit, between_associations=between_associations)
+    seen = [
+        seconds
+        for seconds, is_between in _silences(facts.images, facts.contributions, most_s)
+        if is_between or not between_associations
+    ]
+    if known is None:
+        seen += [item.longest_pause_s if between_associations else item.longest_gap_s for item in facts.habit]
+    seen.sort()
+    seen_s = max([0.0, *seen[:-1], *(seconds for seconds in seen if seconds <= once_s)])
+    if seen_s <= (known.pause_s if known else 0.0):
+        return known
+    title = facts.contributions[-1].calling_ae_title if facts.contributions else "the source"
+    return Usual(title, seen_s, len(facts.habit), was_seen=True)
+
+
 def longest_silences(
     images: Sequence[Image], contributions: Sequence[Contribution], most_s: float
 ) -> tuple[float, float]:
@@ -106,6 +134,17 @@ def longest_silences(
     A silence longer than most_s is none of these: for that long nobody would wait, and what comes then is sent anew.
     """
     gap_s = pause_s = 0.0
+    for silence_s, is_between in _silences(images, contributions, most_s):
+        gap_s = max(gap_s, silence_s)
+        if is_between:
+            pause_s = max(pause_s, silence_s)
+    return gap_s, pause_s
+
+
+def _silences(
+    images: Sequence[Image], contributions: Sequence[Contribution], most_s: float
+) -> Iterator[tuple[float, bool]]:
+    """Each silence up to most_s between two images of the series, and whether nothing that brings it was open meanwhile."""
     in_order = sorted(images, key=lambda image: image.received_at)
     closings = {item.association_id: item.closed_at for item in contributions}
     last_closing = -math.inf  # of the associations that brought images so far; infinite while one is open
@@ -113,9 +152,5 @@ def longest_silences(
         closed_at = closings.get(earlier.association_id)
         last_closing = max(last_closing, math.inf if closed_at is None else closed_at)
         silence_s = later.received_at - earlier.received_at
-        if silence_s > most_s:
-            continue
-        gap_s = max(gap_s, silence_s)
-        if last_closing <= later.received_at:
-            pause_s = max(pause_s, silence_s)
-    return gap_s, pause_s
+        if silence_s <= most_s:
+            yield silence_s, last_closing <= later.received_at

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dicom_node.arrival_facts import Contribution, Image
+from dicom_node.arrival_facts import Contribution, Facts, Image
 from dicom_node.evidence_wire import GREETING_S, longest_silences, usual
 from storage.records import Elsewhere
 from tests.dicom_node.arrived import LAST, OPEN, RELEASED, RULES, facts, habit, plain, stack, verdict_after
@@ -50,9 +50,42 @@ def test_what_a_source_did_once_in_many_series_is_no_habit() -> None:
 
 
 @pytest.mark.parametrize("series", [0, 4])
-def test_of_a_source_that_is_hardly_known_nothing_is_assumed(series: int) -> None:
+def test_a_source_that_is_hardly_known_has_no_habit(series: int) -> None:
     assert usual(habit(*[30.0] * series), between_associations=True) is None
-    assert verdict_after(2.0, facts(CLOSES, habit=habit(*[30.0] * series))).whole
+
+
+def test_of_a_source_that_is_hardly_known_what_it_did_once_is_expected_again_with_more_margin() -> None:
+    known = facts(CLOSES, habit=habit(30.0, 0.0))
+    waiting = verdict_after(59.9, known)
+    assert (waiting.state, waiting.until) == ("not_yet", LAST + 60.0)
+    assert waiting.evidence[-1] == "CT1 was seen to pause for 30.0 s: waits for 60 s of quiet"
+    assert verdict_after(60.0, known).whole
+
+
+def in_parts(*pauses_s: float) -> Facts:
+    """A stack whose images came one by one, each on an association of its own, the last of them at LAST."""
+    at, images, contributions = LAST - sum(pauses_s), [], []
+    for number, (one, pause_s) in enumerate(zip(stack(len(pauses_s) + 1), (*pauses_s, 0.0), strict=True)):
+        images.append(replace(one, received_at=at, association_id=f"b{number}"))
+        contributions.append(replace(RELEASED, opened_at=at, closed_at=at, association_id=f"b{number}"))
+        at += pause_s
+    return facts(images, *contributions)
+
+
+def test_who_paused_in_the_middle_of_a_series_may_do_so_again() -> None:
+    waiting = verdict_after(23.9, in_parts(1.0, 12.0, 3.0))
+    assert (waiting.state, waiting.until) == ("not_yet", LAST + 24.0)
+    assert "geometry closes" in " ".join(waiting.evidence)
+    assert verdict_after(24.0, in_parts(1.0, 12.0, 3.0)).whole
+
+
+def test_one_silence_that_is_longer_than_the_quiet_time_was_the_end_and_a_late_image() -> None:
+    assert verdict_after(2.0, in_parts(0.0, 0.5, 200.0)).whole
+
+
+def test_two_of_them_are_pauses() -> None:
+    waiting = verdict_after(60.0, in_parts(0.0, 80.0, 90.0))
+    assert (waiting.state, waiting.until) == ("not_yet", LAST + 160.0)
 
 
 def test_a_habit_makes_nobody_wait_longer_than_its_bound() -> None:

@@ -54,8 +54,8 @@ def test_an_association_that_stays_open_is_waited_for_until_it_is_released() -> 
 def test_a_pause_that_is_longer_than_the_wait_is_a_decision_too_early_and_a_revision_after_it() -> None:
     half, rest = evenly(SLICES // 2), evenly(SLICES // 2, from_s=30.0)
     series = recorded([*half, *rest], every=SLICES // 2)
-    assert decided(series, waiting(2, 60)) == [(2.0, SLICES // 2, "whole"), (2.0, SLICES, "whole")]
-    assert decided(series, waiting(25, 60)) == [(25.0, SLICES, "whole")]
+    assert decided(series, waiting(2, 60)) == [(2.0, SLICES // 2, "whole"), (40.4, SLICES, "whole")]
+    assert decided(series, waiting(25, 60)) == [(40.4, SLICES, "whole")]
 
 
 def test_nothing_is_decided_that_lies_beyond_what_is_recorded() -> None:
