@@ -106,6 +106,7 @@ class Node:
             silence,
             longest_gap_s=max(silence.longest_gap_s, before.longest_gap_s),
             longest_pause_s=max(silence.longest_pause_s, before.longest_pause_s),
+            longest_end_s=max(silence.longest_end_s, before.longest_end_s),
         )
 
     def play(self, timeline: Timeline) -> list[Played]:
@@ -271,8 +272,8 @@ class _Play:
     def _conclude(self, series: _Arriving, facts: Facts, now: float) -> None:
         series.is_judged = True
         series.starts.append(Start(now, len(series.images), _kind(facts, now)))
-        gap_s, pause_s = longest_silences(facts.images, facts.contributions, self._node.rules.habit_max_s)
-        self._node.learn(series.uid, Silence(self._timeline.calling_ae_title, gap_s, pause_s, now))
+        most_s, title = self._node.rules.habit_max_s, self._timeline.calling_ae_title
+        self._node.learn(series.uid, longest_silences(facts, most_s, title, now))
 
 
 def _kind(facts: Facts, now: float) -> Kind:

@@ -19,7 +19,7 @@ from dicom_node import logs
 from dicom_node.content import Received, check_command, check_header, is_uid, judged
 from dicom_node.facts import Header
 from dicom_node.likeness import HEAD_BYTES, Like, Likeness
-from dicom_node.part10 import file_meta
+from dicom_node.part10 import data_set_at, file_meta
 from dicom_node.refusals import OutOfResources, Refused
 from storage.errors import StorageUnavailable
 from storage.objects.file import pack_key
@@ -370,7 +370,7 @@ def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance
     told = orjson.loads(note)
     association, (*announced_uids, received_at) = Association(**told["association"]), told["announced"]
     announced = Announced(*announced_uids)
-    payload = memoryview(content)[len(_file_meta(announced)) :]
+    payload = memoryview(content)[data_set_at(content) :]
     header = judged(_received(payload, announced, association))
     stored = Stored(key, len(payload), content_sum(payload))
     row = row_of(

@@ -18,7 +18,7 @@ from typing import Literal
 from dicom_node.arrival_facts import Facts
 from dicom_node.evidence_announced import Announced, announced
 from dicom_node.evidence_images import Images, in_images
-from dicom_node.evidence_wire import LEAST_SERIES_TO_SHORTEN, Wire, on_the_wire, usual_or_seen
+from dicom_node.evidence_wire import LEAST_SERIES_TO_SHORTEN, Kind, Wire, on_the_wire, usual_or_seen
 
 # What a source is used to is waited for with a margin; without any evidence, or where it was only seen, with more of it.
 MARGIN, WIDE_MARGIN = 1.2, 2.0
@@ -109,7 +109,8 @@ def _quiet(
 def _needed(facts: Facts, rules: Rules, images: Images, wire: Wire) -> tuple[float, str]:
     """How long the series must be quiet, and in words what its source has to do with that."""
     is_proven = wire.is_over and images.is_closed
-    known = usual_or_seen(facts, rules.quiet_s, rules.habit_max_s, between_associations=wire.closed)
+    which: Kind = "end" if is_proven else "pause" if wire.closed else "gap"
+    known = usual_or_seen(facts, rules.quiet_s, rules.habit_max_s, which)
     if known is None:
         return (rules.settle_s if is_proven else rules.quiet_s), ""
     margin = WIDE_MARGIN if known.was_seen else MARGIN

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Literal
 
 from dicom_node.arrival_facts import Contribution, Facts, Image
+from dicom_node.evidence_images import in_images
 from storage.records import Silence
 
 # An association that brought nothing yet may be there to bring the rest of the series; after so long, for something else.
@@ -15,6 +17,11 @@ GREETING_S = 10.0
 # A source is known once it sent so many series; so many that it may be waited for less than one that is not.
 LEAST_SERIES, LEAST_SERIES_TO_SHORTEN = 5, 20
 QUANTILE = 0.98
+# Pauses that are shorter make nobody wait longer; of a series so many are looked at, the longest.
+LEAST_END_S, MOST_ENDS = 0.5, 8
+
+# A silence between images; one while nothing that brings the series was open; one that seemed to be its end.
+Kind = Literal["gap", "pause", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +103,30 @@ class Usual:
         return f"{self.calling_ae_title} pauses up to {self.pause_s:.1f} s ({100 * QUANTILE:.0f} % of {self.series} series)"
 
 
-def usual(habit: Sequence[Silence], *, between_associations: bool) -> Usual | None:
+def usual(habit: Sequence[Silence], which: Kind) -> Usual | None:
     """What a source is used to; None while too little is known of it."""
     if len(habit) < LEAST_SERIES:
         return None
-    in_order = sorted(item.longest_pause_s if between_associations else item.longest_gap_s for item in habit)
+    in_order = sorted(_longest(item, which) for item in habit)
     return Usual(habit[0].calling_ae_title, in_order[math.ceil(QUANTILE * len(in_order)) - 1], len(in_order))
 
 
-def usual_or_seen(facts: Facts, once_s: float, most_s: float, *, between_associations: bool) -> Usual | None:
+def _longest(item: Silence, which: Kind) -> float:
+    return {"gap": item.longest_gap_s, "pause": item.longest_pause_s, "end": item.longest_end_s}[which]
+
+
+def usual_or_seen(facts: Facts, once_s: float, most_s: float, which: Kind) -> Usual | None:
     """What a source is used to, or what it was seen to do where that is longer: in this series, or before it is known.
 
     Who paused in the middle of a series may do so again. A silence longer than once_s counts where it was not the only
     one: else it was no pause but the end of the series, and a late image after it.
     """
-    known = usual(facts.habit, between_associations=between_associations)
-    seen = [
-        seconds
-        for seconds, is_between in _silences(facts.images, facts.contributions, most_s)
-        if is_between or not between_associations
-    ]
+    known = usual(facts.habit, which)
+    seen = _ends(facts, most_s) if which == "end" else []
+    if which != "end":
+        seen = [one.seconds for one in _silences(facts, most_s) if one.is_between or which == "gap"]
     if known is None:
-        seen += [item.longest_pause_s if between_associations else item.longest_gap_s for item in facts.habit]
+        seen += [_longest(item, which) for item in facts.habit]
     seen.sort()
     seen_s = max([0.0, *seen[:-1], *(seconds for seconds in seen if seconds <= once_s)])
     if seen_s <= (known.pause_s if known else 0.0):
@@ -126,31 +135,59 @@ def usual_or_seen(facts: Facts, once_s: float, most_s: float, *, between_associa
     return Usual(title, seen_s, len(facts.habit), was_seen=True)
 
 
-def longest_silences(
-    images: Sequence[Image], contributions: Sequence[Contribution], most_s: float
-) -> tuple[float, float]:
-    """The longest gap between images of the series, and the longest pause while nothing that brings it was open.
+def longest_silences(facts: Facts, most_s: float, calling_ae_title: str, at: float) -> Silence:
+    """The longest silences of the series, for the habit of its source.
 
-    A silence longer than most_s is none of these: for that long nobody would wait, and what comes then is sent anew.
+    One that is longer than most_s is none of these: for that long nobody would wait, and what comes then is sent anew.
     """
-    gap_s = pause_s = 0.0
-    for silence_s, is_between in _silences(images, contributions, most_s):
-        gap_s = max(gap_s, silence_s)
-        if is_between:
-            pause_s = max(pause_s, silence_s)
-    return gap_s, pause_s
+    found = list(_silences(facts, most_s))
+    return Silence(
+        calling_ae_title,
+        longest_gap_s=max([0.0, *(one.seconds for one in found)]),
+        longest_pause_s=max([0.0, *(one.seconds for one in found if one.is_between)]),
+        longest_end_s=max([0.0, *_ends(facts, most_s)]),
+        at=at,
+    )
 
 
-def _silences(
-    images: Sequence[Image], contributions: Sequence[Contribution], most_s: float
-) -> Iterator[tuple[float, bool]]:
-    """Each silence up to most_s between two images of the series, and whether nothing that brings it was open meanwhile."""
-    in_order = sorted(images, key=lambda image: image.received_at)
-    closings = {item.association_id: item.closed_at for item in contributions}
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """seconds: between this many images that had come, in order, and the next. is_between: nothing was open then."""
+
+    seconds: float
+    came: int
+    is_between: bool
+
+
+def _silences(facts: Facts, most_s: float) -> Iterator[_Silence]:
+    in_order = _in_order(facts)
+    closings = {item.association_id: item.closed_at for item in facts.contributions}
     last_closing = -math.inf  # of the associations that brought images so far; infinite while one is open
-    for earlier, later in pairwise(in_order):
+    for came, (earlier, later) in enumerate(pairwise(in_order), start=1):
         closed_at = closings.get(earlier.association_id)
         last_closing = max(last_closing, math.inf if closed_at is None else closed_at)
-        silence_s = later.received_at - earlier.received_at
-        if silence_s <= most_s:
-            yield silence_s, last_closing <= later.received_at
+        seconds = later.received_at - earlier.received_at
+        if seconds <= most_s:
+            yield _Silence(seconds, came, last_closing <= later.received_at)
+
+
+def _ends(facts: Facts, most_s: float) -> list[float]:
+    """The longest pauses after a release with all images there, as it seemed; what comes then shows that it only seemed so."""
+    pauses = [one for one in _silences(facts, most_s) if one.is_between and one.seconds >= LEAST_END_S]
+    longest = sorted(pauses, key=lambda one: -one.seconds)[:MOST_ENDS]
+    in_order = _in_order(facts)
+    return [one.seconds for one in longest if _seemed_over(facts, in_order[: one.came])]
+
+
+def _seemed_over(facts: Facts, came: Sequence[Image]) -> bool:
+    names = {image.association_id for image in came}
+    parts = [item for item in facts.contributions if item.association_id in names]
+    return (
+        bool(parts)
+        and _ending(parts)[1]
+        and in_images(replace(facts, images=came, study_instance_count=None)).is_closed
+    )
+
+
+def _in_order(facts: Facts) -> list[Image]:
+    return sorted(facts.images, key=lambda image: image.received_at)

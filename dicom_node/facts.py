@@ -122,7 +122,8 @@ _SINGLE = frozenset(keyword for keyword, tag in _TAGS.items() if dictionary_VM(t
 # At most one of them is in a data set (PS3.3 C.7.6.24).
 _PIXELS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
 WANTED = frozenset((*_TAGS.values(), *_PIXELS))
-NESTED = frozenset(_TAGS[keyword] for keyword in (*_GROUPS, _REQUEST))
+# What they say is in the facts by what others say as well, or do not say.
+READ_WITH_OTHERS = frozenset(_TAGS[keyword] for keyword in (*_GROUPS, _REQUEST, *_REQUESTED))
 IDENTITY: Mapping[int, str] = MappingProxyType({_TAGS[keyword]: keyword for keyword in _IDENTITY})
 _FACT_BY_TAG: Mapping[int, str] = MappingProxyType({_TAGS[keyword]: keyword for keyword in FACTS})
 

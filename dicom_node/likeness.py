@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from dicom_node.facts import IDENTITY, NESTED, Header, Reader, header_like
+from dicom_node.facts import IDENTITY, READ_WITH_OTHERS, Header, Reader, header_like
 from dicom_node.refusals import Unparsable
 from dicom_node.structure import (
     EXPLICIT_BIG,
@@ -33,6 +33,7 @@ _MOST_SERIES = 4
 _MOST_MISSES = 16  # in a row: what an association brings is of another kind
 _MOST_LAYOUTS = 8
 _CHARACTER_SET = 0x00080005
+_UNDEFINED_LENGTH = b"\xff\xff\xff\xff"
 # What identifies more than the instance, and what the length of its pixel data is judged by (PS3.3 C.7.6.3).
 _JUDGED = {
     tag for tag, keyword in IDENTITY.items() if keyword in {"SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"}
@@ -123,7 +124,7 @@ class Likeness:
         return None
 
     def learn(self, payload: bytes | memoryview, transfer_syntax_uid: str, header: Header) -> None:
-        """A data set that was read whole, without fault."""
+        """A data set that was read whole and found to be acceptable."""
         self._misses += 1
         if self._misses > _MOST_MISSES:
             self._patterns.clear()
@@ -158,7 +159,7 @@ def _learned(
         if [tag for tag, _ in before.elements] == [tag for tag, _ in elements]:
             pairs = zip(before.elements, elements, strict=True)
             differing |= {was[0] for was, now in pairs if was[1] != now[1]}
-    if len(differing) > _MOST_DIFFERENT or differing & {*NESTED, _CHARACTER_SET, elements[0][0]}:
+    if len(differing) > _MOST_DIFFERENT or differing & {*READ_WITH_OTHERS, _CHARACTER_SET, elements[0][0]}:
         return None
     where = {one.tag: Element(one.vr, one.start, one.end) for one in found}
     return _Pattern(
@@ -210,14 +211,23 @@ def _read(pattern: _Pattern, head: bytes, length: int, max_depth: int) -> Header
         return None
     values = ((one.tag, head[one.start : one.end]) for one in different)
     header = header_like(pattern.header, values, Element(last.vr, last.start, last.end), pattern.terms)
-    if header is not None and not any(map(holds_items, different)):
-        pattern.layouts.insert(0, _laid_out(head, different, last))
+    if header is not None and not any(_holds_lengths(head, one) for one in different):
+        pattern.layouts.insert(0, _laid_out(pattern.header, head, different, last))
         del pattern.layouts[_MOST_LAYOUTS:]
     return header
 
 
-def _laid_out(head: bytes, different: Sequence[Outline], last: Outline) -> _Layout:
-    """The lengths of values are part of what must be as expected."""
+def _holds_lengths(head: bytes, one: Outline) -> bool:
+    """Whether lengths stand in the value that must close. Of a private sequence only its undefined length shows it."""
+    return holds_items(one) or head[one.start - len(_UNDEFINED_LENGTH) : one.start] == _UNDEFINED_LENGTH
+
+
+def _laid_out(judged: Header, head: bytes, different: Sequence[Outline], last: Outline) -> _Layout:
+    """The lengths of values are part of what must be as expected.
+
+    judged: of an image that was found to be acceptable. Shorter pixel data than it has are to be judged each time: the
+    image that they were seen in first may have been refused for it.
+    """
     fixed, values, at = "<", "<", 0
     for one in different:
         fixed += f"{one.start - at}s{one.end - one.start}x"
@@ -225,6 +235,7 @@ def _laid_out(head: bytes, different: Sequence[Outline], last: Outline) -> _Layo
         at = one.end
     cut = struct.Struct(f"{fixed}{last.start - at}s").unpack_from
     tags = tuple(one.tag for one in different)
+    enough = judged.pixel_data is not None and last.end - last.start >= judged.pixel_data.end - judged.pixel_data.start
     return _Layout(
         length=last.end,
         least=last.start,
@@ -233,5 +244,5 @@ def _laid_out(head: bytes, different: Sequence[Outline], last: Outline) -> _Layo
         values=struct.Struct(values).unpack_from,
         tags=tags,
         pixel_data=Element(last.vr, last.start, last.end),
-        is_judged=not _JUDGED.intersection(tags),
+        is_judged=enough and not _JUDGED.intersection(tags),
     )

@@ -14,12 +14,18 @@ IMPLEMENTATION_VERSION_NAME = "DICOM_NODE_0_1"  # SH: at most 16 characters
 
 _PREAMBLE = bytes(128)  # zeros, whatever a peer would like: a preamble can make the file an executable
 _PREFIX = b"DICM"
+_GROUP_AT = 144  # behind the group length, which counts from there
 
 
 def file_meta(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Everything of a DICOM file that stands before the data set; Explicit VR Little Endian, as PS3.10 asks."""
     elements = _before_instance(sop_class_uid) + _uid(0x0003, sop_instance_uid) + _behind_instance(transfer_syntax_uid)
     return _PREAMBLE + _PREFIX + struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(elements)) + elements
+
+
+def data_set_at(kept: bytes) -> int:
+    """Where the data set of such a file begins; another version may have written it."""
+    return _GROUP_AT + int.from_bytes(kept[_GROUP_AT - 4 : _GROUP_AT], "little")
 
 
 @lru_cache(maxsize=256)

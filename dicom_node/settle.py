@@ -16,7 +16,7 @@ from dicom_node.evidence import Evidence, RulesOf, source_of
 from dicom_node.evidence_announced import may_decide
 from dicom_node.evidence_wire import longest_silences
 from dicom_node.routing import Routing
-from storage.records import Arriving, Elsewhere, Event, Instance, NewJob, SeriesPart, Severity, Silence
+from storage.records import Arriving, Elsewhere, Event, Instance, NewJob, SeriesPart, Severity
 
 # How soon it is seen that another association of a source has ended.
 ELSEWHERE_S = 1.0
@@ -119,7 +119,6 @@ class Settle:
             passed_s = self._clock() - max(item.received_at for item in instances)
             routing = replace(routing, jobs=tuple(_postponed(job, passed_s) for job in routing.jobs))
         evidence = "; ".join(verdict.evidence)
-        gap_s, pause_s = longest_silences(facts.images, facts.contributions, rules.habit_max_s)
         settled = self._studies.settle(
             known.series,
             evidence=evidence,
@@ -127,7 +126,7 @@ class Settle:
             events=_events(known, evidence, verdict, routing),
             state="whole" if verdict.whole else "incomplete",
             expected_count=verdict.expected,
-            silence=Silence(source_of(known), gap_s, pause_s, self._clock()),
+            silence=longest_silences(facts, rules.habit_max_s, source_of(known), self._clock()),
         )
         if settled:
             log.info(

@@ -51,7 +51,7 @@ class Database:
             poolclass=QueuePool,
             max_overflow=-1,
             json_serializer=_json,
-            json_deserializer=orjson.loads,
+            json_deserializer=_from_json,
         )
         if self._is_sqlite:
             event.listen(self.engine, "connect", _prepare_reading if read_only else _prepare_sqlite)
@@ -140,6 +140,13 @@ def _json(value: Any) -> str:
         return orjson.dumps(value).decode()
     except TypeError:  # of text that is no Unicode, and of numbers of more than 64 bits
         return json.dumps(value)
+
+
+def _from_json(written: str | bytes) -> Any:
+    try:
+        return orjson.loads(written)
+    except orjson.JSONDecodeError:  # what `json` writes and JSON does not know: NaN, and text that is no Unicode
+        return json.loads(written)
 
 
 def _migrations() -> AlembicConfig:

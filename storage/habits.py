@@ -13,13 +13,15 @@ from storage.schema import habit
 # A late image makes the silence of a series longer than it was thought to be, never shorter.
 _RECORD = text(
     """
-    insert into habit (series_id, calling_ae_title, longest_gap_s, longest_pause_s, at)
-    values (:series_id, :calling_ae_title, :longest_gap_s, :longest_pause_s, :at)
+    insert into habit (series_id, calling_ae_title, longest_gap_s, longest_pause_s, longest_end_s, at)
+    values (:series_id, :calling_ae_title, :longest_gap_s, :longest_pause_s, :longest_end_s, :at)
     on conflict (series_id) do update set
         longest_gap_s = case when excluded.longest_gap_s > habit.longest_gap_s
             then excluded.longest_gap_s else habit.longest_gap_s end,
         longest_pause_s = case when excluded.longest_pause_s > habit.longest_pause_s
             then excluded.longest_pause_s else habit.longest_pause_s end,
+        longest_end_s = case when excluded.longest_end_s > habit.longest_end_s
+            then excluded.longest_end_s else habit.longest_end_s end,
         at = excluded.at
     """
 )

@@ -19,12 +19,18 @@ from storage.schema import association, association_series, instance, series, st
 from storage.studies import write_associations
 from storage.usage import grow
 
-AreSame = Callable[[str, str], bool]
+AreSame = Callable[[str, str, int], bool]
+# Of a content that is kept under a UID: its sum, its length, its transfer syntax.
+_Content = tuple[str, int, str]
 _AT_ONCE = 500
 
 # Statements of each batch, made once: to put one together takes longer than the database takes to run it.
 _KNOWN_CONTENTS = select(
-    instance.c.sop_instance_uid, instance.c.content_sum, instance.c.transfer_syntax_uid, instance.c.object_key
+    instance.c.sop_instance_uid,
+    instance.c.content_sum,
+    instance.c.size_bytes,
+    instance.c.transfer_syntax_uid,
+    instance.c.object_key,
 ).where(instance.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
 _FIND_SERIES = select(series.c.series_id, series.c.revision, series.c.state).where(
     series.c.study_instance_uid == bindparam("study"), series.c.series_instance_uid == bindparam("series")
@@ -55,7 +61,7 @@ _GROW_PARTS = (
 
 
 class Instances:
-    """are_same: whether the objects under two keys have the same content; asked where their sums do not tell."""
+    """are_same: whether the data sets under two keys, both of that length, are the same; asked where sums do not tell."""
 
     def __init__(self, database: Database, are_same: AreSame) -> None:
         self._database = database
@@ -216,10 +222,10 @@ class _Batch:
         if kept is not None:
             return Added("same", kept)
         conflict = bool(known)
-        if (new.content_sum, new.transfer_syntax_uid) in known:
+        if (new.content_sum, new.transfer_syntax_uid) in {(said, syntax) for said, _, syntax in known}:
             # Other bytes of the same sum: somebody made them so, and the sum must tell them apart from now on.
             new = replace(new, content_sum=sha256(new.object_key.encode()).hexdigest())
-        known[new.content_sum, new.transfer_syntax_uid] = new.object_key
+        known[new.content_sum, new.size_bytes, new.transfer_syntax_uid] = new.object_key
         code = self._rejected.get(new.sop_instance_uid)
         if not conflict and code is None and state != "arriving":
             revision = _reopen(self._connection, new, series_id, revision)
@@ -237,11 +243,13 @@ class _Batch:
         self._last_received_at[series_id] = new.received_at
         return Added("stored", new.object_key)
 
-    def _kept(self, known: Mapping[tuple[str, str], str], new: NewInstance) -> str | None:
+    def _kept(self, known: Mapping[_Content, str], new: NewInstance) -> str | None:
         """The object that has the same content, where there is one. Sums of another length are another function's."""
-        for (content_sum, transfer_syntax_uid), object_key in known.items():
+        for (content_sum, size_bytes, transfer_syntax_uid), object_key in known.items():
             may_be = content_sum == new.content_sum or len(content_sum) != len(new.content_sum)
-            if transfer_syntax_uid == new.transfer_syntax_uid and may_be and self._are_same(object_key, new.object_key):
+            if not may_be or (size_bytes, transfer_syntax_uid) != (new.size_bytes, new.transfer_syntax_uid):
+                continue
+            if self._are_same(object_key, new.object_key, size_bytes):
                 return object_key
         return None
 
@@ -261,13 +269,12 @@ class _Batch:
         record(self._connection, [_left_out_event(code, new) for (_, code), new in self._left_out.items()])
 
 
-def _known_contents(
-    connection: Connection, sop_instance_uids: Collection[str]
-) -> dict[str, dict[tuple[str, str], str]]:
-    """What is kept under each of these UIDs: object keys by content and transfer syntax."""
-    found: dict[str, dict[tuple[str, str], str]] = {}
+def _known_contents(connection: Connection, sop_instance_uids: Collection[str]) -> dict[str, dict[_Content, str]]:
+    """What is kept under each of these UIDs: object keys by content."""
+    found: dict[str, dict[_Content, str]] = {}
     for row in connection.execute(_KNOWN_CONTENTS, {"uids": list(sop_instance_uids)}):
-        found.setdefault(row.sop_instance_uid, {})[row.content_sum, row.transfer_syntax_uid] = row.object_key
+        content = row.content_sum, row.size_bytes, row.transfer_syntax_uid
+        found.setdefault(row.sop_instance_uid, {})[content] = row.object_key
     return found
 
 

@@ -220,12 +220,14 @@ class Arriving:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """The longest silences inside a series, in seconds: between any two images; and while nothing that brings it was open."""
+    """The longest silences inside a series, in seconds: between any two images; while nothing that brings it was open; and
+    of these the longest that looked like its end, since all images seemed to be there."""
 
     calling_ae_title: str
     longest_gap_s: float
     longest_pause_s: float
     at: float
+    longest_end_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,7 @@ habit = Table(
     # Between any two images; and while no association that brings the series was open.
     Column("longest_gap_s", Float, nullable=False),
     Column("longest_pause_s", Float, nullable=False),
+    Column("longest_end_s", Float, nullable=False),
     Column("at", Float, nullable=False),
 )
 Index("ix_habit_calling_ae_title_at", habit.c.calling_ae_title, habit.c.at)

@@ -49,11 +49,11 @@ class Comparison:
 
     objects: ObjectStore | None = None
 
-    def __call__(self, key: str, other: str) -> bool:
-        return self.objects is None or same_content(self.objects)(key, other)
+    def __call__(self, key: str, other: str, size_bytes: int) -> bool:
+        return self.objects is None or same_content(self.objects)(key, other, size_bytes)
 
 
-def of_one_sum_alone(_key: str, _other: str) -> bool:
+def of_one_sum_alone(_key: str, _other: str, _size_bytes: int) -> bool:
     """Made rows have no content to compare: those with the same sum have the same one."""
     return True
 

@@ -182,7 +182,7 @@ class Receiver:
             self._at, self._end = 0, len(rest)
         connection = self._connection()
         self._wait_at_most(connection, wait_s)
-        if self._end or self._pdu_left or self._is_inside_message():  # else the answer acknowledges it
+        if self._is_inside_pdu() or self._is_inside_message():  # else the answer acknowledges it
             acknowledge_now(connection)
         began_at, count = time.monotonic(), 0
         try:
@@ -191,9 +191,7 @@ class Receiver:
             return False
         finally:
             now = time.monotonic()
-            self._pace.waited(
-                now - began_at, count, in_pdu=bool(self._pdu_left or self._end), in_message=self._is_inside_message()
-            )
+            self._pace.waited(now - began_at, count, in_pdu=self._is_inside_pdu(), in_message=self._is_inside_message())
         if not count:
             raise ConnectionError("closed by the peer")
         self._end += count
@@ -210,6 +208,10 @@ class Receiver:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(wait_s))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval(_TICK_S))
             self._waiting_s = wait_s
+
+    def _is_inside_pdu(self) -> bool:
+        """Also where all of it that came was consumed."""
+        return bool(self._pdu_left or self._pdv_left or self._end)
 
     def _is_inside_message(self) -> bool:
         of_other = self._inside_other and self._other_bytes

@@ -66,9 +66,15 @@ def said(
     return Announcement(kind, f"{step} {series or '-'}", source, STUDY, series, state, at, given, listed)
 
 
-def habit(*pauses_s: float, which: Literal["pauses", "gaps"] = "pauses") -> tuple[Silence, ...]:
-    """A source that paused so long in its latest series."""
+def habit(*pauses_s: float, which: Literal["ends", "pauses", "gaps"] = "ends") -> tuple[Silence, ...]:
+    """A source that paused so long in its latest series, each time with all images there, as it seemed ("ends")."""
     return tuple(
-        Silence("CT1", longest_gap_s=pause_s, longest_pause_s=pause_s if which == "pauses" else 0.0, at=LAST - number)
+        Silence(
+            "CT1",
+            longest_gap_s=pause_s,
+            longest_pause_s=0.0 if which == "gaps" else pause_s,
+            longest_end_s=pause_s if which == "ends" else 0.0,
+            at=LAST - number,
+        )
         for number, pause_s in enumerate(pauses_s)
     )

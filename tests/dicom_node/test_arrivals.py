@@ -9,14 +9,14 @@ import pytest
 from xxhash import xxh3_128_hexdigest
 
 from dicom_node import arrivals as module
-from dicom_node import intake
-from dicom_node.arrivals import Announced, Arrivals
+from dicom_node import intake, part10
+from dicom_node.arrivals import Announced, Arrivals, instance_of_note
 from dicom_node.intake import Intake
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import NotAsCommanded, OutOfResources, Unparsable
 from storage.errors import StorageUnavailable
 from storage.objects.file import FileStore
-from storage.objects.pack import PackWriter
+from storage.objects.pack import PackWriter, records
 from storage.records import Association
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
 from tests.made_rows import House, open_house
@@ -107,6 +107,31 @@ def test_what_an_older_version_summed_otherwise_is_known_by_its_bytes(
     door.end()
     assert door.kept() == kept
     assert len(list(door.objects.keys())) == 1
+
+
+def test_what_another_version_put_before_the_data_set_is_no_matter(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = "1.2.3.4.1"
+    with monkeypatch.context() as older:
+        older.setattr(module, "file_meta", lambda **told: file_meta(**told)[:-2] + b"00")
+        door.send(ct_image(uid), uid)
+        door.arrivals.flush()
+    door.send(ct_image(uid), uid)
+    door.end()
+    assert len(list(door.objects.keys())) == 1
+    assert door.house.events_of_kind("instance_conflict") == []
+
+
+def test_what_another_version_was_promised_to_keep_is_indexed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(part10, "IMPLEMENTATION_VERSION_NAME", "OLD")
+        older.setattr(part10, "_behind_instance", part10._behind_instance.__wrapped__)
+        door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
+    (left,) = door.objects.keys()
+    (record,) = records(door.arrivals._pack.path) if door.arrivals._pack else ()
+    row, association = instance_of_note(record.note, door.objects.get(left), left)
+    assert (row.sop_instance_uid, row.size_bytes) == ("1.2.3.4.1", len(ct_image("1.2.3.4.1")))
+    assert row.content_sum == xxh3_128_hexdigest(ct_image("1.2.3.4.1"))
+    assert association == door.association
 
 
 def test_a_copy_that_cannot_be_compared_is_kept_as_another(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,3 +280,15 @@ def test_an_image_like_those_before_is_judged_as_they_were(door: Door, alike: in
     door.send(ct_image("1.2.3.4.9"), "1.2.3.4.9")
     door.end()
     assert len(door.kept()) == alike + 1
+
+
+def test_pixel_data_that_are_cut_short_are_refused_as_often_as_they_come(door: Door) -> None:
+    for number in range(4):
+        door.send(ct_image(f"1.2.3.4.{number}", InstanceNumber=number), f"1.2.3.4.{number}")
+    for number in (5, 6, 7):
+        cut = ct_image(f"1.2.3.4.{number}", InstanceNumber=number, PixelData=bytes(40))
+        with pytest.raises(Unparsable, match="cut short"):
+            door.send(cut, f"1.2.3.4.{number}")
+    door.send(ct_image("1.2.3.4.8", InstanceNumber=8), "1.2.3.4.8")
+    door.end()
+    assert len(door.kept()) == 5

@@ -51,7 +51,7 @@ def test_what_a_source_did_once_in_many_series_is_no_habit() -> None:
 
 @pytest.mark.parametrize("series", [0, 4])
 def test_a_source_that_is_hardly_known_has_no_habit(series: int) -> None:
-    assert usual(habit(*[30.0] * series), between_associations=True) is None
+    assert usual(habit(*[30.0] * series), "end") is None
 
 
 def test_of_a_source_that_is_hardly_known_what_it_did_once_is_expected_again_with_more_margin() -> None:
@@ -73,18 +73,37 @@ def in_parts(*pauses_s: float) -> Facts:
 
 
 def test_who_paused_in_the_middle_of_a_series_may_do_so_again() -> None:
-    waiting = verdict_after(23.9, in_parts(1.0, 12.0, 3.0))
+    waiting = verdict_after(23.9, in_parts(0.1, 0.1, 12.0, 3.0))
     assert (waiting.state, waiting.until) == ("not_yet", LAST + 24.0)
     assert "geometry closes" in " ".join(waiting.evidence)
-    assert verdict_after(24.0, in_parts(1.0, 12.0, 3.0)).whole
+    assert verdict_after(24.0, in_parts(0.1, 0.1, 12.0, 3.0)).whole
+
+
+def test_a_pause_while_images_were_missing_tells_nothing_of_how_long_to_wait_once_they_are_there() -> None:
+    one_by_one = in_parts(0.1, 0.1, 12.0, 3.0)
+    first, second, *rest, last = one_by_one.images
+    out_of_order = [replace(second, header=last.header), replace(last, header=second.header)]
+    assert verdict_after(2.0, replace(one_by_one, images=[first, *out_of_order[:1], *rest, out_of_order[1]])).whole
+
+
+def test_after_an_abort_a_pause_is_no_end() -> None:
+    known = in_parts(0.1, 0.1, 12.0, 3.0)
+    *before, last = known.contributions
+    aborted = [replace(item, ending="aborted") for item in before]
+    assert verdict_after(2.0, replace(known, contributions=[*aborted, last])).whole
+
+
+def test_what_looked_like_the_end_of_a_series_is_learned_beside_its_other_silences() -> None:
+    learned = longest_silences(in_parts(20.0, 0.1, 12.0, 3.0), 300, "CT1", LAST)
+    assert (learned.longest_gap_s, learned.longest_pause_s, learned.longest_end_s) == pytest.approx((20.0, 20.0, 12.0))
 
 
 def test_one_silence_that_is_longer_than_the_quiet_time_was_the_end_and_a_late_image() -> None:
-    assert verdict_after(2.0, in_parts(0.0, 0.5, 200.0)).whole
+    assert verdict_after(2.0, in_parts(0.1, 0.1, 200.0)).whole
 
 
 def test_two_of_them_are_pauses() -> None:
-    waiting = verdict_after(60.0, in_parts(0.0, 80.0, 90.0))
+    waiting = verdict_after(60.0, in_parts(0.1, 0.1, 80.0, 90.0))
     assert (waiting.state, waiting.until) == ("not_yet", LAST + 160.0)
 
 
@@ -128,23 +147,28 @@ def brought(name: str, opened_at: float, closed_at: float | None) -> Contributio
     return replace(RELEASED, association_id=name, opened_at=opened_at, closed_at=closed_at)
 
 
+def silences(images: list[Image], contributions: list[Contribution]) -> tuple[float, float]:
+    found = longest_silences(facts(images, *contributions), 300, "CT1", LAST)
+    return found.longest_gap_s, found.longest_pause_s
+
+
 def test_the_longest_silences_are_those_inside_an_association_and_those_between_two() -> None:
     images = arrived((10, "a"), (30, "a"), (35, "b"), (36, "b"))
-    assert longest_silences(images, [brought("a", 9, 31), brought("b", 34, 37)], 300) == (20, 5)
-    assert longest_silences(images[::-1], [brought("a", 9, 31), brought("b", 34, 37)], 300) == (20, 5)
+    assert silences(images, [brought("a", 9, 31), brought("b", 34, 37)]) == (20, 5)
+    assert silences(images[::-1], [brought("a", 9, 31), brought("b", 34, 37)]) == (20, 5)
 
 
 def test_a_silence_while_another_association_brings_the_series_is_no_pause() -> None:
     images = arrived((10, "a"), (11, "b"), (16, "c"))
     associations = [brought("a", 9, 20), brought("b", 9, 12), brought("c", 15, 20)]
-    assert longest_silences(images, associations, 300) == (5, 0)
-    assert longest_silences(images, [brought("a", 9, None), *associations[1:]], 300) == (5, 0)
+    assert silences(images, associations) == (5, 0)
+    assert silences(images, [brought("a", 9, None), *associations[1:]]) == (5, 0)
 
 
 def test_a_late_image_after_longer_than_anybody_would_wait_teaches_nothing() -> None:
     images = arrived((10, "a"), (12, "b"), (5000, "c"))
     associations = [brought("a", 9, 10.5), brought("b", 11, 13), brought("c", 4999, 5001)]
-    assert longest_silences(images, associations, 300) == (2, 2)
+    assert silences(images, associations) == (2, 2)
 
 
 def test_a_series_that_its_association_left_behind_need_not_wait_for_the_end_of_the_study() -> None:

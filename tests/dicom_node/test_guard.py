@@ -301,6 +301,25 @@ def test_a_peer_that_drips_is_cut_off(node: AcceptorProcess, case: str) -> None:
     raise AssertionError("it was let drip to the end")
 
 
+def test_a_command_that_comes_by_bytes_is_held_to_the_time_of_a_pdu(tmp_path: Path) -> None:
+    """Its header came, and each byte of it is taken as it comes; what a message may take is far off."""
+    command = data_pdu(STORE, store_command("1.2.3"), is_command=True, is_last=True)
+    node = Node.model_validate({"port": 0, "network_timeout_s": 60, "limits": {"pdu_timeout_s": 1}})
+    with serving(tmp_path, node) as served, _connected(served.port, associated=True) as connection:
+        connection.settimeout(0.1)
+        for at in range(len(command) - 1):
+            try:
+                connection.sendall(command[at : at + 1])
+                said = connection.recv(100)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                said = b""
+            assert said == b"" or said[0] == ABORT
+            return
+    raise AssertionError("it was let drip to the end")
+
+
 def test_a_peer_that_is_silent_between_its_messages_is_not_held_to_a_rate(node: AcceptorProcess) -> None:
     with _connected(node.port, associated=True) as connection:
         echo = data_pdu(ECHO, _ECHO_COMMAND, is_command=True, is_last=True)

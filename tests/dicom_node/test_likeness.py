@@ -271,6 +271,40 @@ def test_a_first_element_without_a_vr_is_read_whole() -> None:
     assert likeness.read(odd, len(odd), EXPLICIT_LITTLE) is None
 
 
+def test_a_sequence_of_undefined_length_is_walked_whatever_its_tag() -> None:
+    """Of a private one in implicit VR nothing but its length says that it is one."""
+
+    def image(number: int, content: bytes) -> bytes:
+        (payload,) = _series(1, IMPLICIT_LITTLE, InstanceNumber=number, **PLAIN)
+        at = payload.index(b"\x28\x00\x02\x00")
+        return payload[:at] + encoding.sequence(0x00211001, [content], delimited=True) + payload[at:]
+
+    encoding, likeness = Encoding(IMPLICIT_LITTLE), Likeness()
+    for number in range(1, 6):
+        payload = image(number, encoding.item(encoding.element(0x00211002, "LO", b"%06d" % number)))
+        if likeness.read(payload, len(payload), IMPLICIT_LITTLE) is None:
+            likeness.learn(payload, IMPLICIT_LITTLE, read_header(payload, IMPLICIT_LITTLE))
+    torn = image(6, encoding.item(encoding.element(0x00211002, "LO", b"%06d" % 6, length=9000)))
+    with pytest.raises(Refused):
+        read_header(torn, IMPLICIT_LITTLE)
+    assert likeness.read(payload, len(payload), IMPLICIT_LITTLE)
+    assert likeness.read(torn, len(torn), IMPLICIT_LITTLE) is None
+    assert likeness.at_once(torn, IMPLICIT_LITTLE) is None
+
+
+def test_a_priority_that_goes_leaves_that_of_the_request() -> None:
+    item = Encoding().data_set(RequestedProcedurePriority="STAT")
+    changes: list[dict[str, object]] = [
+        {"RequestedProcedurePriority": text} for text in ("HIGH", "", "LOW", "", "", "")
+    ]
+    payloads = [
+        _series(1, InstanceNumber=number, RequestAttributesSequence=[item], **PLAIN, **change)[0]
+        for number, change in enumerate(changes)
+    ]
+    _, read = _read_all(payloads, EXPLICIT_LITTLE)
+    assert all(like == whole for like, whole in read)
+
+
 def test_of_a_header_that_is_too_long_to_be_at_hand_nothing_is_kept() -> None:
     likeness = _learned(
         _series(3, PatientComments="x" * 10_000, ImageComments="y" * 10_000, StudyComments="z" * 60_000)

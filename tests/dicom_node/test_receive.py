@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dicom_node.network import receive
 from dicom_node.network.store_message import data_pdu
 from tests.dicom_node.serving import Serving, serving
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
@@ -248,3 +249,14 @@ def test_two_associations_at_once_fill_one_series(tmp_path: Path) -> None:
         (series,) = served.house.studies.arriving()
         assert series.instance_count == 30
         assert [part.stored for part in served.house.studies.parts(series.series_id)] == [15, 15]
+
+
+def test_the_header_of_a_message_is_acknowledged_though_nothing_follows_it_yet(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sender with Nagle's algorithm on that writes it by itself waits for that, with each instance."""
+    acknowledged: list[object] = []
+    monkeypatch.setattr(receive, "acknowledge_now", acknowledged.append)
+    with closing(Socket(served.port)) as peer:
+        peer.send(data_pdu(STORE, store_command("1.2.3"), is_command=True, is_last=True)[:12])
+        assert eventually(lambda: acknowledged)

@@ -163,7 +163,8 @@ def knows_the_source(house: House) -> None:
             values = {"series_id": number, "series_instance_uid": f"1.2.0.{number}", "study_instance_uid": "1.2.0"}
             times = {"first_received_at": old, "last_received_at": old, "revision": 1, "instance_count": 0}
             connection.execute(insert(series_table).values(**values, **times, state="whole"))
-            learned = {"calling_ae_title": "CT1", "longest_gap_s": 0.5, "longest_pause_s": 0.5, "at": old}
+            longest = {"longest_gap_s": 0.5, "longest_pause_s": 0.5, "longest_end_s": 0.5}
+            learned = {"calling_ae_title": "CT1", "at": old, **longest}
             connection.execute(insert(habit).values(series_id=number, **learned))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -143,3 +144,21 @@ def test_a_torn_database_is_told_as_storage_that_is_not_available(database: Data
 def test_a_statement_that_breaks_a_rule_is_a_fault_and_not_told_as_storage(database: Database) -> None:
     with pytest.raises(IntegrityError), database.write() as connection:
         connection.execute(insert(event).values(ROW | {"kind": None}))
+
+
+@pytest.mark.parametrize("written", ['{"value": NaN}', '{"value": -Infinity}', '{"value": "\\ud800"}'])
+def test_json_that_only_a_lenient_reader_reads_is_read(database: Database, written: str) -> None:
+    """So an older version has written numbers that are none; and so is text written that is no Unicode."""
+    with database.write() as connection:
+        connection.execute(insert(event).values(ROW))
+        connection.execute(text("update event set data = :written"), {"written": written})
+    with database.read() as connection:
+        found = connection.execute(select(event.c.data)).scalar_one()
+    assert repr(found) == repr(json.loads(written))
+
+
+def test_text_that_is_no_unicode_comes_back_as_it_was_written(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(insert(event).values(ROW | {"data": {"path": "a\udcff"}}))
+    with database.read() as connection:
+        assert connection.execute(select(event.c.data)).scalar_one() == {"path": "a\udcff"}

@@ -42,9 +42,9 @@ def test_a_series_that_is_judged_again_has_one_row_whose_silences_only_grow(hous
     for gap_s, pause_s in ((30.0, 5.0), (20.0, 10.0)):
         house.one_more(job)
         (series,) = house.studies.arriving()
-        silence = Silence("SCANNER", gap_s, pause_s, at=gap_s)
+        silence = Silence("SCANNER", gap_s, pause_s, at=gap_s, longest_end_s=pause_s / 2)
         assert house.studies.settle(series, evidence="made", jobs=[], events=[], silence=silence)
-    assert house.habits.of("SCANNER", limit=9) == (Silence("SCANNER", 30.0, 10.0, at=20.0),)
+    assert house.habits.of("SCANNER", limit=9) == (Silence("SCANNER", 30.0, 10.0, at=20.0, longest_end_s=5.0),)
 
 
 def test_of_a_series_that_grew_meanwhile_nothing_is_learned(house: House) -> None:

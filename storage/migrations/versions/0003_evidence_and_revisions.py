@@ -66,6 +66,7 @@ def upgrade() -> None:
         sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
         sa.Column("longest_gap_s", sa.Float(), nullable=False),
         sa.Column("longest_pause_s", sa.Float(), nullable=False),
+        sa.Column("longest_end_s", sa.Float(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(["series_id"], ["series.series_id"], name=op.f("fk_habit_series_id")),
         sa.PrimaryKeyConstraint("series_id", name=op.f("pk_habit")),
