@@ -31,7 +31,7 @@ from tests.dicom_node.modality import Modality, association_of, notify
 from tests.orthanc import Orthanc
 from tests.waiting import wait_until
 
-CT, FORWARDER = "CT1", "PACSFWD"
+FORWARDER = "PACSFWD"
 STABLE_AGE_S = 60
 # No longer than a minute in all: the clock plays the longer ones.
 PAUSES_S = (1.0, 5.0, 20.0)
@@ -55,7 +55,7 @@ class Scanner:
 
     port: int
     folder: Path
-    calling_ae_title: str = CT
+    calling_ae_title: str
     told_at: float = 0.0
 
     def send(self, datasets: Sequence[Dataset], *, ending: str = "released") -> None:
@@ -79,9 +79,11 @@ class Place:
     pacs: Orthanc
     images: list[Dataset]
     folder: Path
+    calling_ae_title: str
 
-    def scanner(self, calling_ae_title: str = CT) -> Scanner:
-        return Scanner(self.node.port, self.folder, calling_ae_title)
+    def scanner(self, calling_ae_title: str | None = None) -> Scanner:
+        """A source of its own for each case: what one is used to is no habit of another."""
+        return Scanner(self.node.port, self.folder, calling_ae_title or self.calling_ae_title)
 
 
 Case = Callable[[Place], Scanner]
@@ -149,7 +151,7 @@ def shuffled(place: Place) -> Scanner:
 
 def shuffled_with_pauses(place: Place) -> Scanner:
     """Random order, over several associations with pauses."""
-    scanner = place.scanner("CT3")
+    scanner = place.scanner()
     _with_pauses(scanner, random.Random(3).sample(place.images, len(place.images)))
     return scanner
 
@@ -163,7 +165,7 @@ def in_order_with_pauses(place: Place) -> Scanner:
 
 def aborted(place: Place) -> Scanner:
     """Aborted in the middle, resumed 3 s later from the beginning."""
-    scanner, half = place.scanner("CT4"), len(place.images) // 2
+    scanner, half = place.scanner(), len(place.images) // 2
     scanner.send(place.images[:half], ending="aborted")
     time.sleep(3.0)
     scanner.send(place.images)
@@ -173,8 +175,8 @@ def aborted(place: Place) -> Scanner:
 def localizer_first(place: Place) -> Scanner:
     """Two localizer images on an association of their own, in the same series."""
     scanner, scout = place.scanner(), []
-    for number in range(2):
-        image = _changed(place.images[0], f"9.{number}", ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
+    for number, orientation in enumerate(([1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1])):
+        image = _changed(place.images[0], f"9.{number}", ImageOrientationPatient=orientation)
         image.InstanceNumber = len(place.images) + 1 + number
         scout.append(image)
     scanner.send(scout)
@@ -255,7 +257,7 @@ def _measured(node: NodeUnderTest, pacs: Orthanc, case: Case, *, kind: str, imag
     phantom = chest_ct(slices=images, rows=128 if images < 100 else 64, identity=f"{case.__name__} {images} {number}")
     study = str(phantom.datasets[0].StudyInstanceUID)
     with tempfile.TemporaryDirectory() as folder:
-        scanner = case(Place(node, pacs, list(phantom.datasets), Path(folder)))
+        scanner = case(Place(node, pacs, list(phantom.datasets), Path(folder), case.__name__.upper()[-16:]))
     wait_until(lambda: node.settled(study), f"{case.__name__}: no end", at_most_s=240)
     account = node.account(study)
     assert account
@@ -273,7 +275,7 @@ def _measured(node: NodeUnderTest, pacs: Orthanc, case: Case, *, kind: str, imag
 def _stable(peer: Orthanc, folder: Path) -> Measured:
     """Orthanc itself, on a study of its own: from the end of the association until it says that the series is stable."""
     images = list(chest_ct(slices=40, rows=128, identity="stable").datasets)
-    Scanner(peer.dicom_port, folder).send(images)
+    Scanner(peer.dicom_port, folder, "SCANNER").send(images)
     ended_at = time.time()
     url = f"http://127.0.0.1:{peer.http_port}/changes?limit=1000"
     while True:
@@ -309,7 +311,7 @@ def _with_step(place: Place, send: Callable[[Scanner], None]) -> Scanner:
 
 
 def _forward(place: Place, associations: int) -> Scanner:
-    Scanner(place.pacs.dicom_port, place.folder).send(place.images)
+    Scanner(place.pacs.dicom_port, place.folder, "SCANNER").send(place.images)
     images = random.Random(4).sample(place.images, len(place.images)) if associations > 1 else place.images
     return _in_parallel(place.scanner(FORWARDER), images, associations)
 
