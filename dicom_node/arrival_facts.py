@@ -43,7 +43,8 @@ class Contribution:
 class Facts:
     """All that a verdict on a series rests on.
 
-    left_out: SOP Instance UIDs of it that came and are not analysed, since they were rejected.
+    left_out: SOP Instance UIDs of it that are not analysed, since they were rejected: all that came, and those that are
+    announced and did not.
     elsewhere: other associations that are open, of sources that brought images of this series.
     study_instance_count: how many instances of its study are here, where that is known.
     habit: the longest silences in the series that its source sent last.

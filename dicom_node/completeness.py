@@ -143,13 +143,14 @@ def _missing(facts: Facts, rules: Rules, said: Announced, wire: Wire, now: float
     grace_s, _ = _needed(facts, rules, Images(False, True, ()), wire)
     deadline = since + grace_s + rules.held_s
     expected = said.expected or 0
-    came = expected - said.missing
+    analysed = len(facts.images) - said.unannounced
     evidence = (*said.words, *wire.words)
     if now >= deadline:
-        lacking = f"only {came} of {expected} images came"
+        lacking = f"only {expected - said.missing} of {expected} images came"
         words = f"the other {said.missing} did not come within {grace_s + rules.held_s:g} s"
         more = f", and {said.unannounced} that nobody announced" if said.unannounced else ""
-        remark = f"analysed {came} of {expected} images{more}"
+        rejected = f", {len(facts.left_out)} rejected" if facts.left_out else ""
+        remark = f"analysed {analysed} of {expected} images{more}{rejected}"
         return Verdict("never", (*evidence, words), None, expected, held=True, incomplete=remark, lacking=lacking)
     if not wire.closed or now < since + grace_s:
         until = deadline if not wire.closed else since + grace_s

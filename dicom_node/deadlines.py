@@ -71,7 +71,8 @@ def _missed(due: Due) -> Event:
 
 def _met_late(due: Due) -> list[Event]:
     """Nothing is said of a job that others have superseded: theirs is another deadline."""
-    if due.job.state == "superseded" or due.job.stale or not due.sendings:
+    is_there = bool(due.sendings) and all(item.state == "delivered" for item in due.sendings)
+    if due.job.state == "superseded" or due.job.stale or not is_there:
         return []
     late_s = _ended_at(due) - _deadline(due)
     text = f"results of {due.job.model} are at every destination, {late_s:.0f} s after the deadline"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 
 from dicom_node.arrival_facts import Facts, facts_of
@@ -11,7 +11,7 @@ from dicom_node.stores import Stores
 from storage.announcements import Announcements
 from storage.habits import Habits
 from storage.instances import Instances
-from storage.records import Arriving, Instance
+from storage.records import Announcement, Arriving, Instance, Series
 from storage.studies import Studies
 
 # From how many of its latest series it is learned what a source is used to.
@@ -35,21 +35,34 @@ class Evidence:
         """The instances that a job would analyse now, and the facts that the series is judged by."""
         series = known.series
         instances = self.instances.of_series(series.series_id, up_to_revision=series.revision)
+        announcements = self.announcements.of_study(series.study_instance_uid) if known.said else ()
         facts = facts_of(
             series.series_instance_uid,
             series.last_received_at,
             instances,
             known.parts,
-            announcements=self.announcements.of_study(series.study_instance_uid) if known.said else (),
+            announcements=announcements,
             elsewhere=known.elsewhere,
             refused=self.studies.refused([part.association.association_id for part in known.parts]),
             went_on=known.went_on,
-            left_out=self.instances.rejected(series.series_id, up_to_revision=series.revision),
+            left_out=self._left_out(series, {item.sop_instance_uid for item in instances}, announcements),
             study_instance_count=known.study_instance_count,
             habit=self.habits.of(source_of(known), limit=HABIT_SERIES),
             not_asked=self.not_asked(source_of(known)),
         )
         return instances, facts
+
+    def _left_out(self, series: Series, came: Set[str], announcements: Iterable[Announcement]) -> frozenset[str]:
+        """Of what was rejected: what came, and what is announced of the series and need not come any more."""
+        came_rejected = self.instances.rejected(series.series_id, up_to_revision=series.revision)
+        named = {
+            uid
+            for item in announcements
+            if item.series_instance_uid == series.series_instance_uid
+            for uid in item.sop_instance_uids or ()
+        }
+        missing = named - came - came_rejected
+        return came_rejected | self.instances.rejected_of(missing) if missing else came_rejected
 
     def verdict(self, series_id: int, rules_of: RulesOf, now: float) -> Verdict | None:
         """How a series is judged at this moment, for people to read; None where it does not arrive any more."""

@@ -17,8 +17,8 @@ from storage.records import Announcement, Said
 class Announced:
     """What is announced of a series.
 
-    listed: somebody said of which instances it consists, and every one of them came.
-    counted: a peer holds as many as came.
+    listed: somebody said of which instances it consists, and every one of them came, and no other.
+    counted: a peer holds as many as came; or all that is listed came, and more, so that the list is not all there is.
     expected: how many there should be, where that is said. missing: how many of these did not come.
     said_at: when the latest list was made of what is missing. A peer that is asked answers again and again: 0.
     in_progress: the step that makes the series is not over. discontinued: it was, before it was done.
@@ -85,14 +85,14 @@ def _says(item: Announcement) -> bool:
 def _discontinued(steps: Sequence[Announcement], of_series: Sequence[Announcement]) -> list[Announcement]:
     """The discontinued steps that made the series: those that list it, or list no series where nobody lists this one.
 
-    A series that a completed step lists was finished there.
+    A series that a completed step lists was finished there; one that nobody lists may be that of a step in progress.
     """
     named = [item for item in of_series if item.kind == "mpps"]
     if any(item.state == "completed" for item in named):
         return []
     if any(item.state == "discontinued" for item in named):
         return [item for item in named if item.state == "discontinued"]
-    if of_series and any(item.kind == "ian" for item in of_series):
+    if any(item.kind == "ian" for item in of_series) or any(item.state == "in progress" for item in steps):
         return []
     listing = {_step(item) for item in steps if item.series_instance_uid is not None}
     return [item for item in steps if item.state == "discontinued" and _step(item) not in listing]
@@ -109,12 +109,13 @@ def _against_lists(facts: Facts, lists: Sequence[Announcement]) -> Announced:
     only_counted = [item.instance_count or 0 for item in lists if item.sop_instance_uids is None]
     expected = max([len(named), *only_counted])
     missing = max(len(named - came), expected - len(came), 0)
-    unannounced = len(came - named) if named else max(0, len(came) - expected)
+    unannounced = len(came - named - facts.left_out) if named else max(0, len(came) - expected)
     by = " and ".join(dict.fromkeys(_by(item) for item in lists))
     how_many = f"{expected - missing} of" if missing else "all"
     more = f", and {unannounced} more" if unannounced else ""
     return Announced(
-        listed=not missing,
+        listed=not missing and not unannounced,
+        counted=not missing and unannounced > 0,
         expected=expected,
         missing=missing,
         unannounced=unannounced,

@@ -71,6 +71,10 @@ class Settle:
         self._judged = {series_id: seen for series_id, seen in self._judged.items() if series_id in ids}
         return sum(self._settle(known) for known in arriving)
 
+    def look_anew(self) -> None:
+        """Something changed that is not seen in what is known of each series: judge all that arrive again."""
+        self._judged.clear()
+
     def _settle(self, known: Arriving) -> bool:
         series, now, rules = known.series, self._clock(), self._rules_of(source_of(known))
         seen = self._judged.get(series.series_id)
@@ -110,6 +114,10 @@ class Settle:
         routing = self._route(instances, known.parts[-1])
         if verdict.state == "never":
             routing = replace(routing, jobs=tuple(of_incomplete(job, verdict, rules) for job in routing.jobs))
+        if not self._evidence.instances.came_in(known.series.series_id, known.series.revision):
+            # Nothing came: images were rejected, maybe days after the last one, and deadlines count from now.
+            passed_s = self._clock() - max(item.received_at for item in instances)
+            routing = replace(routing, jobs=tuple(_postponed(job, passed_s) for job in routing.jobs))
         evidence = "; ".join(verdict.evidence)
         settled = self._studies.settle(
             known.series,
@@ -153,6 +161,10 @@ def of_incomplete(job: NewJob, verdict: Verdict, rules: Rules) -> NewJob:
     if job.report_not_analysed:
         return replace(told, state="ready", give_up_reason=verdict.lacking)
     return replace(told, state="skipped", reason=verdict.lacking)
+
+
+def _postponed(job: NewJob, by_s: float) -> NewJob:
+    return job if job.deadline_at is None else replace(job, deadline_at=job.deadline_at + by_s)
 
 
 def _event(known: Arriving, kind: str, text: str, severity: Severity = "info") -> Event:

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Row, bindparam, select, text
+from sqlalchemy import JSON, ColumnElement, Connection, Row, bindparam, select, text
 
 from storage.database import Database
-from storage.records import Announcement
-from storage.schema import announcement
+from storage.events import record
+from storage.records import Announcement, Event
+from storage.rejections import rejected_codes
+from storage.schema import announcement, instance, series
+
+_AT_ONCE = 500
 
 _ANNOUNCE = text(
     """
@@ -43,16 +47,12 @@ class Announcements:
         """
         with self._database.write() as connection:
             write_announcements(connection, said)
+            record(connection, lacking(connection, said))
 
     def of_study(self, study_instance_uid: str) -> tuple[Announcement, ...]:
         """All that is said of a study and of its series, oldest first."""
-        query = (
-            select(announcement)
-            .where(announcement.c.study_instance_uid == study_instance_uid)
-            .order_by(announcement.c.at, announcement.c.announcement_id)
-        )
         with self._database.read() as connection:
-            return tuple(_announcement(row) for row in connection.execute(query))
+            return announced_by(connection, announcement.c.study_instance_uid == study_instance_uid)
 
 
 def write_announcements(connection: Connection, said: Iterable[Announcement]) -> None:
@@ -60,6 +60,49 @@ def write_announcements(connection: Connection, said: Iterable[Announcement]) ->
     rows = [asdict(item) for item in said]
     if rows:
         connection.execute(_ANNOUNCE, rows)
+
+
+def announced_by(connection: Connection, *where: ColumnElement[bool]) -> tuple[Announcement, ...]:
+    """What is announced now, oldest first."""
+    query = select(announcement).where(*where).order_by(announcement.c.at, announcement.c.announcement_id)
+    return tuple(_announcement(row) for row in connection.execute(query))
+
+
+def lacking(connection: Connection, said: Iterable[Announcement]) -> list[Event]:
+    """Alarms for series that were judged whole before it was said that they have more images than came."""
+    lists = [one for one in said if one.kind != "c-find" and one.state == "completed" and one.sop_instance_uids]
+    return [event for one in lists for event in _lacking(connection, one)]
+
+
+def _lacking(connection: Connection, told: Announcement) -> list[Event]:
+    judged = connection.execute(
+        select(series.c.series_id, series.c.revision).where(
+            series.c.study_instance_uid == told.study_instance_uid,
+            series.c.series_instance_uid == told.series_instance_uid,
+            series.c.state == "whole",
+        )
+    ).first()
+    if judged is None:
+        return []
+    came = select(instance.c.sop_instance_uid).where(instance.c.series_id == judged.series_id)
+    listed = set(told.sop_instance_uids or ())
+    missing = sorted(listed - set(connection.execute(came).scalars()))
+    count = len(missing)
+    for start in range(0, len(missing), _AT_ONCE):
+        count -= len(rejected_codes(connection, missing[start : start + _AT_ONCE]))
+    if not count:
+        return []
+    text = f"{told.source} lists {len(listed)} images of a series that was judged whole before: {count} did not come"
+    return [
+        Event(
+            "series_lacking",
+            text,
+            severity="alarm",
+            study_instance_uid=told.study_instance_uid,
+            series_instance_uid=told.series_instance_uid,
+            data={"revision": judged.revision, "missing": count},
+        )
+    ]
 
 
 def _announcement(row: Row[Any]) -> Announcement:

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
 from storage.database import Database
 from storage.events import record
 from storage.jobs import JOINED, job_from
 from storage.records import Event, Job, OutboxState
-from storage.schema import job, outbox, result
+from storage.schema import job, outbox, result, series
 
 _OPEN = job.c.deadline_at.is_not(None) & job.c.deadline_closed_at.is_(None)
 _NOT_ENDED = ("waiting", "ready", "running")
@@ -67,15 +67,21 @@ class Deadlines:
     def late(self) -> tuple[Due, ...]:
         """Jobs whose missed deadline can be closed: they ended, and nothing of them is to be delivered any more.
 
-        Not those that failed without a word, or whose results were refused: a person may mend that.
+        Not those that failed without a word, or whose results were refused: a person may mend that, as long as the series
+        is what it was. Once it has moved on, another job has its deadline.
         """
         return self._due(
             job.c.deadline_at.is_not(None),
             job.c.deadline_missed_at.is_not(None),
             # Not by what they are: an index would offer every job that ever ended.
             job.c.state.not_in(_NOT_ENDED),
-            _deliveries("waiting", "refused") == 0,
-            or_(job.c.state != "failed", _deliveries("delivered") > 0),
+            or_(
+                and_(
+                    _deliveries("waiting", "refused") == 0,
+                    or_(job.c.state != "failed", _deliveries("delivered") > 0),
+                ),
+                job.c.revision < series.c.revision,
+            ),
         )
 
     def count_missed(self) -> int:

@@ -22,6 +22,7 @@ from storage.usage import grow
 AreSame = Callable[[str, str, int], bool]
 # Of a content that is kept under a UID: its sum, its length, its transfer syntax.
 _Content = tuple[str, int, str]
+_AT_ONCE = 500
 
 # Statements of each batch, made once: to put one together takes longer than the database takes to run it.
 _KNOWN_CONTENTS = select(
@@ -107,6 +108,22 @@ class Instances:
         )
         with self._database.read() as connection:
             return frozenset(connection.execute(query).scalars())
+
+    def came_in(self, series_id: int, revision: int) -> bool:
+        """Whether this revision of a series began with images that came, and not because some were rejected."""
+        query = select(instance.c.instance_id).where(
+            instance.c.series_id == series_id, instance.c.revision == revision, instance.c.rejected_revision.is_(None)
+        )
+        with self._database.read() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
+    def rejected_of(self, sop_instance_uids: Collection[str]) -> frozenset[str]:
+        """Those of these instances that are rejected, whether they came or not."""
+        uids, found = list(sop_instance_uids), frozenset[str]()
+        with self._database.read() as connection:
+            for start in range(0, len(uids), _AT_ONCE):
+                found |= rejected_codes(connection, uids[start : start + _AT_ONCE]).keys()
+        return found
 
     def known_objects(self, object_keys: Collection[str]) -> frozenset[str]:
         """Which of these objects belong to an instance. At most some hundreds at once."""

@@ -32,12 +32,13 @@ from storage.records import (
 from storage.results import insert_results, predecessors_of
 from storage.revisions import (
     has_moved_on,
-    is_queued_anew,
+    may_be_sent_stale,
     refuse_older,
     replacing,
     stale,
     supersede_if_older,
     supersede_jobs,
+    wait_anew,
 )
 from storage.schema import job, job_attempt, series
 
@@ -101,11 +102,11 @@ class Jobs:
     def start(self, job_id: int) -> int | None:
         """ready -> running, as a new attempt; returns its number, or None where the job is not ready.
 
-        One whose series has moved on is superseded instead.
+        One whose series has moved on is superseded instead, and one that reads another series that has waits for it anew.
         """
         now = time.time()
         with self._database.write() as connection:
-            if supersede_if_older(connection, job_id):
+            if supersede_if_older(connection, job_id) or wait_anew(connection, job_id):
                 return None
             started = connection.execute(
                 update(job)
@@ -136,7 +137,8 @@ class Jobs:
         """running -> done or failed, with results, their outbox rows and what they supersede, in one transaction.
 
         recipients: the names of the destinations that get each kind of result. not_analysed: the results say so.
-        send_stale: queue them even where the series has moved on meanwhile, if the model is to run on it again.
+        send_stale: queue them even where the series has moved on meanwhile, if the model is to run on it again and none of
+        the images that it read was rejected.
         Returns False, and changes nothing, where this attempt is not the running one.
         """
         with self._database.write() as connection:
@@ -145,7 +147,7 @@ class Jobs:
             if not _end_attempt(connection, finished, outcome, reason, values):
                 return False
             record(connection, events)
-            counts = not is_stale or (send_stale and is_queued_anew(connection, finished))
+            counts = not is_stale or (send_stale and may_be_sent_stale(connection, finished))
             if is_stale:
                 record(connection, [stale(finished, sent=counts)])
             insert_results(connection, finished, results, recipients, counts=counts, not_analysed=not_analysed)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select, update
 
-from storage.announcements import write_announcements
+from storage.announcements import announced_by, lacking, write_announcements
 from storage.database import Database
 from storage.events import record
 from storage.records import Announcement, Event, PerformedStep
@@ -74,7 +74,7 @@ class PerformedSteps:
             else:
                 connection.execute(delete(announcement).where(*_by(step)))
             write_announcements(connection, said)
-            record(connection, events)
+            record(connection, [*events, *lacking(connection, announced_by(connection, *_by(step)))])
             return True
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select,
 from storage.database import Database
 from storage.events import record
 from storage.records import Emptied, Event, Instance, KeyObject, LeftOut, Rejected, Series
-from storage.schema import association, instance, key_object, rejection, series
+from storage.schema import association, instance, job, key_object, rejection, series, study
 
 KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 _AT_ONCE = 500
@@ -73,8 +73,9 @@ class RejectionNotes:
     ) -> tuple[Rejected, ...]:
         """Leave these instances out, those that are here from a new revision of their series on; in one transaction.
 
-        Those that were rejected before stay as they were. told: what is to be recorded of the series that change, which
-        are returned as well. Does nothing where the key object was read already.
+        Those that were rejected before stay as they were. Series whose jobs read what is rejected beside their own images
+        begin a new revision, too. told: what is to be recorded of the series that change, which are returned as well. Does
+        nothing where the key object was read already.
         """
         found: defaultdict[int, list[Row[Any]]] = defaultdict(list)
         with self._database.write() as connection:
@@ -93,6 +94,8 @@ class RejectionNotes:
                     found[row.series_id].append(row)
             changed = tuple(_leave_out(connection, series_id, rows, code) for series_id, rows in found.items())
             record(connection, told(changed))
+            for item in changed:
+                record(connection, _reopen_readers(connection, item.series))
         return changed
 
     def emptied(self) -> tuple[Emptied, ...]:
@@ -170,6 +173,42 @@ def _leave_out(connection: Connection, series_id: int, rows: Sequence[Row[Any]],
         [{"which": row.instance_id} for row in rows],
     )
     return Rejected(now, count, reopened)
+
+
+def _reopen_readers(connection: Connection, rejected: Series) -> list[Event]:
+    """Series of the patient with a job that runs or ended, and that read this one as a companion, are analysed anew."""
+    patient = select(study.c.patient_id).where(study.c.study_instance_uid == rejected.study_instance_uid)
+    readers = connection.execute(
+        select(job.c.model, job.c.companions, job.c.job_id, series)
+        .join(series, series.c.series_id == job.c.series_id)
+        .join(study, study.c.study_instance_uid == series.c.study_instance_uid)
+        .where(
+            study.c.patient_id == patient.scalar_subquery(),
+            series.c.state != "arriving",
+            job.c.revision == series.c.revision,
+            job.c.state.in_(("running", "done")),
+        )
+    ).all()
+    found = {
+        row.series_id: (row, one["name"])
+        for row in readers
+        for one in row.companions
+        if one["series_id"] == rejected.series_id
+    }
+    for series_id in found:
+        reopen(connection, series_id)
+    return [
+        Event(
+            "companion_rejected",
+            f"images of the {name} that {row.model} read were rejected: revision {row.revision + 1} begins without them",
+            severity="warning",
+            study_instance_uid=row.study_instance_uid,
+            series_instance_uid=row.series_instance_uid,
+            job_id=row.job_id,
+            data={"revision": row.revision + 1, "rejected_series": rejected.series_instance_uid},
+        )
+        for row, name in found.values()
+    ]
 
 
 def _mark_read(connection: Connection, note: KeyObject) -> bool:

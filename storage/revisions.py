@@ -12,13 +12,23 @@ from storage.errors import NewerRevision
 from storage.events import record
 from storage.records import Event, Job, NewJob, Series
 from storage.results import models_that_count, outdate
-from storage.schema import job, series
+from storage.schema import instance, job, series
 
 
 def has_moved_on(connection: Connection, of: Job) -> bool:
     """Whether the images of the job's series have changed since the revision that it analyses."""
     current = connection.execute(select(series.c.revision).where(series.c.series_id == of.series_id)).scalar_one()
     return bool(current > of.revision)
+
+
+def may_be_sent_stale(connection: Connection, of: Job) -> bool:
+    """Whether its results may stand until those of the next revision are there: not where it read rejected images."""
+    rejected = select(instance.c.instance_id).where(
+        instance.c.series_id == of.series_id,
+        instance.c.revision <= of.revision,
+        instance.c.rejected_revision > of.revision,
+    )
+    return connection.execute(rejected.limit(1)).first() is None and is_queued_anew(connection, of)
 
 
 def is_queued_anew(connection: Connection, of: Job) -> bool:
@@ -42,6 +52,19 @@ def supersede_if_older(connection: Connection, job_id: int) -> bool:
     now = Series(**{name: found._mapping[name] for name in Series.__dataclass_fields__})
     supersede_jobs(connection, now, f"the series changed before it started: revision {now.revision} takes its place")
     return True
+
+
+def wait_anew(connection: Connection, job_id: int) -> bool:
+    """Whether a job that was about to start waits again, because another series that it reads has moved on."""
+    companions = connection.execute(select(job.c.companions).where(job.c.job_id == job_id)).scalar_one_or_none() or ()
+    chosen = {one["series_id"]: one["revision"] for one in companions if one["series_id"] is not None}
+    if not chosen:
+        return False
+    now = connection.execute(select(series.c.series_id, series.c.revision).where(series.c.series_id.in_(chosen)))
+    if all(row.revision == chosen[row.series_id] for row in now):
+        return False
+    waits = update(job).where(job.c.job_id == job_id, job.c.state == "ready", job.c.give_up_reason.is_(None))
+    return bool(connection.execute(waits.values(state="waiting", reason=None, queued_at=time.time())).rowcount)
 
 
 def supersede_jobs(connection: Connection, now: Series, reason: str) -> None:

@@ -6,15 +6,13 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 from pynetdicom import AE, _config, evt
-from pynetdicom.dimse_messages import C_STORE_RQ, N_CREATE_RQ, N_SET_RQ
 from pynetdicom.events import EventHandlerType
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ
-from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT, SOPClassCommonExtendedNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicom_node import logs
 from dicom_node.config_node import Access, Node
@@ -22,12 +20,12 @@ from dicom_node.intake import Intake
 from dicom_node.network import access as access_rules
 from dicom_node.network import status
 from dicom_node.network.access import Rejection
-from dicom_node.network.acknowledge import acknowledge_now
 from dicom_node.network.associations import Associations
 from dicom_node.network.greeting import Manners
 from dicom_node.network.guard import Gate, Pace
+from dicom_node.network.library_events import on_common_extended, on_connection_closed, on_data, on_message
 from dicom_node.network.listening import Listening
-from dicom_node.network.negotiation import contexts_for, service_of, services_beyond_the_lists, storage_contexts
+from dicom_node.network.negotiation import contexts_for, service_of, storage_contexts
 from dicom_node.network.receive import Receiver
 from dicom_node.network.service import Answer, Call
 from dicom_node.network.services import SERVICES
@@ -49,15 +47,6 @@ from storage.studies import Studies
 _REJECTION_EVENT_S = 60.0
 _STOP_POLL_S = 0.02
 _END_S = 5.0  # in which an aborted association's threads end
-_NO_DATA_SET = 0x0101  # Command Data Set Type (PS3.7 E.1)
-# What the library needs of a request to hand it on, and whether a data set must follow: of the others it says nothing.
-_MANDATORY: Mapping[type, tuple[tuple[str, ...], bool]] = MappingProxyType(
-    {
-        C_STORE_RQ: (("AffectedSOPClassUID", "AffectedSOPInstanceUID"), True),
-        N_CREATE_RQ: (("AffectedSOPClassUID",), False),
-        N_SET_RQ: (("RequestedSOPClassUID", "RequestedSOPInstanceUID"), True),
-    }
-)
 
 log = logs.get("acceptor")
 
@@ -225,13 +214,13 @@ class Acceptor:
         return [
             *((kind, self._on_request) for kind in requests),
             (evt.EVT_REQUESTED, self._on_requested),
-            (evt.EVT_SOP_COMMON, _on_common_extended),
-            (evt.EVT_DATA_RECV, _on_data),
-            (evt.EVT_DIMSE_RECV, _on_message),
+            (evt.EVT_SOP_COMMON, on_common_extended),
+            (evt.EVT_DATA_RECV, on_data),
+            (evt.EVT_DIMSE_RECV, on_message),
             (evt.EVT_DIMSE_SENT, self._on_response),
             (evt.EVT_PDU_SENT, lambda event: self._count_ending(event, by_peer=False)),
             (evt.EVT_PDU_RECV, lambda event: self._count_ending(event, by_peer=True)),
-            (evt.EVT_CONN_CLOSE, _on_connection_closed),
+            (evt.EVT_CONN_CLOSE, on_connection_closed),
             (evt.EVT_RELEASED, lambda event: self._associations.end(event.assoc, "released")),
             (evt.EVT_ABORTED, lambda event: self._associations.end(event.assoc, "aborted")),
         ]
@@ -365,40 +354,6 @@ class Acceptor:
             self._events.record(event)
         except StorageError as error:
             log.error("event could not be recorded", error=error)
-
-
-def _on_common_extended(event: evt.Event) -> Mapping[Any, SOPClassCommonExtendedNegotiation]:
-    """Tell the library which service a SOP class that it does not know belongs to; nothing of this is sent."""
-    proposed = [str(context.abstract_syntax) for context in event.assoc.requestor.requested_contexts]
-    return services_beyond_the_lists(proposed)
-
-
-def _on_connection_closed(event: evt.Event) -> None:
-    """Wake the thread of a peer that connected and left without asking, as health checks and port scans do.
-
-    The library would have it wait for an association request until node.acse_timeout_s.
-    """
-    if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(A_P_ABORT())
-
-
-def _on_data(event: evt.Event) -> None:
-    transport = event.assoc.dul.socket
-    if transport and transport.socket:
-        acknowledge_now(transport.socket)
-
-
-def _on_message(event: evt.Event) -> None:
-    """Abort on a request that lacks a mandatory part: the library would leave the peer without an answer."""
-    if type(event.message) not in _MANDATORY:
-        return
-    keywords, needs_data_set = _MANDATORY[type(event.message)]
-    command = event.message.command_set
-    complete = all(command.get(keyword) for keyword in keywords) and "MessageID" in command
-    has_data_set = command.get("CommandDataSetType", _NO_DATA_SET) != _NO_DATA_SET
-    if not complete or (needs_data_set and not has_data_set):
-        log.warning("association aborted", reason="a request lacks its sop uids, message id or data set")
-        event.assoc.abort(block=False)
 
 
 def _calling_ae_title(association: Any) -> str:

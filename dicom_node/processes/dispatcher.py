@@ -75,7 +75,8 @@ def main(name: str, configuration: str, log_format: Literal["text", "json"]) -> 
         while not stopping.is_set():
             follower.step()
             work.watch.step()
-            work.reject.step()
+            if work.reject.step():  # also of what is announced and did not come
+                work.settle.look_anew()
             judged = work.settle.step()
             work.companions.step(settled=judged > 0)
             deadlines.step()
@@ -173,7 +174,10 @@ def contract_of(models: dict[str, RoutableModel], key: str) -> InputContract | N
 
 
 def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], job: Job) -> JobSpec:
-    """What the worker is told of a job. Raises NodeError where its model is no longer configured."""
+    """What the worker is told of a job. Raises NodeError where its model is no longer configured, or is switched off.
+
+    What only reports why nothing is analysed runs no model, and may be told by one that is switched off.
+    """
     chosen = next((model for model in models.values() if model.package.key == job.model), None)
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
@@ -183,6 +187,8 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         left_out = stores.rejection_notes.left_out(job.series_id, up_to_revision=job.revision)
         object_keys, rejected_as = tuple(item.object_key for item in left_out.instances), left_out.codes[0]
         give_up_reason = nothing_left(len(object_keys), left_out.codes)
+    if not chosen.enabled and give_up_reason is None:
+        raise NodeError(f"model {job.model} is switched off (models[].enabled); requeue once it is on again")
     predecessors = stores.jobs.predecessors(job)
     wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
     return JobSpec(

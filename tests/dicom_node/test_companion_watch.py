@@ -140,6 +140,23 @@ def test_a_prior_that_is_there_before_is_found_at_once(bench: Bench) -> None:
     assert [kind for kind, _ in bench.told()] == ["companion_found"]
 
 
+def test_a_prior_that_changes_before_the_job_starts_is_waited_for_and_chosen_anew(bench: Bench) -> None:
+    prior = bench.receive("1.2.2", "20250105")
+    bench.settle(prior)
+    job = bench.queue()
+    bench.look()
+    assert bench.job(job).state == "ready"
+    changed = bench.receive("1.2.2", "20250105", uid=prior.series_instance_uid)
+    assert bench.house.jobs.start(job.job_id) is None
+    assert bench.job(job).state == "waiting"
+    bench.look()
+    assert bench.job(job).state == "waiting"
+    bench.settle(changed)
+    bench.look()
+    assert bench.job(job).companions[0].revision == 2
+    assert bench.house.jobs.start(job.job_id) == 1
+
+
 def test_studies_of_other_patients_are_no_priors(bench: Bench) -> None:
     bench.settle(bench.receive("1.2.2", "20250105", patient="P2"))
     named, nameless = bench.queue("1.2.3"), bench.queue("1.2.4", patient="")

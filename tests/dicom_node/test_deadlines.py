@@ -178,6 +178,19 @@ def test_what_a_later_revision_superseded_is_closed_without_a_word(bench: Bench)
     assert bench.house.deadlines.count_missed() == 0
 
 
+@pytest.mark.parametrize("state", ["failed", "done"])
+def test_a_job_whose_series_has_moved_on_is_past_its_deadline_no_longer(bench: Bench, state: JobState) -> None:
+    job = bench.queue()
+    bench.end(job, state, kinds=() if state == "failed" else ("sr",))
+    bench.sent(job, "pacs", "refused")
+    bench.look(DEADLINE)
+    assert len(bench.told()) == bench.house.deadlines.count_missed() == 1
+    bench.house.next_revision(bench.job(job))
+    bench.look(DEADLINE + 5)
+    assert len(bench.told()) == 1
+    assert bench.house.deadlines.count_missed() == 0
+
+
 def test_the_clock_may_be_asked_often_and_the_database_is_looked_at_once_a_second(bench: Bench) -> None:
     bench.look(DEADLINE - 0.5)
     bench.queue()

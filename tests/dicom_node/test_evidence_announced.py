@@ -19,6 +19,7 @@ from tests.dicom_node.arrived import (
     plain,
     said,
     stack,
+    uid,
     verdict_after,
 )
 
@@ -41,9 +42,15 @@ def test_a_series_is_whole_at_once_when_every_listed_instance_came_whatever_its_
 def test_more_than_was_listed_is_whole_and_said() -> None:
     verdict = verdict_after(0.0, facts(stack(5), announcements=[said("mpps", numbers=range(1, 4))]))
     assert verdict.whole
-    assert verdict.evidence == (
-        "all 3 images came that the completed performed procedure step of CT1 lists, and 2 more",
+    assert verdict.evidence[0] == (
+        "all 3 images came that the completed performed procedure step of CT1 lists, and 2 more"
     )
+
+
+def test_while_more_comes_than_was_listed_the_list_does_not_end_the_matter() -> None:
+    listed = [said("ian", numbers=range(1, 4))]
+    assert verdict_after(0.0, facts(stack(5), OPEN, announcements=listed)).state == "not_yet"
+    assert verdict_after(0.0, facts(stack(5), RELEASED, announcements=listed)).whole
 
 
 def test_as_many_as_listed_but_not_the_same_ones_are_not_whole() -> None:
@@ -74,6 +81,13 @@ def test_a_step_that_only_counts_is_held_against_the_number_that_came() -> None:
 def test_an_image_that_came_and_was_rejected_is_not_missed() -> None:
     known = facts(plain(9), announcements=[said("mpps", numbers=range(1, 11))], left_out=frozenset({"1.2.3.4.10"}))
     assert verdict_after(0.0, known).whole
+
+
+def test_a_report_does_not_count_rejected_images_among_those_that_were_analysed() -> None:
+    known = facts(plain(7), left_out=frozenset({uid(8)}), announcements=[said("mpps", numbers=range(1, 11))])
+    verdict = verdict_after(DEADLINE_S, known)
+    assert verdict.incomplete == "analysed 7 of 10 images, 1 rejected"
+    assert verdict.lacking == "only 8 of 10 images came"
 
 
 def test_what_is_said_of_another_series_is_no_evidence() -> None:
@@ -150,6 +164,11 @@ def test_a_discontinued_acquisition_ends_at_once_when_all_that_it_made_came() ->
 def test_a_step_that_was_discontinued_is_no_matter_of_a_series_that_another_one_completed() -> None:
     steps = [said("mpps", "discontinued", series=None), said("mpps", numbers=range(1, 11), step="2.9")]
     assert verdict_after(0.0, facts(stack(10), announcements=steps)).whole
+
+
+def test_an_acquisition_that_is_begun_again_after_one_was_discontinued_is_waited_for() -> None:
+    steps = [said("mpps", "discontinued", series=None), said("mpps", "in progress", series=None, step="2.9")]
+    assert verdict_after(10.0, facts(stack(10), announcements=steps)).state == "not_yet"
 
 
 def test_a_discontinued_step_that_lists_other_series_is_no_matter_of_this_one() -> None:

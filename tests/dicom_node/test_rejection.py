@@ -15,7 +15,7 @@ from dicom_node.refusals import Unparsable
 from dicom_node.reject import STORAGE_PAUSE_S, Reject
 from dicom_node.rejection import TITLES, Rejection, read_rejection
 from storage.errors import StorageUnavailable
-from storage.records import Association, Event, NewInstance, NewJob, Series
+from storage.records import Association, Companion, Event, NewInstance, NewJob, Series
 from tests.dicom_node.raw_scu import associated
 from tests.dicom_node.serving import serving
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
@@ -291,6 +291,50 @@ def test_where_nothing_is_left_of_what_no_model_applied_to_nothing_is_reported(b
     bench.reject.step()
     assert bench.series().state == "whole"
     assert [job.revision for job in bench.house.jobs.of_study(STUDY)] == [1]
+
+
+def test_results_from_images_that_were_rejected_meanwhile_are_not_sent_even_where_stale_ones_are(bench: Bench) -> None:
+    bench.send(IMAGES)
+    bench.judge("m@1")
+    (job,) = bench.house.jobs.of_study(STUDY)
+    bench.house.jobs.start(job.job_id)
+    bench.send_key_object(key_object({SERIES: IMAGES[:3]}, study_instance_uid=STUDY))
+    bench.reject.step()
+    (running,) = bench.house.jobs.running()
+    result = bench.house.result(STUDY, "sr")
+    assert bench.house.jobs.finish(
+        running,
+        state="done",
+        outcome="done",
+        reason=None,
+        results=[result],
+        recipients={"sr": ("pacs",)},
+        send_stale=True,
+    )
+    assert bench.house.outbox.of_study(STUDY) == ()
+    assert "kept but not sent" in bench.events("job_stale")[0].text
+
+
+def test_a_series_that_was_compared_with_images_that_are_rejected_is_analysed_anew(bench: Bench) -> None:
+    bench.send(IMAGES)
+    bench.judge()
+    bench.send(["1.2.3.5.1"], "1.2.3.5")
+    bench.send(["1.2.3.6.1"], "1.2.3.6")
+    bench.judge("alone@1", uid="1.2.3.6")
+    series = bench.series()
+    prior = Companion("prior", series.series_id, 1, SERIES, STUDY)
+    new = NewJob("two@1", "r", "ready", "routine", ("pacs",), True, 60.0, companions=(prior,))
+    assert bench.house.studies.settle(bench.series("1.2.3.5"), evidence="made", jobs=[new], events=[])
+    for job in bench.house.jobs.ready(10):
+        bench.house.jobs.start(job.job_id)
+    for job in bench.house.jobs.running():
+        bench.house.jobs.finish(job, state="done", outcome="done", reason=None)
+    bench.send_key_object(key_object({SERIES: IMAGES[:1]}, study_instance_uid=STUDY))
+    bench.reject.step()
+    (told,) = bench.events("companion_rejected")
+    assert told.text == "images of the prior that two@1 read were rejected: revision 2 begins without them"
+    assert (bench.series("1.2.3.5").state, bench.series("1.2.3.5").revision) == ("arriving", 2)
+    assert (bench.series("1.2.3.6").state, bench.series("1.2.3.6").revision) == ("whole", 1)
 
 
 def test_what_comes_after_everything_was_rejected_is_analysed_in_a_revision_of_its_own(bench: Bench) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert, update
 
 from dicom_node.completeness import Rules
 from dicom_node.evidence import Evidence
@@ -20,6 +21,9 @@ from storage.habits import Habits
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.records import Announcement, Association, Event, Instance, NewInstance, NewJob, SeriesPart
+from storage.rejections import reopen
+from storage.schema import instance, key_object, rejection
+from storage.schema import series as series_table
 from storage.studies import Studies
 from tests.made_rows import of_one_sum_alone
 
@@ -210,6 +214,38 @@ def test_the_end_of_another_association_of_the_source_is_seen(bench: Bench) -> N
     bench.now += 1
     bench.end("beside", "released")
     assert bench.settle.step() == 1
+
+
+def test_images_that_were_rejected_before_they_came_are_not_missed(bench: Bench) -> None:
+    bench.announcements.announce(_said(12))
+    bench.send(range(1, 11))
+    bench.now += 70
+    bench.settle.step()
+    assert bench.studies.series_of(STUDY)[0].held_at is not None
+    with bench.database.write() as connection:
+        connection.execute(insert(key_object).values(sop_instance_uid="9"))
+        rows = [{"sop_instance_uid": f"1.2.3.4.{n}", "code": "113001", "key_object_uid": "9"} for n in (11, 12)]
+        connection.execute(insert(rejection), rows)
+    bench.settle.look_anew()
+    assert bench.settle.step() == 1
+    (series,) = bench.studies.series_of(STUDY)
+    assert (series.state, series.held_at) == ("whole", None)
+
+
+def test_the_deadline_of_what_is_analysed_anew_without_rejected_images_counts_from_then(bench: Bench) -> None:
+    bench.send(range(1, 11))
+    bench.job = replace(JOB, deadline_at=bench.now + 600.0)
+    bench.now += 60
+    assert bench.settle.step() == 1
+    with bench.database.write() as connection:
+        (series,) = bench.studies.series_of(STUDY)
+        reopen(connection, series.series_id)
+        where = instance.c.sop_instance_uid == "1.2.3.4.10"
+        connection.execute(update(instance).where(where).values(rejected_revision=2, rejected_code="113001"))
+        connection.execute(update(series_table).values(instance_count=9))
+    bench.now += 86_400
+    assert bench.settle.step() == 1
+    assert [job.deadline_at for job in bench.jobs.of_study(STUDY)] == [1600.0, bench.now + 600.0]
 
 
 def test_a_series_that_contradicts_what_was_announced_is_held_with_one_alarm_until_the_rest_comes(bench: Bench) -> None:

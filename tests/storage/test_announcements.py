@@ -9,7 +9,8 @@ from sqlalchemy.exc import IntegrityError
 
 from storage.announcements import Announcements
 from storage.database import Database
-from storage.records import Announcement
+from storage.records import Announcement, Job, PerformedStep
+from tests.made_rows import House, open_house
 
 COMPLETED = Announcement(
     kind="mpps",
@@ -60,3 +61,34 @@ def test_of_several_announcements_all_are_made_known_or_none(announcements: Anno
 def test_a_list_that_is_empty_is_not_the_same_as_none(announcements: Announcements) -> None:
     announcements.announce(replace(COMPLETED, sop_instance_uids=()), replace(IN_PROGRESS, sop_instance_uids=None))
     assert [item.sop_instance_uids for item in announcements.of_study("1.2.3")] == [None, ()]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = open_house(tmp_path)
+    yield made
+    made.database.close()
+
+
+def _step_completed(house: House, job: Job, *more: str) -> None:
+    """By a change of its status alone: its series was told before, with its one image and these."""
+    (one,) = house.instances.of_series(job.series_id, up_to_revision=job.revision)
+    listed = (one.sop_instance_uid, *more)
+    step = PerformedStep("1.9", "CT1", "IN PROGRESS", 100.0, 100.0, (job.study_instance_uid,))
+    of_study = replace(IN_PROGRESS, key="1.9 -", study_instance_uid=job.study_instance_uid)
+    of_series = replace(of_study, key="1.9 x", series_instance_uid=job.series_instance_uid, sop_instance_uids=listed)
+    assert house.performed_steps.create(step, [of_study, of_series])
+    ended = replace(step, status="COMPLETED")
+    assert house.performed_steps.change(ended, [replace(of_study, state="completed")], keep_series=True)
+
+
+def test_a_step_that_lists_more_images_than_a_series_had_when_it_was_judged_whole_is_an_alarm(house: House) -> None:
+    _step_completed(house, house.ready_job(), "1.2.3.4.8", "1.2.3.4.9")
+    (told,) = house.events_of_kind("series_lacking")
+    assert told.severity == "alarm"
+    assert told.text == "CT1 lists 3 images of a series that was judged whole before: 2 did not come"
+
+
+def test_a_step_that_lists_what_came_of_a_series_that_was_judged_whole_is_no_alarm(house: House) -> None:
+    _step_completed(house, house.ready_job())
+    assert house.events_of_kind("series_lacking") == []
