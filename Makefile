@@ -32,7 +32,7 @@ check: $(VENV)/.test  ## lint, format, types, walls between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: bench-receive bench-send bench-time bench-result  ## measure what benchmarks/README.md claims; a quarter of an hour
+bench: bench-receive bench-send bench-time bench-result  ## measure what benchmarks/README.md claims; half an hour
 
 bench-receive: $(VENV)/.test  ## receiving, against Orthanc, DCMTK and pynetdicom
 	$(BIN)/python -m benchmarks.receive
