@@ -75,6 +75,10 @@ class MemoryStore:
         except KeyError:
             raise UnknownObject(f"no object is kept under the key {key}") from None
 
+    def tail(self, key: str, size_bytes: int) -> Iterator[bytes]:
+        content = self.get(key)
+        yield content[max(0, len(content) - size_bytes) :]
+
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 

@@ -16,8 +16,18 @@ from pathlib import Path
 from storage.disk import free_bytes
 from storage.errors import StorageUnavailable, UnknownObject
 from storage.objects.left import LeftPack, read_left
-from storage.objects.pack import PackWriter, Span, delete, has_no_writer, locked, read_object, records
-from storage.objects.protocol import check_key
+from storage.objects.pack import (
+    PackWriter,
+    Span,
+    delete,
+    has_no_writer,
+    locked,
+    pieces,
+    read_object,
+    records,
+    tail_of_object,
+)
+from storage.objects.protocol import TAIL_BYTES, check_key
 from storage.objects.spares import Spares
 
 PACKS = "packs"
@@ -103,13 +113,18 @@ class FileStore:
 
     def get(self, key: str) -> bytes:
         path, span = self._place(key)
-        try:
-            with _named_errors(path):
-                return path.read_bytes() if span is None else read_object(path, span)
-        except StorageUnavailable as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                raise UnknownObject(f"no object is kept under the key {key}") from error
-            raise
+        with _reading(key, path):
+            return path.read_bytes() if span is None else read_object(path, span)
+
+    def tail(self, key: str, size_bytes: int) -> Iterator[bytes]:
+        path, span = self._place(key)
+        with _reading(key, path):
+            if span is not None:
+                yield from tail_of_object(path, span, size_bytes, TAIL_BYTES)
+                return
+            with path.open("rb", buffering=0) as file:
+                end = os.fstat(file.fileno()).st_size
+                yield from pieces(file.fileno(), max(0, end - size_bytes), end, TAIL_BYTES)
 
     def delete(self, key: str) -> None:
         path, span = self._place(key)
@@ -205,6 +220,18 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _reading(key: str, path: Path) -> Iterator[None]:
+    """As `_named_errors`; where there is no file, no object is known."""
+    try:
+        with _named_errors(path):
+            yield
+    except StorageUnavailable as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise UnknownObject(f"no object is kept under the key {key}") from error
+        raise
 
 
 @contextmanager

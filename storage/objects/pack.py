@@ -197,6 +197,23 @@ def read_object(path: Path, span: Span) -> bytes:
     return found
 
 
+def tail_of_object(path: Path, span: Span, size_bytes: int, piece_bytes: int) -> Iterator[bytes]:
+    """The last bytes of an object, piece by piece. Raises as `read_object`."""
+    with path.open("rb", buffering=0) as file:
+        head = head_at(file.fileno(), span.start)
+        if head is None or not head.is_alive or head.length != span.length:
+            raise UnknownObject(f"pack {path}: no object at byte {span.start}")
+        end = span.start + span.length
+        start = end - min(size_bytes, head.prefix_bytes + head.payload_bytes)
+        yield from pieces(file.fileno(), start, end, piece_bytes)
+
+
+def pieces(descriptor: int, start: int, end: int, piece_bytes: int) -> Iterator[bytes]:
+    """Bytes of a file; fewer where it ends sooner."""
+    for at in range(start, end, piece_bytes):
+        yield _read(descriptor, min(piece_bytes, end - at), at)
+
+
 def head_at(descriptor: int, start: int) -> Head | None:
     """The head that stands there, where its own sum holds."""
     raw = os.pread(descriptor, _HEAD.size, start)

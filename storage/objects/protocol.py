@@ -13,6 +13,7 @@ from storage.objects.pack import PackWriter
 # A part begins with a letter or a digit: '..' and hidden names cannot be written, whatever the backend.
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)*")
 MAX_KEY_CHARACTERS = 240
+TAIL_BYTES = 1 << 20
 
 
 class ObjectStore(Protocol):
@@ -26,6 +27,10 @@ class ObjectStore(Protocol):
 
     def get(self, key: str) -> bytes:
         """Raises UnknownObject where no object is kept under the key."""
+        ...
+
+    def tail(self, key: str, size_bytes: int) -> Iterator[bytes]:
+        """The last so many bytes of an object, in pieces of TAIL_BYTES; all of it where it has no more. Raises as `get`."""
         ...
 
     def delete(self, key: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 
 from storage.errors import StorageError
 from storage.objects.protocol import ObjectStore
@@ -17,10 +18,8 @@ def same_content(objects: ObjectStore) -> Callable[[str, str, int], bool]:
 
     def are_same(key: str, other: str, size_bytes: int) -> bool:
         try:
-            if key == other:
-                return True
-            received = objects.get(other)
-            return objects.get(key).endswith(memoryview(received)[max(0, len(received) - size_bytes) :])
+            pairs = zip_longest(objects.tail(key, size_bytes), objects.tail(other, size_bytes))
+            return key == other or all(piece == piece_of_other for piece, piece_of_other in pairs)
         except StorageError:
             return False
 

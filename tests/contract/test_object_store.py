@@ -14,7 +14,7 @@ import pytest
 from storage.errors import StorageError, StorageUnavailable, UnknownObject
 from storage.objects import open_store
 from storage.objects.file import FileStore
-from storage.objects.protocol import ObjectStore
+from storage.objects.protocol import TAIL_BYTES, ObjectStore
 
 
 class ObjectStoreContract:
@@ -36,6 +36,18 @@ class ObjectStoreContract:
     def test_an_object_that_is_not_kept_is_unknown(self, store: ObjectStore) -> None:
         with pytest.raises(UnknownObject, match="a/2"):
             store.get("a/2")
+
+    @pytest.mark.parametrize("count", [0, 1, 100, TAIL_BYTES, TAIL_BYTES + 1, 2 * TAIL_BYTES + 7, 3 * TAIL_BYTES])
+    def test_the_end_of_an_object_comes_in_pieces(self, store: ObjectStore, count: int) -> None:
+        content = os.urandom(2 * TAIL_BYTES + 7)
+        store.put("a/1", (content,))
+        pieces = list(store.tail("a/1", count))
+        assert b"".join(pieces) == content[max(0, len(content) - count) :]
+        assert all(len(piece) <= TAIL_BYTES for piece in pieces)
+
+    def test_the_end_of_what_is_not_kept_is_unknown(self, store: ObjectStore) -> None:
+        with pytest.raises(UnknownObject, match="a/2"):
+            next(store.tail("a/2", 5))
 
     def test_deleting_twice_is_no_error(self, store: ObjectStore) -> None:
         store.put("a/1", (b"x",))

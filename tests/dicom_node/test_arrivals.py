@@ -138,7 +138,7 @@ def test_a_copy_that_cannot_be_compared_is_kept_as_another(door: Door, monkeypat
     door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
     door.arrivals.flush()
     with monkeypatch.context() as broken:
-        broken.setattr(FileStore, "get", _unavailable)
+        broken.setattr(FileStore, "tail", _unavailable)
         door.send(ct_image("1.2.3.4.1"), "1.2.3.4.1")
         door.end()
     assert len(list(door.objects.keys())) == 2
