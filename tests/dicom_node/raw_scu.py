@@ -86,12 +86,12 @@ def associated(
         _pause_reactor(association)
         yield RawScu(association)
     finally:
-        association._reactor_checkpoint.set()
-        is_closed = (
-            plain is None or plain.fileno() < 0
-        )  # by a test: the library would wait for an answer to its release
-        if association.is_established and not is_closed:
+        # The library's loop stays paused until then: it would take away what the release waits for. Of what is over, or was
+        # closed by a test, nothing can be released.
+        is_over = plain is None or plain.fileno() < 0 or association.acse.is_aborted()
+        if association.is_established and not is_over:
             association.release()
+        association._reactor_checkpoint.set()
         association.join(LIMIT_S)
 
 

@@ -315,9 +315,8 @@ def test_sources_that_name_the_same_peer_share_its_associations(house: House) ->
     config = configured({"ae_titles": ["CT1"], "find": find}, {"ae_titles": ["CT2"], "find": find})
     with archive.running():
         inquiry = Inquiry(config, cast(Stores, house))
-        threads = threading.active_count()
         inquiry.start()
-        assert threading.active_count() <= threads + 1
+        assert [thread.name for thread in threading.enumerate()].count("inquiry-PACS1") == 1
         try:
             wait_until(lambda: announced(house) and announced(house, "1.2.4"))
         finally:

@@ -213,7 +213,7 @@ def test_what_more_processes_left_is_closed_as_lost_and_indexed_by_fewer(tmp_pat
         for scu in open_ones:
             store(scu)
         more.kill_all()
-        wait_until(lambda: not any(scu.association.is_established for scu in open_ones))
+        wait_until(lambda: all(scu.association.acse.is_aborted() for scu in open_ones))
     fewer = AcceptorsUnderTest(tmp_path, 1)
     with fewer.running():
         assert fewer.names == ("acceptor-1",)
