@@ -117,7 +117,7 @@ def coded_measurements(analysis: Analysis, outputs: Outputs) -> tuple[Measuremen
                 name=output.name.code,
                 value=float(value),
                 unit=output.unit.code,
-                segment_key=segment_key,
+                finding_key=segment_key,
                 derivation=output.derivation.code if output.derivation else None,
                 method=output.method.code if output.method else None,
             )
