@@ -86,6 +86,13 @@ def source_instances(report: Report) -> set[str]:
     return set(_class_by_instance(report))
 
 
+def instance_numbers(report: Report) -> dict[str, int | None]:
+    """Instance Number of each source instance, by its SOP Instance UID."""
+    if report.frames:
+        return {frame.source.sop_instance_uid: frame.instance_number or None for frame in report.frames}
+    return {str(source.SOPInstanceUID): source.get("InstanceNumber") for source in report.sources}
+
+
 def _class_by_instance(report: Report) -> dict[str, str]:
     """SOP Class UID of each source instance, by its SOP Instance UID, in the order of the sources."""
     if report.frames:
