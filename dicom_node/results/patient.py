@@ -57,11 +57,11 @@ def inherit(dataset: Dataset, source: Dataset) -> None:
     if (terms := terms_of(source)) and are_as_defined(terms):
         dataset.SpecificCharacterSet = list(terms) if len(terms) > 1 else terms[0]
     for keyword in INHERITED:
-        is_required = keyword in REQUIRED_IF_EMPTY
+        must_stay = keyword in (*REQUIRED_IF_EMPTY, "StudyInstanceUID")
         element = element_of(source, keyword)
-        if element is not None and not element.is_empty and (is_required or is_valid(element)):
+        if element is not None and not element.is_empty and (must_stay or is_valid(element)):
             dataset.add(element)
-        elif is_required:
+        elif keyword in REQUIRED_IF_EMPTY:
             setattr(dataset, keyword, "")
     removed = dataset.get("PatientIdentityRemoved") == "YES"
     if removed and "DeidentificationMethod" not in dataset and "DeidentificationMethodCodeSequence" not in dataset:
