@@ -90,7 +90,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
                 findings=findings,
                 model=package.identity,
                 revision=spec.revision,
-                created_at=zone.of_study(spec.created_at, datasets[0]),
+                created_at=zone.of_study(spec.created_at, sources[0]),
                 kinds=frozenset(spec.kinds),
                 companions=companions,
                 remark=spec.remark,
