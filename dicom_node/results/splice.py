@@ -5,41 +5,51 @@ Both of the latter have the highest tags of their objects, so they come last wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 
 from dicom_node.results import explicit_vr
 from dicom_node.results.sources import ResultRefused
-from dicom_node.results.writing import Written, part10
+from dicom_node.results.writing import Written, file_of, say_what_it_is_written_in
 
 PER_FRAME_FUNCTIONAL_GROUPS, PIXEL_DATA = 0x52009230, 0x7FE00010
+SEGMENT = 0x00620002
 
 
-def spliced(
-    dataset: Dataset, frame_items: Iterable[bytes], pixel_bytes: int, fill: Callable[[NDArray[np.uint8]], None]
-) -> Written:
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """How many bytes there are, and what writes them into uint8 (size,), which is all zero before."""
+
+    size: int
+    fill: Callable[[NDArray[np.uint8]], None]
+
+
+def spliced(dataset: Dataset, inserted: Mapping[int, bytes], frame_items: Iterable[bytes], pixels: Pixels) -> Written:
     """The object of a data set that has neither Per-Frame Functional Groups nor Pixel Data.
 
-    frame_items: the content of each frame's item. fill: writes the pixels into uint8 (pixel_bytes,), all zero before.
+    inserted: the items of sequences that the data set does not have, by tag. frame_items: the content of each frame's item.
     Memory is that of the object alone: the pixels are never held twice.
-    Raises ResultRefused where native Pixel Data cannot be that long (PS3.5 8.1.1: its length has four bytes).
+    Raises ResultRefused where native Pixel Data cannot be that long: its length has four bytes (PS3.5 7.1.2).
     """
-    stored = pixel_bytes + pixel_bytes % 2
+    stored = pixels.size + pixels.size % 2
     if stored > explicit_vr.LARGEST_LENGTH:
         raise ResultRefused(
-            f"the frames of {dataset.SeriesDescription} take {pixel_bytes} bytes, and one object holds"
+            f"the frames of {dataset.SeriesDescription} take {pixels.size} bytes, and one object holds"
             f" {explicit_vr.LARGEST_LENGTH}: order another type of Segmentation, or split the series"
         )
+    say_what_it_is_written_in(dataset)
     groups = b"".join(map(explicit_vr.item, frame_items))
     # The bits of one pixel are bytes, eight are bytes too; of 16 they are words (PS3.5 8.2).
     vr = b"OB" if dataset.BitsAllocated <= 8 else b"OW"
     head = b"".join(
         [
-            part10(dataset),
+            _head(dataset, inserted),
             explicit_vr.element(PER_FRAME_FUNCTIONAL_GROUPS, b"SQ", groups),
             explicit_vr.long_header(PIXEL_DATA, vr, stored),
         ]
@@ -48,8 +58,21 @@ def spliced(
     buffer = BytesIO(bytes(len(head) + stored))
     with buffer.getbuffer() as whole:
         whole[: len(head)] = head
-        _fill(whole[len(head) : len(head) + pixel_bytes], fill)
+        _fill(whole[len(head) : len(head) + pixels.size], pixels.fill)
     return Written(dataset, buffer.getvalue())
+
+
+def _head(dataset: Dataset, inserted: Mapping[int, bytes]) -> bytes:
+    """The file up to the items of frames. What may have hundreds of items is not left to pydicom, but put in place here."""
+    encodings = convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
+    sequences = {SEGMENT: explicit_vr.encoded_items(dataset.SegmentSequence, encodings), **inserted}
+    rest = Dataset()
+    rest.update({tag: dataset.get_item(tag) for tag in dataset.keys() - sequences.keys()})
+    file = file_of(rest)
+    for tag, value in sequences.items():
+        at = explicit_vr.place_of(file, tag)
+        file = file[:at] + explicit_vr.element(tag, b"SQ", value) + file[at:]
+    return file
 
 
 def _fill(pixels: memoryview, fill: Callable[[NDArray[np.uint8]], None]) -> None:

@@ -36,8 +36,18 @@ def written(dataset: Dataset) -> Written:
 
 def part10(dataset: Dataset) -> bytes:
     """The data set as a file (PS3.10 section 7), zero preamble, Explicit VR Little Endian."""
+    say_what_it_is_written_in(dataset)
+    return file_of(dataset)
+
+
+def say_what_it_is_written_in(dataset: Dataset) -> None:
+    """Its character set, and who is responsible for its private codes."""
     name_private_coding_schemes(dataset)
     choose_character_set(dataset)
+
+
+def file_of(dataset: Dataset) -> bytes:
+    """The data set as it is, with PS3.10's preamble and meta information before it."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
