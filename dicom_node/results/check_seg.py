@@ -14,6 +14,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -28,14 +29,17 @@ from dicom_node.results.splice import PIXEL_DATA
 SAME_PLACE_MM = 0.01
 """Decimal strings keep 16 characters, so a position comes back much closer than this."""
 
+SEGMENT_NUMBER = 0x00620004
 SAME_GRID = 1e-5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """A Segmentation as its bytes have it: its head, the items of its frames, and the stored pixels as bytes."""
+    """A Segmentation as its bytes have it: its head, the Segment Numbers that it describes, the items of its frames, and the
+    stored pixels as bytes."""
 
     head: Dataset
+    described: tuple[int, ...]
     frames: tuple[bytes, ...]
     pixels: NDArray[np.uint8]
 
@@ -67,7 +71,7 @@ def check_seg(payload: bytes, segments: Sequence[Numbered], planes: Sequence[Pla
     if set(keys) != expected or len(keys) != len(expected):
         held = len(set(keys) & expected)
         raise ResultRefused(f"the Segmentation holds {held} of {len(expected)} frames that are not empty")
-    numbers = {int(item.SegmentNumber) for item in read.head.SegmentSequence} - {0}
+    numbers = set(read.described) - {0}
     if numbers != set(described):
         raise ResultRefused(f"the Segmentation describes the segments {sorted(numbers)}, not {sorted(described)}")
 
@@ -82,12 +86,21 @@ def read_back(payload: bytes) -> Read:
     if payload[at : at + 4] != explicit_vr.long_header(PIXEL_DATA, b"OB", 0)[:4]:
         raise ValueError("it has no Pixel Data")
     pixels = np.frombuffer(payload, np.uint8, offset=at + 12)
-    frames = tuple(explicit_vr.items(head.get_item("PerFrameFunctionalGroupsSequence").value))
+    frames = tuple(explicit_vr.items(_raw(head, "PerFrameFunctionalGroupsSequence")))
     size = -(-len(frames) * head.Rows * head.Columns * head.BitsAllocated // 8)
     stored = int.from_bytes(payload[at + 8 : at + 12], "little")
     if not stored == pixels.size == size + size % 2 or len(frames) != head.NumberOfFrames:
         raise ValueError(f"{len(frames)} of {head.NumberOfFrames} frames are described, with {stored} bytes of pixels")
-    return Read(head, frames, pixels)
+    described = (explicit_vr.elements(one)[SEGMENT_NUMBER] for one in explicit_vr.items(_raw(head, "SegmentSequence")))
+    return Read(head, tuple(int.from_bytes(one, "little") for one in described), frames, pixels)
+
+
+def _raw(head: Dataset, keyword: str) -> bytes:
+    """The bytes of a sequence that was not asked for yet. Raises ValueError where there is none."""
+    found = head.get_item(keyword)
+    if not isinstance(found, RawDataElement) or found.value is None:
+        raise ValueError(f"it has no {keyword} of defined length")
+    return found.value
 
 
 def _keys(read: Read, planes: Sequence[Plane]) -> Iterator[Key]:

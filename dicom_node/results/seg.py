@@ -41,7 +41,7 @@ def encode_seg(scene: Scene, ordered: str) -> Written:
     dataset.NumberOfFrames = len(frames)
     size = dataset.Rows * dataset.Columns
     masks = [(described[frame.number or 0], frame.plane) for frame in frames]
-    pixels = Pixels(-(-size * len(frames) // 8), lambda out: pack(masks, out))
+    pixels = Pixels(-(-size * len(frames) // 8), lambda out: pack(masks, out), is_dense=False)
     return spliced(dataset, seg_head.references(scene), frame_items(frames, scene.planes), pixels)
 
 

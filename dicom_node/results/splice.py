@@ -15,6 +15,7 @@ from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 
 from dicom_node.results import explicit_vr
+from dicom_node.results.large_pages import ask_for_large_pages
 from dicom_node.results.sources import ResultRefused
 from dicom_node.results.writing import Written, file_of, say_what_it_is_written_in
 
@@ -24,10 +25,14 @@ SEGMENT = 0x00620002
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pixels:
-    """How many bytes there are, and what writes them into uint8 (size,), which is all zero before."""
+    """How many bytes there are, and what writes them into uint8 (size,), which is all zero before.
+
+    is_dense: most of the bytes are written to, so that their memory is best had in large pieces.
+    """
 
     size: int
     fill: Callable[[NDArray[np.uint8]], None]
+    is_dense: bool = True
 
 
 def spliced(dataset: Dataset, inserted: Mapping[int, bytes], frame_items: Iterable[bytes], pixels: Pixels) -> Written:
@@ -58,7 +63,7 @@ def spliced(dataset: Dataset, inserted: Mapping[int, bytes], frame_items: Iterab
     buffer = BytesIO(bytes(len(head) + stored))
     with buffer.getbuffer() as whole:
         whole[: len(head)] = head
-        _fill(whole[len(head) : len(head) + pixels.size], pixels.fill)
+        _fill(whole[len(head) : len(head) + pixels.size], pixels)
     return Written(dataset, buffer.getvalue())
 
 
@@ -75,7 +80,10 @@ def _head(dataset: Dataset, inserted: Mapping[int, bytes]) -> bytes:
     return file
 
 
-def _fill(pixels: memoryview, fill: Callable[[NDArray[np.uint8]], None]) -> None:
+def _fill(memory: memoryview, pixels: Pixels) -> None:
     """In a function of its own: the buffer can be handed out only when no array looks into it any more."""
-    with pixels:
-        fill(np.frombuffer(pixels, np.uint8))
+    with memory:
+        out = np.frombuffer(memory, np.uint8)
+        if pixels.is_dense:
+            ask_for_large_pages(out)
+        pixels.fill(out)
