@@ -81,7 +81,8 @@ def on_border(points: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[n
     """bool (points,): which of some positions lie on the lines that `borders` draws.
 
     Told from the four pixels around the nearest corner, without drawing the lines: two that differ from the two beside
-    them have a straight line between them, one that differs from the others is cut off from edge middle to edge middle.
+    them have a straight line between them, one that differs from both its neighbours is cut off from edge middle to edge
+    middle, and through the middle of each edge between two that differ a line passes in any case.
     """
     padded = np.pad(mask, 1)
     corners = np.rint(points).astype(np.intp)
@@ -91,12 +92,13 @@ def on_border(points: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[n
     top_left, top_right, bottom_left, bottom_right = (padded[y + i, x + j] for i in (0, 1) for j in (0, 1))
     left, right = top_left != bottom_left, top_right != bottom_right
     top, bottom = top_left != top_right, bottom_left != bottom_right
-    is_level, is_upright = np.abs(down) < _EXACT, np.abs(across) < _EXACT
-    horizontal = is_level & np.where(across < -_EXACT, left, np.where(across > _EXACT, right, left & right))
-    vertical = is_upright & np.where(down < -_EXACT, top, np.where(down > _EXACT, bottom, top & bottom))
-    is_cut = np.abs(np.abs(across) + np.abs(down) - 0.5) < _EXACT
-    cut = is_cut & np.where(down < 0, top, bottom) & np.where(across < 0, left, right)
-    return np.asarray(inside & (horizontal | vertical | cut), np.bool_)
+    beside, above = np.where(across < 0, left, right), np.where(down < 0, top, bottom)
+    horizontal = (np.abs(down) < _EXACT) & left & right & ~top & ~bottom
+    vertical = (np.abs(across) < _EXACT) & top & bottom & ~left & ~right
+    cut = (np.abs(np.abs(across) + np.abs(down) - 0.5) < _EXACT) & above & beside
+    middle = np.where(np.abs(down) < _EXACT, beside, above) & (np.abs(np.abs(across - down) - 0.5) < _EXACT)
+    middle &= np.minimum(np.abs(across), np.abs(down)) < _EXACT
+    return np.asarray(inside & (horizontal | vertical | cut | middle), np.bool_)
 
 
 def _edges(part: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

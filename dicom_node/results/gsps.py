@@ -24,7 +24,7 @@ from dicom_node.results.gsps_marks import NOTICE, Layer, Mark, has_marks, marks,
 from dicom_node.results.report import Report
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
-from dicom_node.results.seg import decimals
+from dicom_node.results.seg_head import decimals
 from dicom_node.results.sources import Plane
 from dicom_node.results.writing import Written, written
 

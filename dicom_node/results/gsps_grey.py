@@ -62,12 +62,12 @@ def greys(scene: Scene, shown: Sequence[int]) -> Greys:
             [*(g for group in groups for g in group.get("PixelValueTransformationSequence") or ()), source]
         )
         given[plane] = window_of([*(g for group in groups for g in group.get("FrameVOILUTSequence") or ()), source])
-    usual = next(iter(given.values())) if all(given.values()) else whole_range(volume)
+    usual = None if all(given.values()) else whole_range(volume)
     is_one = len(set(rescales.values())) == 1
     windows: dict[GreyWindow, list[int]] = defaultdict(list)
     for plane in shown:
-        window = given[plane] or usual
-        windows[window if is_one else stored(window, rescales[plane])].append(plane)
+        if window := given[plane] or usual:
+            windows[window if is_one else stored(window, rescales[plane])].append(plane)
     inverse = report.first_source.get("PhotometricInterpretation") == "MONOCHROME1"
     return Greys(rescales[shown[0]] if is_one else None, dict(windows), inverse)
 
