@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inference.errors import PackageError
 from inference.findings import ModelIdentity
-from inference.manifest import Manifest, Weights, read_manifest
+from inference.manifest import Manifest, PythonRuntime, Weights, read_manifest
 
 MANIFEST = "model.yaml"
 BUILT_IN = Path(__file__).parent / "models"
@@ -48,18 +48,19 @@ def load_package(folder: Path) -> Package:
     Raises PackageError with every problem of model.yaml, or with the file that is not as it says.
     """
     manifest = read_manifest(folder / MANIFEST)
-    check_built_in(manifest, folder)
+    if isinstance(manifest.runtime, PythonRuntime):
+        check_built_in(manifest.runtime, folder)
     digests = file_digests(folder)
     for weights in manifest.weights:
         check_weights(weights, digests, folder)
-    for name in manifest.runtime.builds_on:
+    for name in manifest.runtime.builds_on if isinstance(manifest.runtime, PythonRuntime) else ():
         digests |= {f"../{name}/{file}": digest for file, digest in built_in_digests(name, folder).items()}
     return Package(manifest, folder, content_digest(digests))
 
 
-def check_built_in(manifest: Manifest, folder: Path) -> None:
+def check_built_in(runtime: PythonRuntime, folder: Path) -> None:
     """Code runs only from the package that it came with: a folder under inference/models."""
-    module = manifest.runtime.entry_point.partition(":")[0]
+    module = runtime.entry_point.partition(":")[0]
     home = BUILT_IN / module.split(".")[2]
     if folder.resolve() != home.resolve():
         raise PackageError(
