@@ -5,19 +5,21 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from inference.contract import InputContract
 from inference.errors import PackageError
-from inference.manifested import Manifested
+from inference.golden_case import GoldenCase
+from inference.manifested import Manifested, PathInPackage
 from inference.outputs import Outputs
 from inference.recipe import THIS_SERIES, Postprocessing, Preprocessing, Use
 
 MAX_MANIFEST_BYTES = 256 * 1024
+NAME = r"^[a-z][a-z0-9_]{0,47}$"
 
 
 class PythonRuntime(Manifested):
@@ -36,20 +38,12 @@ class NetworkRuntime(Manifested):
     """
 
     kind: Literal["torchscript", "torch_export"]
-    file: str
+    file: PathInPackage
 
 
 class Weights(Manifested):
-    file: str
+    file: PathInPackage
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-    @field_validator("file")
-    @classmethod
-    def stays_in_the_folder(cls, value: str) -> str:
-        path = PurePosixPath(value)
-        if path.is_absolute() or ".." in path.parts or "\\" in value or not path.parts:
-            raise ValueError("must be a path inside the package folder, without '..'")
-        return value
 
 
 class Resources(Manifested):
@@ -60,7 +54,7 @@ class Resources(Manifested):
 class Manifest(Manifested):
     """model.yaml: who made the model, what it is for, what it takes and what it says."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=48)
+    name: str = Field(pattern=NAME)
     version: str = Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")
     title: str = Field(min_length=1, max_length=48)
     manufacturer: str = Field(min_length=1, max_length=64)
@@ -73,6 +67,7 @@ class Manifest(Manifested):
     use: Use | None = None
     postprocessing: Postprocessing | None = None
     outputs: Outputs
+    golden: tuple[GoldenCase, ...] = Field(default=(), max_length=64)
     resources: Resources
 
     @model_validator(mode="after")
