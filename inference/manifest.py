@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from inference.contract import InputContract
 from inference.errors import PackageError
 from inference.golden_case import GoldenCase
-from inference.manifested import Manifested, PathInPackage
+from inference.manifested import Label, Manifested, PathInPackage
 from inference.outputs import Outputs
 from inference.recipe import THIS_SERIES, Postprocessing, Preprocessing, Use
 
@@ -56,8 +56,8 @@ class Manifest(Manifested):
 
     name: str = Field(pattern=NAME)
     version: str = Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")
-    title: str = Field(min_length=1, max_length=48)
-    manufacturer: str = Field(min_length=1, max_length=64)
+    title: Label = Field(max_length=48)
+    manufacturer: Label
     intended_use: str = Field(min_length=1)
     limits: tuple[str, ...] = Field(min_length=1)
     runtime: PythonRuntime | NetworkRuntime = Field(discriminator="kind")

@@ -16,10 +16,23 @@ class Manifested(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+LONGEST_BYTES = 64
+
+
+def fits(text: str) -> str:
+    """VR LO holds 64 characters (PS3.5 6.2), and there are receivers that count the bytes of Unicode."""
+    if len(text.encode()) > LONGEST_BYTES:
+        raise ValueError(f"must be at most {LONGEST_BYTES} bytes long in UTF-8")
+    return text
+
+
+Label = Annotated[str, Field(min_length=1), AfterValidator(fits)]
+
+
 class CodedConcept(Manifested):
     value: str = Field(min_length=1, max_length=16)
     scheme: str = Field(min_length=1, max_length=16)
-    meaning: str = Field(min_length=1, max_length=64)
+    meaning: Label
 
     @property
     def code(self) -> Code:
@@ -35,7 +48,6 @@ def _inside(value: str) -> str:
 
 PathInPackage = Annotated[str, AfterValidator(_inside)]
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-Label = Annotated[str, Field(min_length=1, max_length=64)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Color = tuple[
     Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from string import Template
 from types import MappingProxyType
 
 import numpy as np
@@ -26,86 +27,13 @@ WEIGHTS, CASE = "network.pt2", "golden/block.npz"
 ABOVE_HU = -200.0
 _SIZE = (12, 32, 32)
 
-_TEMPLATE = """\
-# A model package: this file, the weights and the golden cases that it names, and no code.
-# Every key: docs/models.md. Try it: dicom-node models check {folder}
-name: {name}
-version: 1.0.0
-title: {title}
-manufacturer: Your institution
-intended_use: >-
-  A placeholder that shows how a package is made: it outlines what is denser than {above:g} HU on CT. Not for any
-  clinical use.
-limits:
-  - Say here what a reader must know before trusting the result; it stands in every report.
-
-runtime:
-  kind: torch_export            # or torchscript
-  file: {weights}
-
-weights:
-  - file: {weights}
-    sha256: {weights_sha256}
-
-input:
-  modality: CT
-  orientation: any
-  min_instances: 4
-  gantry_tilt: resample
-  image_type_excludes: [LOCALIZER]
-
-preprocessing:
-  axes: RAS                     # the ends that the axes of the network's input run to, as in MONAI
-  # spacing_mm: [1.5, 1.5, 1.5]
-  outside: -1024.0
-  intensity:
-    - {{kind: scale, low: -1200.0, high: 800.0, to: [0.0, 1.0]}}
-
-use:
-  mode: windows
-  patch: [32, 32, 8]
-  overlap: 0.25
-  blending: gaussian
-
-postprocessing:
-  activation: softmax
-  decide: argmax
-  cleaning:
-    - {{kind: remove_small, below_ml: 0.01}}
-
-outputs:
-  segments:
-    - key: dense
-      label: Dense tissue
-      index: 1                  # the network's channel
-      category: {{value: "85756007", scheme: SCT, meaning: Tissue}}
-      type: {{value: "85756007", scheme: SCT, meaning: Tissue}}
-      color_rgb: [213, 94, 0]
-  measurements:
-    - key: volume
-      name: {{value: "118565006", scheme: SCT, meaning: Volume}}
-      unit: {{value: mL, scheme: UCUM, meaning: milliliter}}
-      compute: volume
-    - key: mean_density
-      name: {{value: "112181", scheme: DCM, meaning: Mean Attenuation Coefficient}}
-      unit: {{value: "[hnsf'U]", scheme: UCUM, meaning: Hounsfield unit}}
-      compute: mean
-  not_analysed:
-    input_refused: {{value: NOTINPUT, scheme: 99DICOMNODE, meaning: Series is outside the model's input contract}}
-
-golden:
-{golden}
-resources:
-  timeout_s: 300.0
-  device: auto
-"""
+_TEMPLATE = Template(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _GOLDEN = """\
   - name: A block of water in air
     file: {case}
     sha256: {case_sha256}
     least_dice: 1.0
-    relative: 1.0e-4
-"""
+    relative: 1.0e-4"""
 
 
 class DenserThan(nn.Module):
@@ -140,16 +68,16 @@ def write_package(folder: Path, name: str) -> Path:
         "folder": folder,
         "name": name,
         "title": name.replace("_", " ").capitalize(),
-        "above": ABOVE_HU,
+        "above": f"{ABOVE_HU:g}",
         "weights": WEIGHTS,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    (folder / MANIFEST).write_text(_TEMPLATE.format(**words, golden="  []\n"), encoding="utf-8")
+    (folder / MANIFEST).write_text(_TEMPLATE.substitute(words, golden="  []"), encoding="utf-8")
     volume = _block()
     case = write_case(volume, MappingProxyType({}), predict(volume, load_package(folder), "cpu"))
     (folder / CASE).write_bytes(case)
     golden = _GOLDEN.format(case=CASE, case_sha256=hashlib.sha256(case).hexdigest())
-    (folder / MANIFEST).write_text(_TEMPLATE.format(**words, golden=golden), encoding="utf-8")
+    (folder / MANIFEST).write_text(_TEMPLATE.substitute(words, golden=golden), encoding="utf-8")
     load_package(folder)
     return folder
 

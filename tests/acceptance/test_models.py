@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +27,8 @@ def test_a_new_package_outlines_what_is_dense_and_its_results_come_to_the_pacs(
     orthanc: Orthanc, peer: Callable[[str], str], tmp_path: Path
 ) -> None:
     for command in (["models", "new", "demo-seg"], ["models", "check", "demo-seg"]):
-        subprocess.run([*dicom_node(), *command], check=True, cwd=tmp_path, capture_output=True)
+        done = dicom_node(*command, folder=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
     study = made_study(tmp_path / "study", "somebody's model")
     routes = [{"name": "demo", "when": {"Modality": "CT"}, "models": ["demo_seg"], "destinations": ["results"]}]
     models = [{"name": "demo_seg", "folder": str(tmp_path / "demo-seg")}]
