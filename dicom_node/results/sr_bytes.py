@@ -1,0 +1,143 @@
+"""A content tree to the bytes of its attributes, Explicit VR Little Endian, all lengths defined (PS3.5 7.1 and 7.5).
+
+What recurs in a report is encoded once: names, codes, references.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import numpy as np
+from pydicom.charset import encode_string
+
+from dicom_node.results.sources import Reference
+from dicom_node.results.sr_tree import Coordinates, Item, Quantity, SegmentReference
+from inference.findings import Code
+
+_ITEM = b"\xfe\xff\x00\xe0"
+
+_CODE_VALUE, _SCHEME, _MEANING = 0x00080100, 0x00080102, 0x00080104
+_SOP_CLASS, _SOP_INSTANCE, _SOP_SEQUENCE, _FRAME = 0x00081150, 0x00081155, 0x00081199, 0x00081160
+_MAPPING_RESOURCE, _TEMPLATE_IDENTIFIER, _TEMPLATE = 0x00080105, 0x0040DB00, 0x0040A504
+_RELATIONSHIP, _VALUE_TYPE, _NAME, _CONTINUITY = 0x0040A010, 0x0040A040, 0x0040A043, 0x0040A050
+_UID, _TEXT, _CODE, _MEASURED = 0x0040A124, 0x0040A160, 0x0040A168, 0x0040A300
+_UNITS, _NUMERIC, _FLOATING = 0x004008EA, 0x0040A30A, 0x0040A161
+_SEGMENT, _CONTENT, _GRAPHIC_DATA, _GRAPHIC_TYPE = 0x0062000B, 0x0040A730, 0x00700022, 0x00700023
+
+
+def content_element(items: Iterable[Item], encodings: Sequence[str]) -> tuple[int, bytes]:
+    """Content Sequence (0040,A730), tag and bytes, of an item each. encodings: Python's names of the character set."""
+    return _CONTENT, _long(_CONTENT, b"SQ", _Encoder(list(encodings)).items(items))
+
+
+class _Encoder:
+    def __init__(self, encodings: list[str]) -> None:
+        self._encodings = encodings
+        self._head = cache(self._encode_head)
+        self._code = cache(self._encode_code)
+        self._reference = cache(_encode_reference)
+
+    def items(self, items: Iterable[Item]) -> bytes:
+        return b"".join([self._item(item) for item in items])
+
+    def _item(self, item: Item) -> bytes:
+        """Attributes in the order of their tags. Those of a reference come first, those of a graphic last."""
+        value = item.value
+        parts = [self._head(item.relationship, item.value_type, item.name), self._value(item)]
+        if item.template:
+            parts.append(_template(item.template))
+        if item.children:
+            parts.append(_long(_CONTENT, b"SQ", self.items(item.children)))
+        if isinstance(value, Reference | SegmentReference):
+            parts.insert(0, self._reference(value))
+        elif isinstance(value, Coordinates):
+            parts.append(_graphic(value))
+        return _item(b"".join(parts))
+
+    def _value(self, item: Item) -> bytes:
+        value = item.value
+        if item.value_type == "CONTAINER":
+            return _short(_CONTINUITY, b"CS", b"SEPARATE")
+        if isinstance(value, Code):
+            return _long(_CODE, b"SQ", self._code(value))
+        if isinstance(value, Quantity):
+            return _long(_MEASURED, b"SQ", _item(self._measured(value)))
+        if item.value_type == "UIDREF":
+            return _short(_UID, b"UI", _ascii(str(value), b"\0"))
+        if item.value_type == "TEXT":
+            return _long(_TEXT, b"UT", self._text(str(value)))
+        return b""
+
+    def _measured(self, quantity: Quantity) -> bytes:
+        return b"".join(
+            (
+                _long(_UNITS, b"SQ", self._code(quantity.unit)),
+                _short(_FLOATING, b"FD", struct.pack("<d", quantity.value)),
+                _short(_NUMERIC, b"DS", _ascii(repr(quantity.value))),
+            )
+        )
+
+    def _encode_head(self, relationship: str | None, value_type: str, name: Code) -> bytes:
+        parts = [_short(_RELATIONSHIP, b"CS", _ascii(relationship))] if relationship else []
+        parts.append(_short(_VALUE_TYPE, b"CS", _ascii(value_type)))
+        parts.append(_long(_NAME, b"SQ", self._code(name)))
+        return b"".join(parts)
+
+    def _encode_code(self, code: Code) -> bytes:
+        """An item of a code sequence (PS3.3 section 8.8)."""
+        return _item(
+            _short(_CODE_VALUE, b"SH", self._text(code.value))
+            + _short(_SCHEME, b"SH", self._text(code.scheme))
+            + _short(_MEANING, b"LO", self._text(code.meaning))
+        )
+
+    def _text(self, value: str) -> bytes:
+        return _even(value.encode("ascii") if value.isascii() else encode_string(value, self._encodings), b" ")
+
+
+def _encode_reference(value: Reference | SegmentReference) -> bytes:
+    """Referenced SOP Sequence of one instance, and its frame or segment."""
+    reference = value.reference if isinstance(value, SegmentReference) else value
+    parts = [
+        _short(_SOP_CLASS, b"UI", _ascii(reference.sop_class_uid, b"\0")),
+        _short(_SOP_INSTANCE, b"UI", _ascii(reference.sop_instance_uid, b"\0")),
+    ]
+    if reference.frame_number is not None:
+        parts.append(_short(_FRAME, b"IS", _ascii(str(reference.frame_number))))
+    if isinstance(value, SegmentReference):
+        parts.append(_short(_SEGMENT, b"US", struct.pack("<H", value.segment_number)))
+    return _long(_SOP_SEQUENCE, b"SQ", _item(b"".join(parts)))
+
+
+def _graphic(coordinates: Coordinates) -> bytes:
+    """Graphic Data has a length of 16 bits (VR FL) and holds 8 bytes a point: 8191 points at most (PS3.5 7.1.2)."""
+    data = np.asarray(coordinates.points, "<f4").tobytes()
+    return _short(_GRAPHIC_DATA, b"FL", data) + _short(_GRAPHIC_TYPE, b"CS", _ascii(coordinates.graphic_type))
+
+
+@cache
+def _template(identifier: str) -> bytes:
+    named = _short(_MAPPING_RESOURCE, b"CS", b"DCMR") + _short(_TEMPLATE_IDENTIFIER, b"CS", _ascii(identifier))
+    return _long(_TEMPLATE, b"SQ", _item(named))
+
+
+def _item(content: bytes) -> bytes:
+    return _ITEM + len(content).to_bytes(4, "little") + content
+
+
+def _short(tag: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
+
+
+def _long(tag: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sxxI", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
+
+
+def _ascii(value: str, padding: bytes = b" ") -> bytes:
+    return _even(value.encode("ascii"), padding)
+
+
+def _even(value: bytes, padding: bytes) -> bytes:
+    return value + padding if len(value) % 2 else value
