@@ -8,7 +8,7 @@ from highdicom import sr as hd
 from pydicom.uid import Comprehensive3DSRStorage, generate_uid
 
 from dicom_node.results import codes, identity
-from dicom_node.results.places import drawn, first_pixels
+from dicom_node.results.places import first_pixels, shapes
 from dicom_node.results.report import Report
 from dicom_node.results.scene import scene_of
 from inference.findings import Code, Detection, Measurement
@@ -56,7 +56,7 @@ def groups(report: Report) -> list[hd.PlanarROIMeasurementsAndQualitativeEvaluat
         numbers.setdefault(measurement.finding_key, []).append(measurement)
     found = []
     for item in report.findings.detections:
-        (place,) = drawn(item.place, first, scene.planes)
+        (place,) = shapes(item.place, scene.volume, first)
         reference = scene.planes[place.plane].reference
         frames = None if reference.frame_number is None else [reference.frame_number]
         region = hd.ImageRegion(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 
-from dicom_node.results.check_group import faults_of_shapes
-from dicom_node.results.content_bytes import CONTENT, ContentBytes, ReadItem, Span
+from dicom_node.results.check_group import faults_of_groups
 from dicom_node.results.scene import Scene
 from dicom_node.results.sources import ResultRefused, instances_besides
 from dicom_node.results.sr_document import segmentation_for
+from dicom_node.results.sr_reading import CHARACTER_SET, CONTENT, EVIDENCE, Container, containers, top
 from dicom_node.results.writing import Written
 
-_EVIDENCE = (0x0040A375, 0x0040A385)
-_TRACKING_UID = ("112040", "DCM")
+TRACKING_UID = ("112040", "DCM")
 _REFERENCED_INSTANCE = re.compile(rb"\x08\x00\x55\x11UI(..)", re.DOTALL)
 
 
@@ -23,56 +22,48 @@ def check_report(scene: Scene, ordered: str, written: Written) -> list[str]:
     segmentation = segmentation_for(scene, ordered)
     known = {str(source.SOPInstanceUID) for source in scene.report.sources}
     known |= {item.reference.sop_instance_uid for item in instances_besides(scene.report)}
-    check_sr(written.payload, known | ({segmentation.reference.sop_instance_uid} if segmentation else set()))
-    return faults_of_shapes(written.payload)
+    return check_sr(written.payload, known | ({segmentation.reference.sop_instance_uid} if segmentation else set()))
 
 
-def check_sr(payload: bytes, known: set[str]) -> None:
+def check_sr(payload: bytes, known: set[str]) -> list[str]:
     """Every reference of the report leads to an instance in `known`, is listed as evidence, and every finding has its place.
 
-    Raises ResultRefused.
+    Raises ResultRefused where that is not so. Gives what is wrong with its measurement groups, in words.
     """
-    read = ContentBytes(payload)
-    top = read.top()
-    content = top.get(CONTENT)
-    if content is None:
-        raise ResultRefused("the report has no content")
-    listed = {uid for tag in _EVIDENCE if tag in top for uid in _references(payload, top[tag])}
-    for uid in _references(payload, content):
+    try:
+        found = top(payload)
+        content = found.get(CONTENT, b"")
+        groups = list(containers(content))
+    except ValueError as error:
+        raise ResultRefused(f"the report cannot be read back: {error}") from error
+    listed = {uid for tag in EVIDENCE for uid in _references(found.get(tag, b""))}
+    for uid in sorted(_references(content)):
         if uid not in known or uid not in listed:
             raise ResultRefused(f"the report refers to {uid}, which is no source, or is not listed as evidence")
-    placed, tracked = tracking_uids(read, content)
+    placed, tracked = placed_and_tracked(groups)
     if missing := tracked - placed:
         raise ResultRefused(
             f"{len(missing)} of {len(tracked)} findings have no outline on an image, so viewers would show none of"
             f" the report; the first is {min(missing)}"
         )
+    return faults_of_groups(groups, found.get(CHARACTER_SET, b"ISO_IR 6"))
 
 
-def tracking_uids(read: ContentBytes, content: Span) -> tuple[set[str], set[str]]:
+def placed_and_tracked(groups: Iterable[Container]) -> tuple[set[str], set[str]]:
     """Tracking Unique Identifiers of the groups that hold a 2D SCOORD, and of all groups."""
     placed, tracked = set(), set()
-    for container in containers(read, content):
-        children = list(read.content(container.children))
-        uids = {child.uid for child in children if child.name == _TRACKING_UID}
+    for group in groups:
+        uids = {child.uid for child in group.children if child.name == TRACKING_UID}
         tracked |= uids
-        if any(child.value_type == "SCOORD" for child in children):
+        if any(child.value_type == "SCOORD" for child in group.children):
             placed |= uids
     return placed, tracked
 
 
-def containers(read: ContentBytes, content: Span) -> Iterator[ReadItem]:
-    """Every container of the content, those in others included."""
-    for item in read.content(content):
-        if item.value_type == "CONTAINER" and item.children:
-            yield item
-            yield from containers(read, item.children)
-
-
-def _references(payload: bytes, span: Span) -> set[str]:
+def _references(value: bytes) -> set[str]:
     """Every Referenced SOP Instance UID (0008,1155) in a part of the file."""
     found = set()
-    for match in _REFERENCED_INSTANCE.finditer(payload, span.start, span.end):
+    for match in _REFERENCED_INSTANCE.finditer(value):
         length = int.from_bytes(match[1], "little")
-        found.add(payload[match.end() : match.end() + length].rstrip(b"\0").decode("latin-1"))
+        found.add(value[match.end() : match.end() + length].rstrip(b"\0").decode("latin-1"))
     return found

@@ -61,9 +61,9 @@ def sop_instance_uid(report: Report, ordered: str) -> str:
     return derived_uid("instance", *_origin(report), ordered, said)
 
 
-def dimension_organization_uid(report: Report) -> str:
-    """Of the one SEG instance."""
-    return derived_uid("dimension organization", *_origin(report))
+def dimension_organization_uid(report: Report, ordered: str) -> str:
+    """Of the one instance of its kind."""
+    return derived_uid("dimension organization", *_origin(report), ordered)
 
 
 def tracking_uid(report: Report, finding: Tracked | None) -> str:

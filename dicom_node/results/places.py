@@ -1,95 +1,78 @@
-"""Places of findings on the images that were acquired.
+"""Where findings lie on the images as acquired: points, boxes and contours of the volume's grid, plane by plane.
 
-A finding says where it is in indices of the volume's grid. The grid may have been resampled from the images (a tilted
-stack made straight, uneven spacing made even), and then its indices are not theirs.
+Positions on an image are those of SCOORD and of graphic annotations (PS3.3 C.18.6.1.2, C.10.5.1.1): column and row,
+0, 0 being the corner of the first pixel and 0.5, 0.5 its centre.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.results.sources import Plane
 from inference.findings import Box, Contour, Point
 from inference.volume import Volume
 
-Place = Point | Box | Contour
+Float64Array = NDArray[np.float64]
+PIXEL_CENTRE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
-    """A place on one acquired plane: a point, or a closed line whose last point is its first.
-
-    points: float64 (points, 2) of column and row in the image, 0, 0 being the corner of the first pixel and 0.5, 0.5 its
-    centre (PS3.3 C.18.6.1.2).
-    """
+class Shape:
+    """A point, or a closed line whose last point is its first, on one acquired plane: float64 (points, 2) of column, row."""
 
     plane: int
-    points: NDArray[np.float64]
+    points: Float64Array
 
 
-def first_pixels(volume: Volume) -> NDArray[np.float64]:
-    """float64 (planes, 3): the index (slice, row, column) on the volume's grid of each acquired plane's first pixel."""
-    if volume.acquired is None:
-        indices = np.zeros((len(volume.sources), 3))
-        indices[:, 0] = np.arange(len(volume.sources))
-        return indices
-    to_grid = np.linalg.inv(volume.affine_lps)
-    return np.asarray(volume.acquired.origins_lps @ to_grid[:3, :3].T + to_grid[:3, 3])
+def first_pixels(volume: Volume) -> Float64Array:
+    """float64 (planes, 3): where on the volume's grid (slice, row, column) the first pixel of each acquired plane lies."""
+    acquired = volume.acquired
+    if acquired is None:
+        return np.array([(index, 0.0, 0.0) for index in range(len(volume.sources))], np.float64)
+    origins = np.column_stack([acquired.origins_lps, np.ones(len(acquired.origins_lps))])
+    return np.asarray((np.linalg.inv(volume.affine_lps) @ origins.T)[:3].T, np.float64)
 
 
-def drawn(place: Place, first: NDArray[np.float64], planes: Sequence[Plane]) -> list[Drawn]:
-    """The place on each plane that it touches, the one that shows it best first. first: of `first_pixels`.
+def shapes(
+    place: Point | Box | Contour, volume: Volume, first: Float64Array | None = None
+) -> tuple[Shape, ...]:
+    """A point and a contour on the nearest plane, a box on each plane that it reaches, in their order.
 
-    A point and a contour lie on the nearest plane, a box on all between its corners. What would lie outside of an image
-    is moved to its edge.
+    A box includes the voxels of both corners, so its lines are those voxels' outer edges; it ends at the image's border.
+    first: what `first_pixels` gives, so that a caller with a thousand places asks for it once.
     """
-    match place:
-        case Point():
-            at = nearest(first, place.at[0])
-            return [_on(at, np.asarray([place.at[1:]]), first, planes)]
-        case Contour():
-            at = nearest(first, place.slice)
-            return [_on(at, np.asarray([*place.points, place.points[0]]), first, planes)]
-        case Box():
-            corners = np.asarray(rectangle(place.first[1:], place.last[1:]))
-            return [_on(at, corners, first, planes) for at in _planes_of(place, first)]
+    first = first_pixels(volume) if first is None else first
+    if isinstance(place, Point):
+        at, row, column = place.at
+        return (_shape(_nearest(first, at), np.array([(row, column)], np.float64), first),)
+    if isinstance(place, Contour):
+        points = np.array([*place.points, place.points[0]], np.float64)
+        return (_shape(_nearest(first, place.slice), points, first),)
+    return _rectangles(place, volume, first)
 
 
-def nearest(first: NDArray[np.float64], slice_index: float) -> int:
-    """The plane that lies nearest to a slice of the grid, the first of equals."""
-    return int(np.abs(first[:, 0] - slice_index).argmin())
+def key_plane(place: Point | Box | Contour, volume: Volume) -> int:
+    """The plane on which a place shows best: of a box, the middle one."""
+    found = shapes(place, volume)
+    return found[len(found) // 2].plane
 
 
-def rectangle(first: Sequence[float], last: Sequence[float]) -> list[tuple[float, float]]:
-    """(row, column) around two pixels and all between them: corners and the middles between these.
-
-    Eight points, not four: a viewer that takes four for its own rectangle tool would offer to edit it.
-    """
-    (top, left), (bottom, right) = (np.asarray(first) - 0.5).tolist(), (np.asarray(last) + 0.5).tolist()
-    rows, columns = (top, (top + bottom) / 2, bottom), (left, (left + right) / 2, right)
-    path = ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0), (0, 0))
-    return [(rows[down], columns[across]) for down, across in path]
-
-
-def border(plane: Plane) -> NDArray[np.float64]:
-    """Column and row around the whole image."""
-    return np.asarray(rectangle((0, 0), (plane.rows - 1, plane.columns - 1)))[:, ::-1] + 0.5
+def _rectangles(box: Box, volume: Volume, first: Float64Array) -> tuple[Shape, ...]:
+    (begin, top, left), (end, bottom, right) = box.first, box.last
+    corners = np.array([(top, left), (top, right), (bottom, right), (bottom, left), (top, left)], np.float64)
+    corners += np.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0.5, -0.5), (-0.5, -0.5)])
+    reached = np.flatnonzero((first[:, 0] >= begin - 0.5) & (first[:, 0] <= end + 0.5)).tolist()
+    rows, columns = (volume.acquired.rows, volume.acquired.columns) if volume.acquired else volume.voxels.shape[1:]
+    found = [_shape(plane, corners, first) for plane in reached or [_nearest(first, (begin + end) / 2)]]
+    return tuple(Shape(one.plane, np.clip(one.points, 0.0, (columns, rows))) for one in found)
 
 
-def _planes_of(box: Box, first: NDArray[np.float64]) -> list[int]:
-    """Those within the box, the middle one first; the nearest one where it lies between two."""
-    low, high = box.first[0] - 0.5, box.last[0] + 0.5
-    within = np.flatnonzero((first[:, 0] >= low) & (first[:, 0] < high)).tolist()
-    middle = nearest(first, (box.first[0] + box.last[0]) / 2)
-    return list(dict.fromkeys([middle, *within]))
+def _shape(plane: int, points: Float64Array, first: Float64Array) -> Shape:
+    """points: float64 (points, 2) of row, column on the grid."""
+    return Shape(plane, (points - first[plane, 1:] + PIXEL_CENTRE)[:, ::-1])
 
 
-def _on(at: int, indices: NDArray[np.float64], first: NDArray[np.float64], planes: Sequence[Plane]) -> Drawn:
-    """indices: (points, 2) of row and column on the grid."""
-    plane = planes[at]
-    points = (indices - first[at, 1:] + 0.5)[:, ::-1]
-    return Drawn(at, np.clip(points, 0.0, (plane.columns, plane.rows)))
+def _nearest(first: Float64Array, at: float) -> int:
+    return int(np.abs(first[:, 0] - at).argmin())

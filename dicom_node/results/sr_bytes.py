@@ -12,11 +12,11 @@ from functools import cache
 import numpy as np
 from pydicom.charset import encode_string
 
+from dicom_node.results import explicit_vr
+from dicom_node.results.explicit_vr import element
 from dicom_node.results.sources import Reference
 from dicom_node.results.sr_tree import Coordinates, Item, Quantity, SegmentReference
 from inference.findings import Code
-
-_ITEM = b"\xfe\xff\x00\xe0"
 
 _CODE_VALUE, _SCHEME, _MEANING = 0x00080100, 0x00080102, 0x00080104
 _SOP_CLASS, _SOP_INSTANCE, _SOP_SEQUENCE, _FRAME = 0x00081150, 0x00081155, 0x00081199, 0x00081160
@@ -29,7 +29,7 @@ _SEGMENT, _CONTENT, _GRAPHIC_DATA, _GRAPHIC_TYPE = 0x0062000B, 0x0040A730, 0x007
 
 def content_element(items: Iterable[Item], encodings: Sequence[str]) -> tuple[int, bytes]:
     """Content Sequence (0040,A730), tag and bytes, of an item each. encodings: Python's names of the character set."""
-    return _CONTENT, _long(_CONTENT, b"SQ", _Encoder(list(encodings)).items(items))
+    return _CONTENT, element(_CONTENT, b"SQ", _Encoder(list(encodings)).items(items))
 
 
 class _Encoder:
@@ -49,95 +49,76 @@ class _Encoder:
         if item.template:
             parts.append(_template(item.template))
         if item.children:
-            parts.append(_long(_CONTENT, b"SQ", self.items(item.children)))
+            parts.append(element(_CONTENT, b"SQ", self.items(item.children)))
         if isinstance(value, Reference | SegmentReference):
             parts.insert(0, self._reference(value))
         elif isinstance(value, Coordinates):
             parts.append(_graphic(value))
-        return _item(b"".join(parts))
+        return explicit_vr.item(b"".join(parts))
 
     def _value(self, item: Item) -> bytes:
         value = item.value
         if item.value_type == "CONTAINER":
-            return _short(_CONTINUITY, b"CS", b"SEPARATE")
+            return element(_CONTINUITY, b"CS", b"SEPARATE")
         if isinstance(value, Code):
-            return _long(_CODE, b"SQ", self._code(value))
+            return element(_CODE, b"SQ", self._code(value))
         if isinstance(value, Quantity):
-            return _long(_MEASURED, b"SQ", _item(self._measured(value)))
+            return element(_MEASURED, b"SQ", explicit_vr.item(self._measured(value)))
         if item.value_type == "UIDREF":
-            return _short(_UID, b"UI", _ascii(str(value), b"\0"))
+            return element(_UID, b"UI", explicit_vr.text(str(value), b"\0"))
         if item.value_type == "TEXT":
-            return _long(_TEXT, b"UT", self._text(str(value)))
+            return element(_TEXT, b"UT", self._text(str(value)))
         return b""
 
     def _measured(self, quantity: Quantity) -> bytes:
         return b"".join(
             (
-                _long(_UNITS, b"SQ", self._code(quantity.unit)),
-                _short(_FLOATING, b"FD", struct.pack("<d", quantity.value)),
-                _short(_NUMERIC, b"DS", _ascii(repr(quantity.value))),
+                element(_UNITS, b"SQ", self._code(quantity.unit)),
+                element(_FLOATING, b"FD", struct.pack("<d", quantity.value)),
+                element(_NUMERIC, b"DS", explicit_vr.text(repr(quantity.value))),
             )
         )
 
     def _encode_head(self, relationship: str | None, value_type: str, name: Code) -> bytes:
-        parts = [_short(_RELATIONSHIP, b"CS", _ascii(relationship))] if relationship else []
-        parts.append(_short(_VALUE_TYPE, b"CS", _ascii(value_type)))
-        parts.append(_long(_NAME, b"SQ", self._code(name)))
+        parts = [element(_RELATIONSHIP, b"CS", explicit_vr.text(relationship))] if relationship else []
+        parts.append(element(_VALUE_TYPE, b"CS", explicit_vr.text(value_type)))
+        parts.append(element(_NAME, b"SQ", self._code(name)))
         return b"".join(parts)
 
     def _encode_code(self, code: Code) -> bytes:
         """An item of a code sequence (PS3.3 section 8.8)."""
-        return _item(
-            _short(_CODE_VALUE, b"SH", self._text(code.value))
-            + _short(_SCHEME, b"SH", self._text(code.scheme))
-            + _short(_MEANING, b"LO", self._text(code.meaning))
+        return explicit_vr.item(
+            element(_CODE_VALUE, b"SH", self._text(code.value))
+            + element(_SCHEME, b"SH", self._text(code.scheme))
+            + element(_MEANING, b"LO", self._text(code.meaning))
         )
 
     def _text(self, value: str) -> bytes:
-        return _even(value.encode("ascii") if value.isascii() else encode_string(value, self._encodings), b" ")
+        encoded = value.encode("ascii") if value.isascii() else encode_string(value, self._encodings)
+        return encoded + b" " * (len(encoded) % 2)
 
 
 def _encode_reference(value: Reference | SegmentReference) -> bytes:
     """Referenced SOP Sequence of one instance, and its frame or segment."""
     reference = value.reference if isinstance(value, SegmentReference) else value
     parts = [
-        _short(_SOP_CLASS, b"UI", _ascii(reference.sop_class_uid, b"\0")),
-        _short(_SOP_INSTANCE, b"UI", _ascii(reference.sop_instance_uid, b"\0")),
+        element(_SOP_CLASS, b"UI", explicit_vr.text(reference.sop_class_uid, b"\0")),
+        element(_SOP_INSTANCE, b"UI", explicit_vr.text(reference.sop_instance_uid, b"\0")),
     ]
     if reference.frame_number is not None:
-        parts.append(_short(_FRAME, b"IS", _ascii(str(reference.frame_number))))
+        parts.append(element(_FRAME, b"IS", explicit_vr.text(str(reference.frame_number))))
     if isinstance(value, SegmentReference):
-        parts.append(_short(_SEGMENT, b"US", struct.pack("<H", value.segment_number)))
-    return _long(_SOP_SEQUENCE, b"SQ", _item(b"".join(parts)))
+        parts.append(element(_SEGMENT, b"US", struct.pack("<H", value.segment_number)))
+    return element(_SOP_SEQUENCE, b"SQ", explicit_vr.item(b"".join(parts)))
 
 
 def _graphic(coordinates: Coordinates) -> bytes:
     """Graphic Data has a length of 16 bits (VR FL) and holds 8 bytes a point: 8191 points at most (PS3.5 7.1.2)."""
     data = np.asarray(coordinates.points, "<f4").tobytes()
-    return _short(_GRAPHIC_DATA, b"FL", data) + _short(_GRAPHIC_TYPE, b"CS", _ascii(coordinates.graphic_type))
+    return element(_GRAPHIC_DATA, b"FL", data) + element(_GRAPHIC_TYPE, b"CS", explicit_vr.text(coordinates.graphic_type))
 
 
 @cache
 def _template(identifier: str) -> bytes:
-    named = _short(_MAPPING_RESOURCE, b"CS", b"DCMR") + _short(_TEMPLATE_IDENTIFIER, b"CS", _ascii(identifier))
-    return _long(_TEMPLATE, b"SQ", _item(named))
-
-
-def _item(content: bytes) -> bytes:
-    return _ITEM + len(content).to_bytes(4, "little") + content
-
-
-def _short(tag: int, vr: bytes, value: bytes) -> bytes:
-    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
-
-
-def _long(tag: int, vr: bytes, value: bytes) -> bytes:
-    return struct.pack("<HH2sxxI", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
-
-
-def _ascii(value: str, padding: bytes = b" ") -> bytes:
-    return _even(value.encode("ascii"), padding)
-
-
-def _even(value: bytes, padding: bytes) -> bytes:
-    return value + padding if len(value) % 2 else value
+    named = element(_MAPPING_RESOURCE, b"CS", b"DCMR") + element(_TEMPLATE_IDENTIFIER, b"CS", explicit_vr.text(identifier))
+    return element(_TEMPLATE, b"SQ", explicit_vr.item(named))

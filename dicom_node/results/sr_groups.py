@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from dicom_node.results import codes, identity, sr_tree
 from dicom_node.results.contour import outline
-from dicom_node.results.places import Drawn, border, drawn, first_pixels
+from dicom_node.results.places import first_pixels, shapes
 from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene, Segmentation
 from dicom_node.results.segments import Numbered, key_plane
 from dicom_node.results.sources import Plane
 from dicom_node.results.sr_evaluations import state_of
 from dicom_node.results.sr_tree import Coordinates, Item, SegmentReference
-from inference.findings import Classification, Code, Detection, Landmark, Measurement, Segment
+from inference.findings import Box, Classification, Code, Contour, Detection, Landmark, Measurement, Point, Segment
+from inference.volume import Volume
 
 SIGNIFICANT_DIGITS = 6
 PLANAR, VOLUMETRIC, ANY = "1410", "1411", "1501"
@@ -34,12 +35,13 @@ Placed = Segment | Classification | Detection | Landmark
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """What a group may point at: the acquired planes, their places on the volume's grid, and the Segmentation, if any.
+    """What a group may point at: the acquired planes, and the Segmentation, if there is one.
 
     shown: the plane on which to display what has no place of its own.
     """
 
     planes: Sequence[Plane]
+    volume: Volume
     first_pixels: NDArray[np.float64]
     series_instance_uid: str
     segmentation: Segmentation | None
@@ -58,7 +60,7 @@ def measurement_groups(scene: Scene, segmentation: Segmentation | None) -> list[
     findings = report.findings
     shown = key_plane(scene.segments, len(planes))
     series = str(report.first_source.SeriesInstanceUID)
-    images = Images(planes, first_pixels(scene.volume), series, segmentation, shown)
+    images = Images(planes, scene.volume, first_pixels(scene.volume), series, segmentation, shown)
     numbers = _by_finding(findings.measurements)
     groups = []
     groups += [of_segment(report, images, item, numbers.get(item.segment.key, [])) for item in scene.segments]
@@ -89,7 +91,7 @@ def of_segment(report: Report, images: Images, item: Numbered, numbers: Sequence
         places = [
             sr_tree.image(codes.REFERENCED_SEGMENT, reference),
             sr_tree.uid(codes.SOURCE_SERIES, images.series_instance_uid, "CONTAINS"),
-            scoord(images.planes[best], outline(item.mask[best]), codes.OUTLINE),
+            scoord(images.planes[best], outline(item.on(best)), codes.OUTLINE),
         ]
     named = [sr_tree.code(codes.FINDING_CATEGORY, segment.category), _finding(segment.type, segment)]
     return _group(VOLUMETRIC, [*_tracked(report, segment), *named, *sites(segment), *numbers, *places])
@@ -107,22 +109,20 @@ def of_classification(report: Report, images: Images, item: Classification, numb
 
 def of_detection(report: Report, images: Images, item: Detection, numbers: Sequence[Item]) -> Item:
     """TID 1410 where it lies on one image, 1411 where on several; the score as a certainty in percent (as in TID 4006)."""
-    places = drawn(item.place, images.first_pixels, images.planes)
+    places = regions(images, item.place)
     named = [sr_tree.code(codes.FINDING_CATEGORY, item.category), _finding(item.type, item)]
     score = [] if item.score is None else [_share(codes.CERTAINTY, item.score)]
-    regions = [_region(images.planes, place) for place in places]
-    content = [*_tracked(report, item), *named, *sites(item), *score, *numbers, *regions]
+    content = [*_tracked(report, item), *named, *sites(item), *score, *numbers, *places]
     return _group(PLANAR if len(places) == 1 else VOLUMETRIC, content)
 
 
 def of_landmark(report: Report, images: Images, item: Landmark, numbers: Sequence[Item]) -> Item:
     """TID 1410 by a point; how sure the place is, as a radius."""
-    (place,) = drawn(item.at, images.first_pixels, images.planes)
     radius = []
     if item.uncertainty_mm is not None:
         radius = [sr_tree.number(codes.PLACE_UNCERTAINTY, rounded(item.uncertainty_mm), codes.MILLIMETRE)]
     named = [sr_tree.code(codes.FINDING_CATEGORY, codes.ANATOMY), _finding(item.type, item)]
-    content = [*_tracked(report, item), *named, *sites(item), *radius, *numbers, _region(images.planes, place)]
+    content = [*_tracked(report, item), *named, *sites(item), *radius, *numbers, *regions(images, item.at)]
     return _group(PLANAR, content)
 
 
@@ -203,15 +203,38 @@ def searched(images: Images) -> list[Item]:
 def outlines(planes: Sequence[Plane], item: Numbered) -> list[Item]:
     """The outline of the segment's largest parts on every slice, the key slice first, as viewers show the first."""
     slices = dict.fromkeys([item.key_plane, *np.flatnonzero(item.pixels).tolist()])
-    return [scoord(planes[index], outline(item.mask[index])) for index in slices]
+    return [scoord(planes[index], outline(item.on(index))) for index in slices]
 
 
-def _region(planes: Sequence[Plane], place: Drawn) -> Item:
-    return scoord(planes[place.plane], place.points)
+def regions(images: Images, place: Point | Box | Contour) -> list[Item]:
+    """The place on each plane that it reaches, the middle one first, as viewers show the first."""
+    found = list(shapes(place, images.volume, images.first_pixels))
+    found.insert(0, found.pop(len(found) // 2))
+    return [scoord(images.planes[one.plane], _with_middles(one.points) if isinstance(place, Box) else one.points) for one in found]
+
+
+def _with_middles(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A rectangle by its corners and the middles between them.
+
+    Eight points, not four: a viewer that takes four for its own rectangle tool would offer to edit it.
+    """
+    middles = (corners[:-1] + corners[1:]) / 2
+    return np.vstack([np.stack([corners[:-1], middles], axis=1).reshape(-1, 2), corners[-1:]])
+
+
+def border(plane: Plane) -> NDArray[np.float64]:
+    """Column and row around the whole image."""
+    across, down = plane.columns, plane.rows
+    corners = [(0, 0), (across, 0), (across, down), (0, down), (0, 0)]
+    return _with_middles(np.asarray(corners, np.float64))
 
 
 def scoord(plane: Plane, points: NDArray[np.float64], name: Code = codes.IMAGE_REGION) -> Item:
-    """A point or a closed polyline on a source image, in its pixel coordinates. One with too many points loses some."""
+    """A point or a closed polyline on a source image, in its pixel coordinates.
+
+    One that would leave the image is kept at its edge; one with too many points loses some.
+    """
+    points = np.clip(points, 0.0, (plane.columns, plane.rows))
     if len(points) > MOST_POINTS:
         kept = np.linspace(0, len(points) - 1, MOST_POINTS).round().astype(int)
         points = points[kept]
