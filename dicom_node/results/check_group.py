@@ -15,10 +15,11 @@ from pydicom.filereader import read_dataset
 
 from dicom_node.results.sr_reading import Container, Name
 
+_OnRegions = hd.PlanarROIMeasurementsAndQualitativeEvaluations | hd.VolumetricROIMeasurementsAndQualitativeEvaluations
 _MEASUREMENT_GROUP = ("125007", "DCM")
 _BROKEN = (ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError)
 
-_TEMPLATES = {
+_TEMPLATES: dict[str, type[hd.MeasurementsAndQualitativeEvaluations | _OnRegions]] = {
     "1410": hd.PlanarROIMeasurementsAndQualitativeEvaluations,
     "1411": hd.VolumetricROIMeasurementsAndQualitativeEvaluations,
     "1501": hd.MeasurementsAndQualitativeEvaluations,

@@ -7,7 +7,7 @@ from highdicom.sr import CodedConcept
 from inference.findings import Code
 
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
-IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic imaging study")
+IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
 FAILED_ANALYSES = Code("111024", "DCM", "Failed Analyses")
 IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
@@ -65,6 +65,13 @@ SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
 SOURCE_OF_PROCESSING = Code("121322", "DCM", "Source image for image processing operation")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+
+FINDINGS_SECTION = Code("59776-5", "LN", "Findings")
+SUMMARY_SECTION = Code("55112-7", "LN", "Summary")
+PROCEDURE_SECTION = Code("55111-9", "LN", "Current Procedure Descriptions")
+PROCEDURE_DESCRIPTION = Code("121065", "DCM", "Procedure Description")
+CONCLUSION = Code("121077", "DCM", "Conclusion")
+"""Sections and elements of a report in words (PS3.16 CID 7001 and 7002)."""
 
 PROCEDURES = {
     "CT": Code("25045-6", "LN", "CT unspecified body region"),

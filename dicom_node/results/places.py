@@ -35,9 +35,7 @@ def first_pixels(volume: Volume) -> Float64Array:
     return np.asarray((np.linalg.inv(volume.affine_lps) @ origins.T)[:3].T, np.float64)
 
 
-def shapes(
-    place: Point | Box | Contour, volume: Volume, first: Float64Array | None = None
-) -> tuple[Shape, ...]:
+def shapes(place: Point | Box | Contour, volume: Volume, first: Float64Array | None = None) -> tuple[Shape, ...]:
     """A point and a contour on the nearest plane, a box on each plane that it reaches, in their order.
 
     A box includes the voxels of both corners, so its lines are those voxels' outer edges; it ends at the image's border.

@@ -29,7 +29,9 @@ def applies(_scene: Scene) -> bool:
 
 def encode_sr(scene: Scene, ordered: str) -> Written:
     """The report document. It refers to the Segmentation that is ordered with it, where that was made."""
-    return document(scene, ordered, Comprehensive3DSRStorage, measurement_report(scene, ordered, Comprehensive3DSRStorage))
+    return document(
+        scene, ordered, Comprehensive3DSRStorage, measurement_report(scene, ordered, Comprehensive3DSRStorage)
+    )
 
 
 def measurement_report(scene: Scene, ordered: str, sop_class_uid: str) -> Item:

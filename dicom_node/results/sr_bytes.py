@@ -115,10 +115,14 @@ def _encode_reference(value: Reference | SegmentReference) -> bytes:
 def _graphic(coordinates: Coordinates) -> bytes:
     """Graphic Data has a length of 16 bits (VR FL) and holds 8 bytes a point: 8191 points at most (PS3.5 7.1.2)."""
     data = np.asarray(coordinates.points, "<f4").tobytes()
-    return element(_GRAPHIC_DATA, b"FL", data) + element(_GRAPHIC_TYPE, b"CS", explicit_vr.text(coordinates.graphic_type))
+    return element(_GRAPHIC_DATA, b"FL", data) + element(
+        _GRAPHIC_TYPE, b"CS", explicit_vr.text(coordinates.graphic_type)
+    )
 
 
 @cache
 def _template(identifier: str) -> bytes:
-    named = element(_MAPPING_RESOURCE, b"CS", b"DCMR") + element(_TEMPLATE_IDENTIFIER, b"CS", explicit_vr.text(identifier))
+    named = element(_MAPPING_RESOURCE, b"CS", b"DCMR") + element(
+        _TEMPLATE_IDENTIFIER, b"CS", explicit_vr.text(identifier)
+    )
     return element(_TEMPLATE, b"SQ", explicit_vr.item(named))

@@ -27,7 +27,9 @@ from storage.records import Predecessor
 def document(scene: Scene, ordered: str, sop_class_uid: str, content: Item) -> Written:
     """The report with its content; the data set that is handed back beside the file holds all but the Content Sequence."""
     dataset = context.new_object(scene.report, ordered, sop_class_uid, "SR")
-    add_document(dataset, scene.report, segmentation_for(scene, ordered), predecessor(scene.report, ordered, sop_class_uid))
+    add_document(
+        dataset, scene.report, segmentation_for(scene, ordered), predecessor(scene.report, ordered, sop_class_uid)
+    )
     dataset.ValueType = content.value_type
     dataset.ConceptNameCodeSequence = [concept(content.name)]
     dataset.ContinuityOfContent = "SEPARATE"
@@ -65,7 +67,9 @@ def segmentation_for(scene: Scene, ordered: str) -> Segmentation | None:
 def add_document(
     dataset: Dataset, report: Report, segmentation: Segmentation | None, replaced: Predecessor | None
 ) -> None:
-    """A remark says that what was to be analysed was not all there, so the document is PARTIAL. What it says is never verified.
+    """A remark says that what was to be analysed was not all there, so the document is PARTIAL.
+
+    What it says is never verified.
     """
     dataset.CompletionFlag = "PARTIAL" if report.remark else "COMPLETE"
     if report.remark:

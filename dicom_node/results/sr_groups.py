@@ -210,7 +210,10 @@ def regions(images: Images, place: Point | Box | Contour) -> list[Item]:
     """The place on each plane that it reaches, the middle one first, as viewers show the first."""
     found = list(shapes(place, images.volume, images.first_pixels))
     found.insert(0, found.pop(len(found) // 2))
-    return [scoord(images.planes[one.plane], _with_middles(one.points) if isinstance(place, Box) else one.points) for one in found]
+    return [
+        scoord(images.planes[one.plane], _with_middles(one.points) if isinstance(place, Box) else one.points)
+        for one in found
+    ]
 
 
 def _with_middles(corners: NDArray[np.float64]) -> NDArray[np.float64]:

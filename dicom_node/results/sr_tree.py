@@ -16,7 +16,13 @@ from dicom_node.results.sources import Reference
 from inference.findings import Code
 
 Relationship = Literal[
-    "CONTAINS", "HAS CONCEPT MOD", "HAS OBS CONTEXT", "HAS ACQ CONTEXT", "HAS PROPERTIES", "SELECTED FROM"
+    "CONTAINS",
+    "HAS CONCEPT MOD",
+    "HAS OBS CONTEXT",
+    "HAS ACQ CONTEXT",
+    "HAS PROPERTIES",
+    "SELECTED FROM",
+    "INFERRED FROM",
 ]
 GraphicType = Literal["POINT", "POLYLINE"]
 
@@ -76,8 +82,8 @@ def code(name: Code, value: Code, relationship: Relationship = "CONTAINS", child
     return Item("CODE", name, value, relationship, tuple(children))
 
 
-def text(name: Code, value: str, relationship: Relationship = "CONTAINS") -> Item:
-    return Item("TEXT", name, value, relationship)
+def text(name: Code, value: str, relationship: Relationship = "CONTAINS", children: Iterable[Item] = ()) -> Item:
+    return Item("TEXT", name, value, relationship, tuple(children))
 
 
 def uid(name: Code, value: str, relationship: Relationship) -> Item:

@@ -39,14 +39,15 @@ def findings_of_every_kind(volume: Volume) -> Findings:
     slices, rows, columns = volume.voxels.shape
     middle = slices // 2
     segments = findings_on(volume)
+    triangle = Contour(middle, ((3, 3), (3, 9), (8, 6)))
     detections = (
         Detection("point", "Nodule at a point", ABNORMAL, NODULE, Point((middle, 5.0, 7.25)), 0.91, finding_site=LUNG),
-        Detection("flat", "Nodule in a box", ABNORMAL, NODULE, Box((middle, 4, 5), (middle, 9, 11)), 0.5, laterality=LEFT),
-        Detection("deep", "Nodule in a deep box", ABNORMAL, NODULE, Box((1, 10, 12), (4, 20, 22)), None, (0, 90, 200)),
         Detection(
-            "drawn", "Nodule in a contour", ABNORMAL, NODULE, Contour(middle, ((3, 3), (3, 9), (8, 6))), 0.125, (0, 0, 0), LUNG, RIGHT
+            "flat", "Nodule in a box", ABNORMAL, NODULE, Box((middle, 4, 5), (middle, 9, 11)), 0.5, laterality=LEFT
         ),
-    )  # fmt: skip
+        Detection("deep", "Nodule in a deep box", ABNORMAL, NODULE, Box((1, 10, 12), (4, 20, 22)), None, (0, 90, 200)),
+        Detection("drawn", "Nodule in a contour", ABNORMAL, NODULE, triangle, 0.125, (0, 0, 0), LUNG, RIGHT),
+    )
     classifications = (
         Classification("pneumothorax", "Pneumothorax", PNEUMOTHORAX, "present", 0.875, 0.5, LUNG, RIGHT),
         Classification("effusion", "Effusion", EFFUSION, "absent", 0.0625, 0.5),
