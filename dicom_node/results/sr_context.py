@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.results import codes, sr_tree
 from dicom_node.results.report import Report
+from dicom_node.results.source_text import items_of
 from dicom_node.results.sources import instances_besides, instances_used
 from dicom_node.results.sr_tree import Item
 from inference.findings import Code
@@ -41,7 +42,7 @@ def procedures(report: Report) -> list[Item]:
     source = report.first_source
     stated = [
         Code(str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))
-        for item in source.get("ProcedureCodeSequence") or ()
+        for item in items_of(source, "ProcedureCodeSequence")
         if item.get("CodeValue") and item.get("CodingSchemeDesignator") and item.get("CodeMeaning")
     ]
     of_modality = codes.PROCEDURES.get(source.get("Modality", ""), codes.XR_PROCEDURE)

@@ -73,7 +73,7 @@ def add_document(
     """
     dataset.CompletionFlag = "PARTIAL" if report.remark else "COMPLETE"
     if report.remark:
-        dataset.CompletionFlagDescription = report.remark[: identity.LO_LENGTH]
+        dataset.CompletionFlagDescription = identity.fitted(report.remark)
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.PreliminaryFlag = "PRELIMINARY"
     dataset.PerformedProcedureCodeSequence = []
