@@ -12,7 +12,6 @@ from typing import Literal
 from dicom_node import logs
 from storage.records import Predecessor, Result
 
-ResultKind = Literal["seg", "sr", "sc"]
 # How a worker of this machine is told to log; one elsewhere has its own environment.
 LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
 
@@ -47,7 +46,7 @@ class JobSpec:
     package_folder: str
     package_sha256: str
     device: Literal["auto", "cpu", "cuda"]
-    kinds: tuple[ResultKind, ...]
+    kinds: tuple[str, ...]
     report_not_analysed: bool
     give_up_reason: str | None = None
     companions: tuple[CompanionSpec, ...] = ()

@@ -21,6 +21,7 @@ from dicom_node.rejection import TITLES as REJECTION_TITLES
 from dicom_node.result_objects import put_result
 from dicom_node.results.encode import encode
 from dicom_node.results.report import EncodedResult, ReadBesides, Report
+from dicom_node.results.sources import ResultRefused
 from inference.errors import InferenceError, NotAVolume
 from inference.findings import Code, Findings, NotAnalysed
 from inference.package import Package, load_package
@@ -95,6 +96,8 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
                 predecessors=spec.predecessors,
             )
         )
+    if faults := [f"{item.kind}: {fault}" for item in encoded for fault in item.faults]:
+        raise ResultRefused("; ".join(faults))
     with stages.timed("put"):
         results = tuple(_put(objects, spec, item) for item in encoded)
     return _outcome(package, findings, results, stages, said_besides)

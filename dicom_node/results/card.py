@@ -116,7 +116,7 @@ def draw_table(draw: ImageDraw.ImageDraw, findings: Findings, columns: Sequence[
     for item, left, right in zip(columns, lefts, lefts[1:], strict=False):
         for line, words in enumerate(heading(item, right - left)):
             draw.text((right - 16, top + 8 + 20 * line), words, fill=MUTED, font=font(16), anchor="ra")
-    values = {(m.segment_key, column(m)): m.value for m in findings.measurements}
+    values = {(m.finding_key, column(m)): m.value for m in findings.measurements}
     for segment, row in zip(findings.segments, count(), strict=False):
         middle = top + header_height + ROW_HEIGHT * row + ROW_HEIGHT // 2
         draw.line((MARGIN, middle - ROW_HEIGHT // 2, WIDTH - MARGIN, middle - ROW_HEIGHT // 2), fill=BACKGROUND)

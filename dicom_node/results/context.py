@@ -10,22 +10,22 @@ from dicom_node.results import identity
 from dicom_node.results.contributing_equipment import add_contributing_equipment
 from dicom_node.results.equipment import add_equipment
 from dicom_node.results.patient import inherit
-from dicom_node.results.report import Kind, Report
+from dicom_node.results.report import Report
 
 
-def new_object(report: Report, kind: Kind, sop_class_uid: str, modality: str) -> Dataset:
+def new_object(report: Report, ordered: str, sop_class_uid: str, modality: str) -> Dataset:
     """A data set with all modules that do not depend on the kind of result."""
     dataset = Dataset()
     inherit(dataset, report.first_source)
     created = local_time(report)
     dataset.SOPClassUID = sop_class_uid
-    dataset.SOPInstanceUID = identity.sop_instance_uid(report, kind)
+    dataset.SOPInstanceUID = identity.sop_instance_uid(report, ordered)
     dataset.InstanceCreationDate = dataset.SeriesDate = dataset.ContentDate = created.strftime("%Y%m%d")
     dataset.InstanceCreationTime = dataset.SeriesTime = dataset.ContentTime = created.strftime("%H%M%S")
     dataset.TimezoneOffsetFromUTC = created.strftime("%z")[:5]
     dataset.Modality = modality
-    dataset.SeriesInstanceUID = identity.series_instance_uid(report, kind)
-    dataset.SeriesNumber = identity.series_number(report, kind)
+    dataset.SeriesInstanceUID = identity.series_instance_uid(report, ordered)
+    dataset.SeriesNumber = identity.series_number(report, ordered)
     dataset.SeriesDescription = identity.series_description(report)
     dataset.InstanceNumber = 1
     add_equipment(dataset, report.equipment)

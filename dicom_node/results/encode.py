@@ -1,65 +1,61 @@
-"""A report to the objects that say it: pure, and checked before it is handed back."""
+"""A report to the objects that say it, each checked before it is handed back."""
 
 from __future__ import annotations
 
-from pydicom.dataset import Dataset
+from dicom_node.result_kinds import RESULT_KINDS, SEGMENTATIONS, ResultKind, kind_of
+from dicom_node.results import identity, key_images, sc, seg, sr
+from dicom_node.results.check_structure import check_structure
+from dicom_node.results.report import EncodedResult, Report
+from dicom_node.results.result_type import ResultType
+from dicom_node.results.scene import Scene, Segmentation, scene_of
+from dicom_node.results.sources import Reference, ResultRefused
+from dicom_node.results.writing import Written
 
-from dicom_node.results import identity
-from dicom_node.results.check import check_seg, check_sr, check_volume
-from dicom_node.results.report import EncodedResult, Kind, Report
-from dicom_node.results.sc import encode_sc
-from dicom_node.results.seg import encode_seg
-from dicom_node.results.segments import numbered
-from dicom_node.results.sources import instances_besides, planes
-from dicom_node.results.sr import encode_sr
-from dicom_node.results.writing import part10
+TYPES: dict[ResultKind, ResultType] = {one.kind: one for one in (seg.RESULT, sr.RESULT, sc.RESULT, key_images.RESULT)}
 
 
 def encode(report: Report) -> tuple[EncodedResult, ...]:
-    """The objects of the kinds that the report asks for, in the order SEG, SR, SC.
+    """The objects that the report orders, as far as there is something to say in them; Segmentations come first.
 
-    A Segmentation is made only where a segment holds a voxel. Where nothing was analysed there is the SR alone.
-    Raises ResultRefused where what is written does not agree with the source images.
+    One that does not pass its checks comes with its faults, and no report refers to it.
+    Raises ResultRefused where the volume does not agree with the source images: then no object could be right.
     """
-    volume = report.volume
-    if volume is None or report.findings.not_analysed:
-        return (_sr(report),) if "sr" in report.kinds else ()
-    acquired, segments = planes(report, volume), numbered(report.findings, volume)
-    check_volume(volume, acquired)
+    scene = scene_of(report)
     results = []
-    segmentation_uid = None
-    if "seg" in report.kinds and any(item.number for item in segments):
-        seg = _result(report, "seg", encode_seg(report, volume, acquired, segments))
-        check_seg(seg.payload, segments, acquired)
-        segmentation_uid = seg.sop_instance_uid
-        results.append(seg)
-    if "sr" in report.kinds:
-        sr = _result(report, "sr", encode_sr(report, acquired, segments, segmentation_uid))
-        results.append(_checked(report, sr, segmentation_uid))
-    if "sc" in report.kinds:
-        results.append(_result(report, "sc", encode_sc(report, volume)))
+    for ordered in sorted(report.kinds, key=_in_order):
+        result_type = TYPES[kind_of(ordered)]
+        if not result_type.applies(scene):
+            continue
+        result = _result(scene, ordered, result_type)
+        results.append(result)
+        if result_type.kind in SEGMENTATIONS and not result.faults:
+            reference = Reference(result.sop_class_uid, result.sop_instance_uid)
+            scene = scene.besides(result_type.kind, Segmentation(result.series_instance_uid, reference))
     return tuple(results)
 
 
-def _sr(report: Report) -> EncodedResult:
-    """The report that nothing was analysed, and why."""
-    return _checked(report, _result(report, "sr", encode_sr(report, (), (), None)), None)
+def _in_order(ordered: str) -> tuple[int, str]:
+    return RESULT_KINDS.index(kind_of(ordered)), ordered
 
 
-def _checked(report: Report, result: EncodedResult, segmentation_uid: str | None) -> EncodedResult:
-    known = {str(source.SOPInstanceUID) for source in report.sources}
-    known |= {item.reference.sop_instance_uid for item in instances_besides(report)}
-    check_sr(result.payload, known | ({segmentation_uid} if segmentation_uid else set()))
-    return result
-
-
-def _result(report: Report, kind: Kind, dataset: Dataset) -> EncodedResult:
+def _result(scene: Scene, ordered: str, result_type: ResultType) -> EncodedResult:
+    written = result_type.encode(scene, ordered)
+    dataset = written.dataset
     return EncodedResult(
-        kind=kind,
+        kind=ordered,
         sop_class_uid=str(dataset.SOPClassUID),
         sop_instance_uid=str(dataset.SOPInstanceUID),
         series_instance_uid=str(dataset.SeriesInstanceUID),
-        series_number=identity.series_number(report, kind),
+        series_number=identity.series_number(scene.report, ordered),
         description=str(dataset.SeriesDescription),
-        payload=part10(dataset),
+        payload=written.payload,
+        faults=tuple(_faults(scene, ordered, result_type, written)),
     )
+
+
+def _faults(scene: Scene, ordered: str, result_type: ResultType, written: Written) -> list[str]:
+    faults = check_structure(scene, ordered, written.payload)
+    try:
+        return [*faults, *result_type.check(scene, ordered, written)]
+    except ResultRefused as refusal:
+        return [*faults, str(refusal)]

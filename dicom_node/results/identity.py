@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import hashlib
 
-from dicom_node.results.report import Kind, Report
+from dicom_node.result_kinds import ResultKind, kind_of
+from dicom_node.results.report import Report
 from inference.findings import Segment
 
-SERIES_OFFSETS: dict[Kind, int] = {"seg": 901, "sr": 902, "sc": 903}
-"""Series 2 of the scanner gives 2901 (SEG), 2902 (SR) and 2903 (SC): results sort beside their source.
+SERIES_OFFSETS: dict[ResultKind, int] = {
+    "seg": 901,
+    "seg_fractional": 901,
+    "seg_labelmap": 901,
+    "sr": 902,
+    "sr_comprehensive": 902,
+    "sr_text": 902,
+    "sc": 903,
+    "gsps": 904,
+    "key_images": 905,
+    "parametric_map": 906,
+    "pdf": 907,
+}
+"""Series 2 of the scanner gives 2901 (SEG), 2902 (SR), 2903 (SC) and so on: results sort beside their source.
 
 Those of revision 2 are 2911, 2912 and 2913: a viewer lists them after what they supersede, and a person can tell them apart.
 """
@@ -32,18 +45,18 @@ def derived_uid(*parts: object) -> str:
     return f"2.25.{int.from_bytes(digest, 'big')}"
 
 
-def series_instance_uid(report: Report, kind: Kind) -> str:
+def series_instance_uid(report: Report, ordered: str) -> str:
     """A result has a series of its own: kinds differ in modality, revisions must not be mixed."""
-    return derived_uid("series", *_origin(report), kind)
+    return derived_uid("series", *_origin(report), ordered)
 
 
-def sop_instance_uid(report: Report, kind: Kind) -> str:
+def sop_instance_uid(report: Report, ordered: str) -> str:
     """One instance a kind; a report that says "not analysed" is another one than the report of findings.
 
     Otherwise the findings of a job that failed once, and was run again, would hide behind the report of its failure.
     """
     said = "not analysed" if report.findings.not_analysed else "analysed"
-    return derived_uid("instance", *_origin(report), kind, said)
+    return derived_uid("instance", *_origin(report), ordered, said)
 
 
 def dimension_organization_uid(report: Report) -> str:
@@ -58,8 +71,8 @@ def tracking_uid(report: Report, segment: Segment) -> str:
     return derived_uid("tracking", *parts, *_part_of_series(report))
 
 
-def series_number(report: Report, kind: Kind) -> int:
-    """1000 x the source's series number + 901, 902 or 903, and 10 for each revision after the first.
+def series_number(report: Report, ordered: str) -> int:
+    """1000 x the source's series number + 901 to 907, and 10 for each revision after the first.
 
     A source without a usable number counts as 0.
     """
@@ -69,7 +82,7 @@ def series_number(report: Report, kind: Kind) -> int:
         number = 0
     if not 0 <= number <= LARGEST_SOURCE_SERIES_NUMBER:
         number = 0
-    return 1000 * number + SERIES_OFFSETS[kind] + 10 * (min(report.revision, LAST_NUMBERED_REVISION) - 1)
+    return 1000 * number + SERIES_OFFSETS[kind_of(ordered)] + 10 * (min(report.revision, LAST_NUMBERED_REVISION) - 1)
 
 
 def series_description(report: Report) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 
-from dicom_node.results.check import unpack, walk
+from dicom_node.results.check_seg import unpack
+from dicom_node.results.check_sr import walk
 from inference.findings import Code, Findings, Segment
 from inference.volume import Volume
 
@@ -68,7 +69,7 @@ def _segment(item: Dataset, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]
         label=str(item.SegmentLabel),
         category=_code(item.SegmentedPropertyCategoryCodeSequence),
         type=_code(item.SegmentedPropertyTypeCodeSequence),
-        mask=mask,
+        region=mask,
         color_rgb=(int(red), int(green), int(blue)),
     )
 

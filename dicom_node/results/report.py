@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, get_args
 
 from pydicom.dataset import Dataset
 
 from dicom_node import __version__
+from dicom_node.result_kinds import ResultKind, kind_of, segmentation_of
 from inference.findings import Findings, ModelIdentity
 from inference.volume import Volume
 from storage.records import Predecessor
 
-Kind = Literal["seg", "sr", "sc"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+USUAL_KINDS: tuple[ResultKind, ...] = ("seg", "sr", "sc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,7 @@ class Report:
     companions: other series that the findings rest on, of this study or another.
     created_at: when the findings were made, with its time zone. Two reports that are equal give equal bytes.
     remark: what limits all of it and must be said with it, such as "analysed 410 of 412 images".
+    kinds: what is ordered: a kind each, and of reports the Segmentation that they refer to (see `result_kinds`).
     predecessors: reports that this one may take the place of, the latest first; itself may be among them.
     """
 
@@ -57,7 +57,7 @@ class Report:
     model: ModelIdentity
     revision: int
     created_at: datetime
-    kinds: frozenset[Kind] = frozenset(KINDS)
+    kinds: frozenset[str] = frozenset(USUAL_KINDS)
     equipment: Equipment = field(default_factory=Equipment)
     companions: tuple[ReadBesides, ...] = ()
     remark: str | None = None
@@ -70,8 +70,8 @@ class Report:
             raise ValueError(f"created_at needs a time zone, but is {self.created_at.isoformat()}")
         if self.volume is None and self.findings.not_analysed is None:
             raise ValueError("findings without a volume must say 'not analysed'")
-        if unknown := set(self.kinds) - set(KINDS):
-            raise ValueError(f"kinds must be of {', '.join(KINDS)}, but hold {', '.join(sorted(unknown))}")
+        for kind in self.kinds:
+            kind_of(kind), segmentation_of(kind)
 
     @property
     def first_source(self) -> Dataset:
@@ -81,12 +81,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class EncodedResult:
-    """One result object, ready to be stored and sent. payload: a complete Part 10 file in Explicit VR Little Endian."""
+    """One result object. payload: a complete Part 10 file in Explicit VR Little Endian. kind: as ordered.
 
-    kind: Kind
+    faults: what our own checks found wrong with it, in words; it is ready to be sent only where there are none.
+    """
+
+    kind: str
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
     series_number: int
     description: str
     payload: bytes
+    faults: tuple[str, ...] = ()

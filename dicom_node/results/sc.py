@@ -9,12 +9,19 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from dicom_node.results import codes, context
 from dicom_node.results.card import draw_card
 from dicom_node.results.report import Report
+from dicom_node.results.result_type import ResultType
+from dicom_node.results.scene import Scene
 from dicom_node.results.sources import instances_used
-from inference.volume import Volume
+from dicom_node.results.writing import Written, written
 
 
-def encode_sc(report: Report, volume: Volume) -> Dataset:
+def applies(scene: Scene) -> bool:
+    return scene.is_analysed
+
+
+def encode_sc(scene: Scene, _ordered: str) -> Written:
     """One RGB image. It says of itself that it bears burned in text; neither name nor number of the patient is in it."""
+    report, volume = scene.report, scene.volume
     pixels = np.asarray(draw_card(report, volume), np.uint8)
     dataset = context.new_object(report, "sc", SecondaryCaptureImageStorage, "OT")
     dataset.ConversionType = "SYN"
@@ -36,7 +43,11 @@ def encode_sc(report: Report, volume: Volume) -> Dataset:
     data = pixels.tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)
     dataset["PixelData"].VR = "OB"
-    return dataset
+    return written(dataset)
+
+
+def check(_scene: Scene, _ordered: str, _sc: Written) -> list[str]:
+    return []
 
 
 def source_images(report: Report) -> list[Dataset]:
@@ -47,3 +58,6 @@ def source_images(report: Report) -> list[Dataset]:
         item.PurposeOfReferenceCodeSequence = [codes.concept(codes.SOURCE_OF_PROCESSING)]
         items.append(item)
     return items
+
+
+RESULT = ResultType("sc", applies, encode_sc, check)

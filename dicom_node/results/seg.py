@@ -20,9 +20,13 @@ from pydicom.uid import SegmentationStorage
 from pydicom.valuerep import DSfloat
 
 from dicom_node.results import codes, context, identity
+from dicom_node.results.check_seg import check_seg
 from dicom_node.results.report import Report
+from dicom_node.results.result_type import ResultType
+from dicom_node.results.scene import Scene
 from dicom_node.results.segments import Numbered
 from dicom_node.results.sources import Plane, instances_used
+from dicom_node.results.writing import Written, written
 from inference.findings import ModelIdentity
 from inference.geometry import tolerance
 from inference.volume import Volume
@@ -39,8 +43,14 @@ class MaskFrame:
     plane: int
 
 
-def encode_seg(report: Report, volume: Volume, planes: Sequence[Plane], segments: Sequence[Numbered]) -> Dataset:
-    """The Segmentation of all segments that hold a voxel; there must be one at least. planes: those acquired."""
+def applies(scene: Scene) -> bool:
+    """A Segmentation cannot show a segment without a voxel, so one at least must hold some."""
+    return any(item.number for item in scene.segments)
+
+
+def encode_seg(scene: Scene, _ordered: str) -> Written:
+    """The Segmentation of all segments that hold a voxel."""
+    report, volume, planes, segments = scene.report, scene.volume, scene.planes, scene.segments
     described = [item for item in segments if item.number]
     frames = [
         MaskFrame(index, int(plane)) for index, item in enumerate(described) for plane in np.flatnonzero(item.pixels)
@@ -57,9 +67,14 @@ def encode_seg(report: Report, volume: Volume, planes: Sequence[Plane], segments
     ranks = {plane: rank for rank, plane in enumerate(sorted({f.plane for f in frames}), start=1)}
     dataset.PerFrameFunctionalGroupsSequence = [frame_groups(f, ranks[f.plane], planes[f.plane]) for f in frames]
     dataset.NumberOfFrames = len(frames)
-    dataset.PixelData = pack(described[f.segment].mask[f.plane] for f in frames)
+    dataset.PixelData = pack(described[f.segment].on(f.plane) for f in frames)
     dataset["PixelData"].VR = "OB"
-    return dataset
+    return written(dataset)
+
+
+def check(scene: Scene, _ordered: str, seg: Written) -> list[str]:
+    check_seg(seg.payload, scene.segments, scene.planes)
+    return []
 
 
 def add_image(dataset: Dataset, report: Report, plane: Plane, described: Sequence[Numbered]) -> None:
@@ -191,11 +206,13 @@ def frame_groups(frame: MaskFrame, rank: int, plane: Plane) -> Dataset:
 
 def overlap(described: Sequence[Numbered]) -> bool:
     """True where two segments share a voxel."""
-    seen = np.zeros_like(described[0].mask)
-    for item in described:
-        if bool((seen & item.mask).any()):
+    for plane in range(len(described[0].pixels)):
+        here = [item for item in described if item.pixels[plane]]
+        together = np.zeros(described[0].on(plane).shape, np.bool_)
+        for item in here:
+            together |= item.on(plane)
+        if np.count_nonzero(together) < sum(item.pixels[plane] for item in here):
             return True
-        seen |= item.mask
     return False
 
 
@@ -219,3 +236,6 @@ def _packed_groups(frames: Iterable[NDArray[np.bool_]]) -> Iterator[bytes]:
 def decimals(values: Iterable[float]) -> list[DSfloat]:
     """Decimal strings of at most 16 characters."""
     return [DSfloat(value, auto_format=True) for value in values]
+
+
+RESULT = ResultType("seg", applies, encode_seg, check)

@@ -13,13 +13,18 @@ from itertools import groupby
 
 from highdicom import sr as hd
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage
 
+from dicom_node.result_kinds import segmentation_of
 from dicom_node.results import codes, context, identity
+from dicom_node.results.check_sr import check_sr
 from dicom_node.results.report import Report
+from dicom_node.results.result_type import ResultType
+from dicom_node.results.scene import Scene, Segmentation
 from dicom_node.results.segments import Numbered
 from dicom_node.results.sources import Besides, Plane, Reference, instances_besides, instances_used
 from dicom_node.results.sr_groups import Images, measurement_groups
+from dicom_node.results.writing import Written, written
 from inference.findings import Code
 from storage.records import Predecessor
 
@@ -30,22 +35,37 @@ HAS_ACQ_CONTEXT = hd.RelationshipTypeValues.HAS_ACQ_CONTEXT
 MADE_BY_AI = "Result of an algorithm (AI), not verified by a physician."
 
 
-def encode_sr(
-    report: Report, planes: Sequence[Plane], segments: Sequence[Numbered], segmentation_uid: str | None
-) -> Dataset:
-    """The report document. planes and segments are empty where nothing was analysed.
+def applies(_scene: Scene) -> bool:
+    """A report is never silent: it says what was found, that nothing was, or why nothing was analysed."""
+    return True
 
-    segmentation_uid: the Segmentation that the groups refer to; None where none is made.
-    """
-    dataset = context.new_object(report, "sr", Comprehensive3DSRStorage, "SR")
-    add_document(dataset, report, segmentation_uid)
+
+def encode_sr(scene: Scene, ordered: str) -> Written:
+    """The report document. It refers to the Segmentation that is ordered with it, where that was made."""
+    report, segmentation = scene.report, segmentation_for(scene, ordered)
+    dataset = context.new_object(report, ordered, Comprehensive3DSRStorage, "SR")
+    add_document(dataset, report, segmentation)
     root = document_root(report, title(report))
-    if segments:
-        root.ContentSequence.append(imaging_measurements(report, planes, segments, segmentation_uid))
+    if scene.segments:
+        root.ContentSequence.append(imaging_measurements(report, scene.planes, scene.segments, segmentation))
     root.ContentSequence.append(evaluations(report))
     for element in root:
         dataset.add(element)
-    return dataset
+    return written(dataset)
+
+
+def segmentation_for(scene: Scene, ordered: str) -> Segmentation | None:
+    """The Segmentation that the ordered report refers to."""
+    kind = segmentation_of(ordered)
+    return None if kind is None else scene.segmentations.get(kind)
+
+
+def check(scene: Scene, ordered: str, sr: Written) -> list[str]:
+    segmentation = segmentation_for(scene, ordered)
+    known = {str(source.SOPInstanceUID) for source in scene.report.sources}
+    known |= {item.reference.sop_instance_uid for item in instances_besides(scene.report)}
+    check_sr(sr.payload, known | ({segmentation.reference.sop_instance_uid} if segmentation else set()))
+    return []
 
 
 def title(report: Report) -> Code:
@@ -53,7 +73,7 @@ def title(report: Report) -> Code:
     return codes.FAILED_ANALYSES if report.findings.not_analysed else codes.IMAGING_MEASUREMENT_REPORT
 
 
-def add_document(dataset: Dataset, report: Report, segmentation_uid: str | None) -> None:
+def add_document(dataset: Dataset, report: Report, segmentation: Segmentation | None) -> None:
     """SR Document General and SR Document Series (PS3.3 C.17.1 and C.17.2).
 
     A remark says that what was to be analysed was not all there, so the document is PARTIAL. What it says is never verified.
@@ -75,9 +95,8 @@ def add_document(dataset: Dataset, report: Report, segmentation_uid: str | None)
         for item in besides
         if item.study_instance_uid == source.StudyInstanceUID
     ]
-    if segmentation_uid:
-        series = identity.series_instance_uid(report, "seg")
-        evidence.append((series, Reference(SegmentationStorage, segmentation_uid)))
+    if segmentation:
+        evidence.append((segmentation.series_instance_uid, segmentation.reference))
     dataset.CurrentRequestedProcedureEvidenceSequence = [referenced_study(source.StudyInstanceUID, evidence)]
     others = [item for item in besides if item.study_instance_uid != source.StudyInstanceUID]
     if others:
@@ -220,10 +239,10 @@ def groups_besides(report: Report) -> list[hd.ContainerContentItem]:
 
 
 def imaging_measurements(
-    report: Report, planes: Sequence[Plane], segments: Sequence[Numbered], segmentation_uid: str | None
+    report: Report, planes: Sequence[Plane], segments: Sequence[Numbered], segmentation: Segmentation | None
 ) -> hd.ContainerContentItem:
     """TID 1500 row 6: the algorithm (TID 4019) and a group for each segment."""
-    images = Images(planes, str(report.first_source.SeriesInstanceUID), segmentation_uid)
+    images = Images(planes, str(report.first_source.SeriesInstanceUID), segmentation)
     measured = container(codes.IMAGING_MEASUREMENTS)
     measured.ContentSequence.extend(algorithm(report))
     measured.ContentSequence.extend(measurement_groups(report, images, segments))
@@ -283,3 +302,6 @@ def container(name: Code) -> hd.ContainerContentItem:
     item = hd.ContainerContentItem(codes.concept(name), is_content_continuous=False, relationship_type=CONTAINS)
     item.ContentSequence = hd.ContentSequence()
     return item
+
+
+RESULT = ResultType("sr", applies, encode_sr, check)

@@ -17,11 +17,11 @@ import numpy as np
 from highdicom import sr as hd
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import SegmentationStorage
 
 from dicom_node.results import codes, identity
 from dicom_node.results.contour import outline
 from dicom_node.results.report import Report
+from dicom_node.results.scene import Segmentation
 from dicom_node.results.segments import Numbered, key_plane
 from dicom_node.results.sources import Plane
 from inference.findings import Code, Findings, Measurement, Segment
@@ -31,11 +31,11 @@ SIGNIFICANT_DIGITS = 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """What a group may point at: the plane of each slice, and the UID of the Segmentation where there is one."""
+    """What a group may point at: the plane of each slice, and the Segmentation where there is one."""
 
     planes: Sequence[Plane]
     series_instance_uid: str
-    segmentation_uid: str | None
+    segmentation: Segmentation | None
 
 
 def measurement_groups(report: Report, images: Images, segments: Sequence[Numbered]) -> list[Dataset]:
@@ -50,12 +50,12 @@ def group(report: Report, images: Images, item: Numbered, shown: int) -> Dataset
     reference, regions = None, None
     if not item.number:
         regions = searched(images.planes, shown)
-    elif images.segmentation_uid is None:
+    elif images.segmentation is None:
         regions = outlines(images.planes, item)
     else:
         reference = hd.ReferencedSegment(
-            sop_class_uid=SegmentationStorage,
-            sop_instance_uid=images.segmentation_uid,
+            sop_class_uid=images.segmentation.reference.sop_class_uid,
+            sop_instance_uid=images.segmentation.reference.sop_instance_uid,
             segment_number=item.number,
             source_series=hd.SourceSeriesForSegmentation(images.series_instance_uid),
         )
@@ -72,14 +72,14 @@ def group(report: Report, images: Images, item: Numbered, shown: int) -> Dataset
     )[0]
     if reference is not None:
         best = item.key_plane
-        container.ContentSequence.append(scoord(images.planes[best], outline(item.mask[best]), codes.OUTLINE))
+        container.ContentSequence.append(scoord(images.planes[best], outline(item.on(best)), codes.OUTLINE))
     return container
 
 
 def measured(findings: Findings, segment: Segment) -> list[Measurement]:
     """The measurements of the segment that have a value. The density of nothing is no number, and is not reported:
     DICOM could say "not a number" (CID 42), but viewers do not expect a measurement without value."""
-    return [m for m in findings.measurements if m.segment_key == segment.key and math.isfinite(m.value)]
+    return [m for m in findings.measurements if m.finding_key == segment.key and math.isfinite(m.value)]
 
 
 def number(measurement: Measurement) -> hd.Measurement:
@@ -102,7 +102,7 @@ def searched(planes: Sequence[Plane], shown: int) -> list[hd.ImageRegion]:
 def outlines(planes: Sequence[Plane], item: Numbered) -> list[hd.ImageRegion]:
     """The outline of the segment's largest part on every slice, the key slice first, as viewers show the first."""
     slices = dict.fromkeys([item.key_plane, *np.flatnonzero(item.pixels).tolist()])
-    return [region(planes[index], outline(item.mask[index])) for index in slices]
+    return [region(planes[index], outline(item.on(index))) for index in slices]
 
 
 def border(plane: Plane) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom.charset import convert_encodings
@@ -15,6 +16,18 @@ from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_N
 
 UNICODE = "ISO_IR 192"
 TEXT_VRS = {VR.LO, VR.LT, VR.PN, VR.SH, VR.ST, VR.UC, VR.UT}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """An object as a complete Part 10 file, and its data set, which need not hold what is large."""
+
+    dataset: Dataset
+    payload: bytes
+
+
+def written(dataset: Dataset) -> Written:
+    return Written(dataset, part10(dataset))
 
 
 def part10(dataset: Dataset) -> bytes:

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
-from dicom_node.results.report import KINDS, Kind, Report
+from dicom_node.results.report import USUAL_KINDS, Report
 from inference.findings import Code, Findings, Measurement, ModelIdentity, NotAnalysed, Remark, Segment
 from inference.series import read_series
 from inference.volume import Volume
@@ -114,17 +114,17 @@ def findings_on(volume: Volume) -> Findings:
         measurements.append(Measurement(VOLUME, ml, ML, segment.key))
         measurements.append(Measurement(DENSITY, hu, HU, segment.key, derivation=MEAN))
     remark = Remark(Code("112225", "DCM", "Slice Thickness"), "Slices are thicker than 2.5 mm; volumes are less exact.")
-    return Findings(segments, tuple(measurements), (remark,), parameters={"threshold": "-950"})
+    return Findings(segments, tuple(measurements), remarks=(remark,), parameters={"threshold": "-950"})
 
 
 def report_on(
-    datasets: Sequence[Dataset], volume: Volume, findings: Findings | None = None, kinds: Sequence[Kind] = KINDS
+    datasets: Sequence[Dataset], volume: Volume, findings: Findings | None = None, kinds: Sequence[str] = USUAL_KINDS
 ) -> Report:
     """The report of shape_finder on the volume."""
     return Report(datasets, volume, findings or findings_on(volume), MODEL, 1, CREATED, frozenset(kinds))
 
 
-def made_report(name: str, kinds: Sequence[Kind] = KINDS) -> Report:
+def made_report(name: str, kinds: Sequence[str] = USUAL_KINDS) -> Report:
     return report_on(*made_volume(name), kinds=kinds)
 
 
@@ -132,7 +132,7 @@ def one_segment(findings: Findings, key: str) -> Findings:
     """The findings as a model would make them that looks for one thing only."""
     return Findings(
         tuple(segment for segment in findings.segments if segment.key == key),
-        tuple(measurement for measurement in findings.measurements if measurement.segment_key == key),
+        tuple(measurement for measurement in findings.measurements if measurement.finding_key == key),
     )
 
 

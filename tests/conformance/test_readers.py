@@ -96,7 +96,7 @@ def test_dcmqi_reads_the_numbers(peer: Peer, tmp_path: Path) -> None:
     }
     labels = {segment.key: segment.label for segment in report.findings.segments}
     expected = {
-        (labels[m.segment_key], m.name.value, m.unit.value): m.value
+        (labels[m.finding_key], m.name.value, m.unit.value): m.value
         for m in report.findings.measurements
         if np.isfinite(m.value)
     }

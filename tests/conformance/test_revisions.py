@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.results.encode import encode
 from dicom_node.results.ko import encode_rejection
-from dicom_node.results.report import KINDS, EncodedResult, Report
+from dicom_node.results.report import USUAL_KINDS, EncodedResult, Report
 from dicom_node.results.writing import part10
 from storage.records import Predecessor, Result
 from tests.conformance.reports import CREATED, made_report, made_volume, not_analysed
@@ -51,7 +51,7 @@ def variants() -> dict[str, Report]:
 @pytest.mark.parametrize("name", list(variants()))
 def test_objects_of_later_revisions_are_valid(name: str, peer: Peer, tmp_path: Path) -> None:
     paths = write(encode(variants()[name]), tmp_path)
-    assert [path.stem for path in paths] == (["sr"] if name == "nothing_analysed_any_more" else list(KINDS))
+    assert [path.stem for path in paths] == (["sr"] if name == "nothing_analysed_any_more" else list(USUAL_KINDS))
     assert complaints(peer, paths) == {}
     document = srread(tmp_path / "sr.dcm")
     assert document.CompletionFlag == ("PARTIAL" if variants()[name].remark else "COMPLETE")
@@ -82,14 +82,14 @@ def as_result(encoded: EncodedResult) -> Result:
     )
 
 
-def rejection(kinds: tuple[str, ...] = KINDS) -> tuple[Dataset, list[Result]]:
+def rejection(kinds: tuple[str, ...] = USUAL_KINDS) -> tuple[Dataset, list[Result]]:
     encoded = [result for result in encode(made_report("axial")) if result.kind in kinds]
     rejected = [as_result(result) for result in encoded]
     example = dcmread(BytesIO(encoded[0].payload))
     return encode_rejection(rejected, example, told="PACS1", at=CREATED), rejected
 
 
-@pytest.mark.parametrize("kinds", [KINDS, ("sr",), ("seg",)])
+@pytest.mark.parametrize("kinds", [USUAL_KINDS, ("sr",), ("seg",)])
 def test_the_rejection_of_earlier_results_is_valid_and_others_read_it(
     kinds: tuple[str, ...], peer: Peer, tmp_path: Path
 ) -> None:

@@ -11,7 +11,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_node.results.check import check_seg, check_sr, tracking_uids
+from dicom_node.results.check_seg import check_seg
+from dicom_node.results.check_sr import check_sr, tracking_uids
 from dicom_node.results.encode import encode
 from dicom_node.results.report import Report
 from dicom_node.results.segments import numbered

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.results import identity
 from dicom_node.results.encode import encode
-from dicom_node.results.report import KINDS, Report
+from dicom_node.results.report import USUAL_KINDS, Report
 from inference.findings import Findings
 from tests.conformance.reports import (
     CREATED,
@@ -86,7 +86,7 @@ def test_a_long_title_is_shortened_and_the_version_is_kept(report: Report) -> No
     assert description.endswith(" 2.1.0")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", USUAL_KINDS)
 def test_patient_and_study_are_those_of_the_source(kind: str, objects: dict[str, Dataset], report: Report) -> None:
     result, source = objects[kind], report.first_source
     for keyword in ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyDate"):
@@ -107,7 +107,7 @@ def test_an_optional_value_that_breaks_its_rules_is_left_behind() -> None:
     assert dataset.PatientWeight == 70.5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", USUAL_KINDS)
 def test_the_model_is_named_as_contributing_equipment(kind: str, objects: dict[str, Dataset]) -> None:
     (item,) = objects[kind].ContributingEquipmentSequence
     assert item.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
@@ -115,7 +115,7 @@ def test_the_model_is_named_as_contributing_equipment(kind: str, objects: dict[s
     assert (item.SoftwareVersions, item.DeviceUID) == ("2.1.0", MODEL.device_uid)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", USUAL_KINDS)
 def test_times_stand_in_the_time_zone_of_the_source(kind: str, objects: dict[str, Dataset]) -> None:
     assert CREATED.isoformat() == "2026-03-04T15:06:07+01:00"
     result = objects[kind]

@@ -39,7 +39,7 @@ def turned(volume: Volume, segments: tuple[Segment, ...], axes: tuple[int, ...])
     affine[:3, 3] += affine[:3, 0] * (size - 1)
     affine[:3, 0] *= -1
     moved = replace(volume, voxels=np.transpose(volume.voxels, axes)[::-1], affine_lps=affine)
-    return moved, tuple(replace(s, mask=np.transpose(s.mask, axes)[::-1]) for s in segments)
+    return moved, tuple(replace(s, region=np.transpose(s.mask, axes)[::-1]) for s in segments)
 
 
 def middle(picture: Image.Image, color: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -70,7 +70,7 @@ def test_the_coronal_picture_has_the_head_on_top(phantom: tuple[Volume, tuple[Se
     z = np.arange(volume.voxels.shape[0])
     top = np.zeros_like(segments[0].mask)
     top[z[-4] :, 40:60, 40:60] = True
-    picture = render(volume, (replace(segments[0], mask=top),), "coronal", (300, 300), Window(-1000, 200))
+    picture = render(volume, (replace(segments[0], region=top),), "coronal", (300, 300), Window(-1000, 200))
     assert middle(picture, RED)[0] < 75
 
 

@@ -61,7 +61,7 @@ def findings(known: Phantom) -> Findings:
 
 
 def value_of(findings: Findings, segment: str, name: str) -> float:
-    values = [m.value for m in findings.measurements if (m.segment_key, m.name.value) == (segment, name)]
+    values = [m.value for m in findings.measurements if (m.finding_key, m.name.value) == (segment, name)]
     assert len(values) == 1
     return values[0]
 

@@ -29,7 +29,7 @@ def volume_in(folder: Path) -> Volume:
 
 
 def numbers_of(findings: Findings, segment: str) -> dict[str, float]:
-    return {m.name.value: m.value for m in findings.measurements if m.segment_key == segment}
+    return {m.name.value: m.value for m in findings.measurements if m.finding_key == segment}
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_the_numbers_stand_beside_the_outlines(shown: Shown) -> None:
     viewer = shown.viewer
     viewer.open(shown.study_instance_uid)
     viewer.show(shown.results["sr"].series_number)
-    right = next(m.value for m in shown.findings.measurements if m.segment_key == "right")
+    right = next(m.value for m in shown.findings.measurements if m.finding_key == "right")
     viewer.wait_for_text(f"Volume: {float(f'{right:.6g}'):.2f} mL")
     viewer.screenshot(shown.folder / "sr.png")
     assert viewer.errors == []
