@@ -24,6 +24,8 @@ NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
 REASON = Code("410666004", "SCT", "Reason")
 
 SEGMENTATION = Code("113076", "DCM", "Segmentation")
+BACKGROUND = Code("125040", "DCM", "Background")
+SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
 SOURCE_OF_PROCESSING = Code("121322", "DCM", "Source image for image processing operation")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")

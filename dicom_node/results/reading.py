@@ -53,7 +53,9 @@ def segments_of(segmentation: Dataset, volume: Volume) -> Findings:
     """The segments of a BINARY Segmentation, each mask on the grid of the volume that it was made from."""
     slices = {(source.sop_instance_uid, source.frame_number): index for index, source in enumerate(volume.sources)}
     masks = {int(item.SegmentNumber): np.zeros(volume.voxels.shape, np.bool_) for item in segmentation.SegmentSequence}
-    for group, frame in zip(segmentation.PerFrameFunctionalGroupsSequence, unpack(segmentation), strict=True):
+    groups = segmentation.PerFrameFunctionalGroupsSequence
+    packed, shape = np.frombuffer(segmentation.PixelData, np.uint8), (segmentation.Rows, segmentation.Columns)
+    for group, frame in zip(groups, unpack(packed, len(groups), shape), strict=True):
         source = group.DerivationImageSequence[0].SourceImageSequence[0]
         index = slices[source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber")]
         masks[int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)][index] = frame

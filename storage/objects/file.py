@@ -22,11 +22,13 @@ from storage.objects.pack import (
     delete,
     has_no_writer,
     locked,
+    part_of_pack,
     pieces,
     read_object,
     records,
     tail_of_object,
 )
+from storage.objects.part import FilePart
 from storage.objects.protocol import TAIL_BYTES, check_key
 from storage.objects.spares import Spares
 
@@ -111,6 +113,11 @@ class FileStore:
         path, span = self._place(key)
         with _reading(key, path):
             return path.read_bytes() if span is None else read_object(path, span)
+
+    def part(self, key: str) -> FilePart:
+        path, span = self._place(key)
+        with _reading(key, path):
+            return FilePart(path, 0, path.stat().st_size) if span is None else part_of_pack(path, span)
 
     def tail(self, key: str, size_bytes: int) -> Iterator[bytes]:
         path, span = self._place(key)

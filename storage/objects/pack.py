@@ -20,6 +20,7 @@ from pathlib import Path
 from xxhash import xxh3_128
 
 from storage.errors import UnknownObject
+from storage.objects.part import FilePart
 
 _MAGIC = b"DNPACK2"
 _ALIVE, _DELETED = _MAGIC + b"+", _MAGIC + b"-"
@@ -192,25 +193,32 @@ def locked(path: Path, mode: int) -> int:
 def read_object(path: Path, span: Span) -> bytes:
     """Raises UnknownObject where no whole record that lives stands there; OSError."""
     with path.open("rb", buffering=0) as file:
-        head = head_at(file.fileno(), span.start)
-        if head is None or not head.is_alive or head.length != span.length:
-            raise UnknownObject(f"pack {path}: no object at byte {span.start}")
-        length = head.prefix_bytes + head.payload_bytes
-        found = _read(file.fileno(), length, span.start + _HEAD.size + head.note_bytes)
-    if len(found) != length:
+        part = _part(path, file.fileno(), span)
+        found = _read(file.fileno(), part.size_bytes, part.start)
+    if len(found) != part.size_bytes:
         raise UnknownObject(f"pack {path}: the object at byte {span.start} is cut short")
     return found
+
+
+def part_of_pack(path: Path, span: Span) -> FilePart:
+    """Where the object lies. Raises as `read_object`."""
+    with path.open("rb", buffering=0) as file:
+        return _part(path, file.fileno(), span)
+
+
+def _part(path: Path, descriptor: int, span: Span) -> FilePart:
+    head = head_at(descriptor, span.start)
+    if head is None or not head.is_alive or head.length != span.length:
+        raise UnknownObject(f"pack {path}: no object at byte {span.start}")
+    return FilePart(path, span.start + _HEAD.size + head.note_bytes, head.prefix_bytes + head.payload_bytes)
 
 
 def tail_of_object(path: Path, span: Span, size_bytes: int, piece_bytes: int) -> Iterator[bytes]:
     """The last bytes of an object, piece by piece. Raises as `read_object`."""
     with path.open("rb", buffering=0) as file:
-        head = head_at(file.fileno(), span.start)
-        if head is None or not head.is_alive or head.length != span.length:
-            raise UnknownObject(f"pack {path}: no object at byte {span.start}")
-        end = span.start + span.length
-        start = end - min(size_bytes, head.prefix_bytes + head.payload_bytes)
-        yield from pieces(file.fileno(), start, end, piece_bytes)
+        part = _part(path, file.fileno(), span)
+        end = part.start + part.size_bytes
+        yield from pieces(file.fileno(), end - min(size_bytes, part.size_bytes), end, piece_bytes)
 
 
 def pieces(descriptor: int, start: int, end: int, piece_bytes: int) -> Iterator[bytes]:

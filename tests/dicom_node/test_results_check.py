@@ -77,7 +77,9 @@ def test_planes_in_the_opposite_order_are_refused(report: Report, payloads: dict
 def test_a_missing_frame_is_refused(report: Report, payloads: dict[str, bytes]) -> None:
     def drop(dataset: Dataset) -> None:
         dataset.PerFrameFunctionalGroupsSequence = dataset.PerFrameFunctionalGroupsSequence[:-1]
-        dataset.NumberOfFrames = len(dataset.PerFrameFunctionalGroupsSequence)
+        count = dataset.NumberOfFrames = len(dataset.PerFrameFunctionalGroupsSequence)
+        size = -(-dataset.Rows * dataset.Columns * count // 8)
+        dataset.PixelData = dataset.PixelData[: size + size % 2]
 
     refuse_seg(report, changed(payloads["seg"], drop), "holds .* of .* frames")
 
