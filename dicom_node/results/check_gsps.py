@@ -99,9 +99,9 @@ def _place_faults(scene: Scene, names: dict[Layer, str], drawn: Drawn) -> Iterat
     marked: list[tuple[Detection | Landmark, Point | Box | Contour, str]]
     marked = [(detection, detection.place, names[detection_layer(detection)]) for detection in findings.detections]
     marked += [(landmark, landmark.at, names[LANDMARKS]) for landmark in findings.landmarks]
+    first = first_pixels(scene.volume)
     for finding, place, layer in marked:
-        expected = shapes(place, scene.volume)
-        for shape in expected:
+        for shape in shapes(place, scene.volume, first):
             waiting = drawn.get((layer, shape.plane))
             if not waiting:
                 yield f"{finding.key} is not drawn on image {shape.plane}"

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from dicom_node.results.borders import Line, borders, smoothed, thinned
-from dicom_node.results.places import shapes
+from dicom_node.results.places import first_pixels, shapes
 from dicom_node.results.scene import Scene
 from dicom_node.results.segments import Numbered
 from inference.findings import Detection
@@ -86,12 +86,13 @@ def outlined(item: Numbered, plane: int) -> tuple[list[Line], bool]:
 def placed(scene: Scene) -> Iterator[Mark]:
     """The marks of detections and landmarks."""
     findings, volume = scene.report.findings, scene.volume
+    first = first_pixels(volume)
     for detection in findings.detections:
         score = "" if detection.score is None else f" {detection.score:.2f}"
-        for shape in shapes(detection.place, volume):
+        for shape in shapes(detection.place, volume, first):
             yield Mark(shape.plane, detection_layer(detection), (shape.points,), f"{detection.label}{score}")
     for landmark in findings.landmarks:
-        for shape in shapes(landmark.at, volume):
+        for shape in shapes(landmark.at, volume, first):
             yield Mark(shape.plane, LANDMARKS, (shape.points,), landmark.label)
 
 
