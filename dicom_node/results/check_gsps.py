@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.results.borders import Line, on_border
 from dicom_node.results.gsps_marks import LANDMARKS, Layer, detection_layer, named_layers, segment_layer, touched
-from dicom_node.results.places import PIXEL_CENTRE, Shape, corners_of, first_pixels, shapes
+from dicom_node.results.places import PIXEL_CENTRE, Float64Array, corners_of, first_pixels, shapes
 from dicom_node.results.scene import Scene
 from inference.findings import Box, Contour, Detection, Landmark, Point
 
@@ -105,19 +105,19 @@ def _place_faults(scene: Scene, names: dict[Layer, str], drawn: Drawn) -> Iterat
             waiting = drawn.get((layer, shape.plane))
             if not waiting:
                 yield f"{finding.key} is not drawn on image {shape.plane}"
-            elif (apart_mm := _apart_mm(scene, waiting.pop(0)[0], place, shape)) > SAME_PLACE_MM:
+            elif (apart_mm := _apart_mm(scene, waiting.pop(0)[0], place, shape.plane, first)) > SAME_PLACE_MM:
                 yield f"{finding.key} is drawn {apart_mm:.2f} mm beside its place on image {shape.plane}"
 
 
-def _apart_mm(scene: Scene, line: Line, place: Point | Box | Contour, shape: Shape) -> float:
+def _apart_mm(scene: Scene, line: Line, place: Point | Box | Contour, plane: int, first: Float64Array) -> float:
     """The largest distance of what is drawn from the place that the volume's affine gives in that plane.
 
     A line that ends at the image's border is held against its place where it does not.
     """
-    image, wanted = scene.planes[shape.plane], corners_of(place)
+    image, wanted = scene.planes[plane], corners_of(place)
     if len(line) != len(wanted):
         return math.inf
-    at = np.full((len(wanted), 1), first_pixels(scene.volume)[shape.plane, 0])
+    at = np.full((len(wanted), 1), first[plane, 0])
     wanted_lps = np.hstack([at, wanted, np.ones_like(at)]) @ scene.volume.affine_lps[:3].T
     drawn_lps = np.hstack([line[:, ::-1] - PIXEL_CENTRE, np.ones_like(at)]) @ image.affine_lps().T
     is_cut = ((line <= 0) | (line >= (image.columns, image.rows))).any(axis=1) & (len(line) > 1)

@@ -109,7 +109,9 @@ def extent_of(heat_map: HeatMap, planes: Sequence[Cut]) -> Extent:
 def add_image(dataset: Dataset, scene: Scene, heat_map: HeatMap, extent: Extent) -> None:
     """Floating Point Image Pixel and Parametric Map Image (PS3.3 C.7.6.24 and C.8.32.2)."""
     plane, source = scene.planes[0], scene.report.first_source
-    dataset.ImageType, dataset.Laterality = IMAGE_TYPE, ""
+    dataset.ImageType = IMAGE_TYPE
+    if not heat_map.finding_site:
+        dataset.Laterality = ""
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.PresentationLUTShape = "IDENTITY"

@@ -21,7 +21,7 @@ from tests.waiting import LIMIT_S
 Peer = Callable[[str], str]
 
 KINDS = ("gsps", "key_images", "parametric_map")
-LARGE = ("ct_chest_ge_tcga-34-2605",)
+LARGE = ("ct_chest_ge_tcga-34-2605", "ct_body_siemens_j2k", "ct_head_ge_tilt_varspacing")
 
 
 def write(results: tuple[EncodedResult, ...], folder: Path) -> list[Path]:
