@@ -17,9 +17,10 @@ from pydicom.dataset import Dataset
 from dicom_node.results import explicit_vr
 from dicom_node.results.large_pages import ask_for_large_pages
 from dicom_node.results.sources import ResultRefused
-from dicom_node.results.writing import Written, file_of, say_what_it_is_written_in
+from dicom_node.results.writing import Written, say_what_it_is_written_in, whole_file
 
-PER_FRAME_FUNCTIONAL_GROUPS, PIXEL_DATA = 0x52009230, 0x7FE00010
+PER_FRAME_FUNCTIONAL_GROUPS, FLOAT_PIXEL_DATA, PIXEL_DATA = 0x52009230, 0x7FE00008, 0x7FE00010
+BITS_OF_FLOATS = 32
 SEGMENT = 0x00620002
 
 
@@ -50,13 +51,12 @@ def spliced(dataset: Dataset, inserted: Mapping[int, bytes], frame_items: Iterab
         )
     say_what_it_is_written_in(dataset)
     groups = b"".join(map(explicit_vr.item, frame_items))
-    # The bits of one pixel are bytes, eight are bytes too; of 16 they are words (PS3.5 8.2).
-    vr = b"OB" if dataset.BitsAllocated <= 8 else b"OW"
+    tag, vr = _pixels_of(dataset.BitsAllocated)
     head = b"".join(
         [
             _head(dataset, inserted),
             explicit_vr.element(PER_FRAME_FUNCTIONAL_GROUPS, b"SQ", groups),
-            explicit_vr.long_header(PIXEL_DATA, vr, stored),
+            explicit_vr.long_header(tag, vr, stored),
         ]
     )
     # Memory of zeros that is given away without a copy: what no pixel is written to is never touched.
@@ -70,14 +70,23 @@ def spliced(dataset: Dataset, inserted: Mapping[int, bytes], frame_items: Iterab
 def _head(dataset: Dataset, inserted: Mapping[int, bytes]) -> bytes:
     """The file up to the items of frames. What may have hundreds of items is not left to pydicom, but put in place here."""
     encodings = convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
-    sequences = {SEGMENT: explicit_vr.encoded_items(dataset.SegmentSequence, encodings), **inserted}
+    sequences = dict(inserted)
+    if SEGMENT in dataset:
+        sequences[SEGMENT] = explicit_vr.encoded_items(dataset[SEGMENT].value, encodings)
     rest = Dataset()
     rest.update({tag: dataset.get_item(tag) for tag in dataset.keys() - sequences.keys()})
-    file = file_of(rest)
+    file = whole_file(rest)
     for tag, value in sequences.items():
         at = explicit_vr.place_of(file, tag)
         file = file[:at] + explicit_vr.element(tag, b"SQ", value) + file[at:]
     return file
+
+
+def _pixels_of(bits: int) -> tuple[int, bytes]:
+    """Tag and VR of the pixels: of one bit they are bytes, eight are bytes too; 16 are words, 32 are floats (PS3.5 8.2)."""
+    if bits == BITS_OF_FLOATS:
+        return FLOAT_PIXEL_DATA, b"OF"
+    return PIXEL_DATA, b"OB" if bits <= 8 else b"OW"
 
 
 def _fill(memory: memoryview, pixels: Pixels) -> None:

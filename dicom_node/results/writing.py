@@ -35,9 +35,9 @@ def written(dataset: Dataset) -> Written:
 
 
 def part10(dataset: Dataset) -> bytes:
-    """The data set as a file (PS3.10 section 7), zero preamble, Explicit VR Little Endian."""
+    """The data set as a file, with its private coding schemes named, in a character set that can write all of it."""
     say_what_it_is_written_in(dataset)
-    return file_of(dataset)
+    return whole_file(dataset)
 
 
 def say_what_it_is_written_in(dataset: Dataset) -> None:
@@ -46,8 +46,13 @@ def say_what_it_is_written_in(dataset: Dataset) -> None:
     choose_character_set(dataset)
 
 
-def file_of(dataset: Dataset) -> bytes:
-    """The data set as it is, with PS3.10's preamble and meta information before it."""
+def whole_file(dataset: Dataset, last: tuple[int, bytes] | None = None) -> bytes:
+    """The data set as it is as a file (PS3.10 section 7), zero preamble, Explicit VR Little Endian.
+
+    last: tag and bytes of an element already encoded, which comes after all others; ValueError where it would not.
+    """
+    if last and last[0] <= max(dataset.keys()):
+        raise ValueError(f"{last[0]:08X} must be the last element, but {max(dataset.keys()):08X} would come after it")
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -57,6 +62,8 @@ def file_of(dataset: Dataset) -> bytes:
     dataset.file_meta = meta
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
+    if last:
+        buffer.write(last[1])
     return buffer.getvalue()
 
 
