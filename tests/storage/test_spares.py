@@ -122,6 +122,18 @@ def test_what_is_written_to_such_a_pack_ends_with_a_page_so_that_none_must_be_re
     pack.close(sealed=True)
 
 
+@pytest.mark.parametrize("is_prepared", [True, False])
+def test_what_the_system_writes_in_parts_is_kept_whole(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, is_prepared: bool
+) -> None:
+    monkeypatch.setattr(os, "pwritev", lambda descriptor, parts, at: os.pwrite(descriptor, b"".join(parts)[:100], at))
+    assert not is_prepared or _made(store)
+    pack = store.open_pack()
+    kept = {_append(pack, payload): b"prefix " + payload for payload in (b"one", b"two" * 3_000, b"three" * 3_000)}
+    assert {key: store.get(key) for key in kept} == kept
+    pack.close(sealed=True)
+
+
 def test_where_something_was_cut_off_such_a_pack_only_grows(store: FileStore) -> None:
     assert _made(store)
     pack = store.open_pack()
