@@ -18,11 +18,15 @@ def dcmqi_masks(program: str, path: Path, volume: Volume, folder: Path) -> list[
 
     Every voxel that it reads must lie on a voxel of the volume.
     """
+    return [on_grid(sitk.ReadImage(str(file)), volume) for file in run_dcmqi(program, path, folder)]
+
+
+def run_dcmqi(program: str, path: Path, folder: Path) -> list[Path]:
+    """The images that segimage2itkimage writes into a new folder: one a segment, or one for a label map."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [program, "--inputDICOM", str(path), "--outputDirectory", str(folder)]
     subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
-    files = sorted(folder.glob("*.nrrd"), key=lambda file: int(file.stem))
-    return [on_grid(sitk.ReadImage(str(file)), volume) for file in files]
+    return sorted(folder.glob("*.nrrd"), key=lambda file: int(file.stem))
 
 
 def on_grid(image: sitk.Image, volume: Volume) -> NDArray[np.bool_]:
