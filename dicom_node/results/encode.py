@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dicom_node.result_kinds import RESULT_KINDS, SEGMENTATIONS, ResultKind, kind_of
-from dicom_node.results import identity, sc, seg, sr
+from dicom_node.results import identity, pdf, sc, seg, sr
 from dicom_node.results.report import EncodedResult, Report
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene, Segmentation, scene_of
 from dicom_node.results.sources import Reference, ResultRefused
 from dicom_node.results.writing import Written
 
-TYPES: dict[ResultKind, ResultType] = {one.kind: one for one in (seg.RESULT, sr.RESULT, sc.RESULT)}
+TYPES: dict[ResultKind, ResultType] = {one.kind: one for one in (seg.RESULT, sr.RESULT, sc.RESULT, pdf.RESULT)}
 
 
 def encode(report: Report) -> tuple[EncodedResult, ...]:

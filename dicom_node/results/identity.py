@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from dicom_node.result_kinds import ResultKind, kind_of
+from dicom_node.result_words import AS_DELIVERED
 from dicom_node.results.report import Report
 from inference.findings import Segment
 
@@ -56,7 +57,7 @@ def sop_instance_uid(report: Report, ordered: str) -> str:
     Otherwise the findings of a job that failed once, and was run again, would hide behind the report of its failure.
     """
     said = "not analysed" if report.findings.not_analysed else "analysed"
-    return derived_uid("instance", *_origin(report), ordered, said)
+    return derived_uid("instance", *_origin(report), ordered, said, *_words(report, ordered))
 
 
 def dimension_organization_uid(report: Report) -> str:
@@ -96,6 +97,13 @@ def series_description(report: Report) -> str:
     description = f"{prefix}{report.model.title[:room].rstrip()}{rest}"
     with_remark = f"{description}, {report.remark}"
     return with_remark if report.remark and len(with_remark) <= LO_LENGTH else description
+
+
+def _words(report: Report, ordered: str) -> tuple[str, ...]:
+    """A picture or page that a job makes again, after the site chose other words for it, is another one."""
+    if kind_of(ordered) not in ("sc", "pdf") or report.words == AS_DELIVERED:
+        return ()
+    return report.words.disclaimer, str(report.words.pdf_names_patient)
 
 
 def _origin(report: Report) -> tuple[str, ...]:
