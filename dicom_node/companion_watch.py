@@ -14,9 +14,10 @@ from dicom_node import logs
 from dicom_node.companions import IDENTITY, Candidate, choose
 from dicom_node.series_facts import series_facts
 from inference.contract import CompanionContract, InputContract
+from storage.event_about import event_about
 from storage.instances import Instances
 from storage.jobs import Jobs
-from storage.records import Companion, Event, Job, Series
+from storage.records import Companion, Job, Series
 from storage.studies import Studies
 
 LOOK_S = 1.0
@@ -78,23 +79,23 @@ class CompanionWatch:
 
     def _wait(self, job: Job, reason: str) -> None:
         if reason != job.reason:
-            self._jobs.wait_on(job.job_id, reason, events=[_event(job, "job_waits", f"{job.model} {reason}")])
+            self._jobs.wait_on(job.job_id, reason, events=[event_about(job, "job_waits", f"{job.model} {reason}")])
 
     def _go_on(self, job: Job, companions: Sequence[Companion], missing: Sequence[Companion]) -> None:
         log.info("companions looked up", job_id=job.job_id, model=job.model, count=len(companions) - len(missing))
         reason = "; ".join(f"no {one.name}: {one.absent}" for one in missing)
         # Where an older revision was reported, silence would leave that report standing as if it still held.
         if missing and not job.report_not_analysed and not self._jobs.predecessors(job):
-            event = _event(job, "job_skipped", f"{job.model} is not run, {reason}")
+            event = event_about(job, "job_skipped", f"{job.model} is not run, {reason}")
             self._jobs.skip(job.job_id, reason, events=[event])
             return
         events = [
-            _event(job, "companion_found", f"{job.model} reads {one.name} {one.series_instance_uid}")
+            event_about(job, "companion_found", f"{job.model} reads {one.name} {one.series_instance_uid}")
             for one in companions
             if one.series_id is not None
         ]
         events += [
-            _event(job, "companion_missing", f"{job.model} goes on without {one.name}: {one.absent}")
+            event_about(job, "companion_missing", f"{job.model} goes on without {one.name}: {one.absent}")
             for one in companions
             if one.series_id is None
         ]
@@ -140,13 +141,3 @@ class CompanionWatch:
             )
             self._read[key] = kept
         return replace(kept, series=series)
-
-
-def _event(job: Job, kind: str, text: str) -> Event:
-    return Event(
-        kind,
-        text,
-        study_instance_uid=job.study_instance_uid,
-        series_instance_uid=job.series_instance_uid,
-        job_id=job.job_id,
-    )

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from dicom_node import logs
 from storage.deadlines import Deadlines, Due
-from storage.records import Event, Job, Severity
+from storage.event_about import event_about
+from storage.records import Event, Json
 
 LOOK_S = 1.0
 
@@ -66,7 +67,7 @@ def standing(due: Due) -> str:
 
 def _missed(due: Due) -> Event:
     text = f"deadline of {due.job.model} (route {due.job.route}) missed: {standing(due)}"
-    return _event("deadline_missed", text, due.job, "alarm")
+    return event_about(due.job, "deadline_missed", text, "alarm", _due_at(due))
 
 
 def _met_late(due: Due) -> list[Event]:
@@ -76,7 +77,7 @@ def _met_late(due: Due) -> list[Event]:
         return []
     late_s = _ended_at(due) - _deadline(due)
     text = f"results of {due.job.model} are at every destination, {late_s:.0f} s after the deadline"
-    return [_event("deadline_met_late", text, due.job, "info")]
+    return [event_about(due.job, "deadline_met_late", text, data=_due_at(due))]
 
 
 def _ended_at(due: Due) -> float:
@@ -88,13 +89,5 @@ def _deadline(due: Due) -> float:
     return due.job.deadline_at or 0.0
 
 
-def _event(kind: str, text: str, job: Job, severity: Severity) -> Event:
-    return Event(
-        kind,
-        text,
-        severity=severity,
-        study_instance_uid=job.study_instance_uid,
-        series_instance_uid=job.series_instance_uid,
-        job_id=job.job_id,
-        data={"deadline_at": job.deadline_at},
-    )
+def _due_at(due: Due) -> Json:
+    return {"deadline_at": due.job.deadline_at}

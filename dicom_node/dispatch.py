@@ -17,8 +17,9 @@ from dicom_node import logs
 from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.engine import Ended, Engine, Key
 from dicom_node.errors import NodeError
+from storage.event_about import event_about
 from storage.jobs import Jobs
-from storage.records import AttemptOutcome, Event, Job, Predecessor, Severity
+from storage.records import AttemptOutcome, Job, Predecessor
 
 # How long a job waits after storage could not take its results; nothing else holds a ready job back.
 STORAGE_PAUSE_S = 30.0
@@ -158,7 +159,7 @@ class Dispatch:
             return
         failed = job.give_up_reason is not None and not self._is_withheld(job)
         reason = job.give_up_reason or outcome.not_analysed
-        event = self._event(job, "job_failed" if failed else "job_done", outcome.summary, "alarm" if failed else "info")
+        event = event_about(job, "job_failed" if failed else "job_done", outcome.summary, "alarm" if failed else "info")
         event = replace(event, data={"stage_s": outcome.stage_s})
         self._jobs.finish(
             job,
@@ -197,25 +198,14 @@ class Dispatch:
         self._fail(job, outcome, job.give_up_reason or reason)
 
     def _fail(self, job: Job, outcome: AttemptOutcome, reason: str) -> None:
-        events = [self._event(job, "job_failed", f"{job.model} failed: {reason}", "alarm")]
+        events = [event_about(job, "job_failed", f"{job.model} failed: {reason}", "alarm")]
         self._jobs.finish(job, state="failed", outcome=outcome, reason=reason, events=events)
 
     def _put_back(self, job: Job, outcome: AttemptOutcome, reason: str, give_up_reason: str | None) -> None:
         text = f"{job.model}, attempt {job.attempt}: {reason}"
-        event = self._event(job, "job_attempt_ended", text, "info" if outcome == "interrupted" else "warning")
+        event = event_about(job, "job_attempt_ended", text, "info" if outcome == "interrupted" else "warning")
         self._jobs.put_back(job, outcome=outcome, reason=reason, give_up_reason=give_up_reason, events=[event])
         log.warning("job put back", job_id=job.job_id, attempt=job.attempt, outcome=outcome)
-
-    @staticmethod
-    def _event(job: Job, kind: str, text: str, severity: Severity) -> Event:
-        return Event(
-            kind,
-            text,
-            severity=severity,
-            study_instance_uid=job.study_instance_uid,
-            series_instance_uid=job.series_instance_uid,
-            job_id=job.job_id,
-        )
 
 
 def _recipients(job: Job, kinds_of: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

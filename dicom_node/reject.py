@@ -13,10 +13,11 @@ from dicom_node import logs
 from dicom_node.refusals import Unparsable
 from dicom_node.rejection import Rejection, nothing_left, read_rejection, reason_of
 from storage.errors import StorageError, UnknownObject
+from storage.event_about import event_about
 from storage.jobs import Jobs
 from storage.objects.pack import is_sum_of
 from storage.objects.protocol import ObjectStore
-from storage.records import Emptied, Event, Job, Json, KeyObject, NewJob, Rejected, Series, Severity
+from storage.records import Emptied, Event, Job, KeyObject, NewJob, Rejected
 from storage.rejections import RejectionNotes
 from storage.studies import Studies
 
@@ -98,9 +99,11 @@ class Reject:
         words = nothing_left(emptied.instance_count, emptied.codes)
         of_series = [job for job in self._jobs.of_study(series.study_instance_uid) if job.series_id == series.series_id]
         jobs = [_telling(job, words) for job in _latest(of_series)]
-        whole = _event(series, "series_whole", f"whole with 0 instances: {words}", {"revision": series.revision})
+        whole = event_about(
+            series, "series_whole", f"whole with 0 instances: {words}", data={"revision": series.revision}
+        )
         queued = [
-            _event(series, "job_queued", f"{job.model} queued to report that nothing is left to analyse")
+            event_about(series, "job_queued", f"{job.model} queued to report that nothing is left to analyse")
             for job in jobs
         ]
         self._studies.settle(series, evidence=words, jobs=jobs, events=[whole, *queued])
@@ -147,12 +150,12 @@ def _rejected(note: KeyObject, item: Rejected, code: str) -> Event:
     series, left = item.series, item.series.instance_count
     which = f"{item.instance_count} of {item.instance_count + left}" if left else f"all {item.instance_count}"
     then = f"revision {series.revision} begins without them" if item.reopened else "they are left out"
-    return _event(
+    return event_about(
         series,
         "instances_rejected",
         f"{which} images rejected by a key object of {note.calling_ae_title} ({reason_of(code)}): {then}",
+        "warning",
         {"code": code, "instances": item.instance_count, "key_object": note.instance.sop_instance_uid},
-        severity="warning",
     )
 
 
@@ -165,15 +168,4 @@ def _unreadable(note: KeyObject, error: Exception) -> Event:
         study_instance_uid=note.study_instance_uid,
         series_instance_uid=note.series_instance_uid,
         data={"sop_instance_uid": note.instance.sop_instance_uid},
-    )
-
-
-def _event(series: Series, kind: str, text: str, data: Json | None = None, *, severity: Severity = "info") -> Event:
-    return Event(
-        kind,
-        text,
-        severity,
-        study_instance_uid=series.study_instance_uid,
-        series_instance_uid=series.series_instance_uid,
-        data=data or {},
     )

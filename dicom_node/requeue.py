@@ -5,6 +5,7 @@ from __future__ import annotations
 from dicom_node.errors import NodeError
 from dicom_node.stores import Stores
 from storage.errors import NewerRevision
+from storage.event_about import event_about
 from storage.records import Event, Job
 
 
@@ -30,13 +31,7 @@ def analyse_again(stores: Stores, key: str, model: str | None, *, stat: bool = F
 
 def _again(stores: Stores, job: Job, *, stat: bool) -> bool:
     def event(kind: str, text: str) -> Event:
-        return Event(
-            kind,
-            f"{job.model} {text}",
-            study_instance_uid=job.study_instance_uid,
-            series_instance_uid=job.series_instance_uid,
-            job_id=job.job_id,
-        )
+        return event_about(job, kind, f"{job.model} {text}")
 
     words = "queued again by hand, stat" if stat else "queued again by hand"
     if stores.jobs.requeue(job.job_id, event=event("job_requeued", words), stat=stat):

@@ -16,6 +16,7 @@ from dicom_node.evidence import Evidence, RulesOf, source_of
 from dicom_node.evidence_announced import may_decide
 from dicom_node.evidence_wire import longest_silences
 from dicom_node.routing import Routing
+from storage.event_about import event_about
 from storage.records import Arriving, Elsewhere, Event, Instance, NewJob, SeriesPart, Severity
 
 # How soon it is seen that another association of a source has ended.
@@ -168,15 +169,7 @@ def _postponed(job: NewJob, by_s: float) -> NewJob:
 
 
 def _event(known: Arriving, kind: str, text: str, severity: Severity = "info") -> Event:
-    series = known.series
-    return Event(
-        kind,
-        text,
-        severity=severity,
-        study_instance_uid=series.study_instance_uid,
-        series_instance_uid=series.series_instance_uid,
-        data={"revision": series.revision},
-    )
+    return event_about(known.series, kind, text, severity, {"revision": known.series.revision})
 
 
 def _events(known: Arriving, evidence: str, verdict: Verdict, routing: Routing) -> list[Event]:

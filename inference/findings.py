@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import EllipsisType
 from typing import Literal
 
 import numpy as np
@@ -37,11 +38,37 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Where a label map holds one value. Many segments share one map: they cost no volume each, and cannot overlap.
+
+    labels: unsigned integers (slices, rows, columns) on the volume's grid, 0 where there is no segment.
+    """
+
+    labels: NDArray[np.unsignedinteger]
+    value: int
+
+    def __post_init__(self) -> None:
+        if self.labels.dtype not in (np.uint8, np.uint16) or self.labels.ndim != 3:
+            raise ValueError(
+                f"labels must be uint8 or uint16 in three dimensions, but are {self.labels.dtype} {self.labels.shape}"
+            )
+        if not 1 <= self.value <= np.iinfo(self.labels.dtype).max:
+            raise ValueError(f"a label of {self.labels.dtype} must be from 1 to its largest value, but is {self.value}")
+
+
+Region = NDArray[np.bool_] | NDArray[np.float32] | Labelled
+"""On the volume's grid (slices, rows, columns): which voxels, how probable each is (0 to 1), or one value of a label map."""
+
+
+Index = int | slice | EllipsisType | tuple[int | slice, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """A region of the volume.
+    """A region of the volume. Segments may overlap.
 
     key names the segment within its model and never changes between versions ("left_lung"); tracking UIDs derive from it.
-    mask: bool (slices, rows, columns) on the volume's grid. Segments may overlap.
+    threshold: of a region of probabilities, that from which on a voxel belongs to the segment.
     finding_site and laterality say where in the body, for the report; color_rgb is 0-255 for each channel.
     """
 
@@ -49,10 +76,47 @@ class Segment:
     label: str
     category: Code
     type: Code
-    mask: NDArray[np.bool_]
+    region: Region
     color_rgb: tuple[int, int, int]
     finding_site: Code | None = None
     laterality: Code | None = None
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_region(self.region, self.label)
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold of {self.label!r} must be above 0 and at most 1, but is {self.threshold}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Slices, rows, columns."""
+        return self.array.shape
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """bool (slices, rows, columns), made anew unless that is what the model gave: ask for `part` where it will do."""
+        return self.part(...)
+
+    @property
+    def has_probabilities(self) -> bool:
+        return not isinstance(self.region, Labelled) and self.region.dtype == np.float32
+
+    def part(self, index: Index) -> NDArray[np.bool_]:
+        """The mask where numpy's basic index says: `part(12)` is slice 12, `part(np.s_[:, 40])` a cut along a row."""
+        return self.of(self.array[index])
+
+    def of(self, values: NDArray[np.generic]) -> NDArray[np.bool_]:
+        """Which of some values of its array belong to the segment."""
+        if isinstance(self.region, Labelled):
+            return np.asarray(values == self.region.value)
+        if self.has_probabilities:
+            return np.asarray(values >= np.float32(self.threshold))
+        return np.asarray(values, np.bool_)
+
+    @property
+    def array(self) -> NDArray[np.generic]:
+        """What the model gave; segments of one label map give the same one."""
+        return self.region.labels if isinstance(self.region, Labelled) else self.region
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +318,18 @@ class Findings:
     def of(self, key: str | None) -> Sequence[Measurement]:
         """The measurements about one finding, in the model's order."""
         return [measurement for measurement in self.measurements if measurement.finding_key == key]
+
+
+def _require_region(region: Region, of: str) -> None:
+    """Raises ValueError for an array of another kind than Region names, or for probabilities that are none."""
+    if isinstance(region, Labelled):
+        return
+    if region.dtype not in (np.bool_, np.float32) or region.ndim != 3:
+        raise ValueError(
+            f"region of {of!r} must be bool or float32 in three dimensions, but is {region.dtype} {region.shape}"
+        )
+    if region.dtype == np.float32 and region.size and not (region.min() >= 0 and region.max() <= 1):
+        raise ValueError(f"probabilities of {of!r} must be from 0 to 1, but are {region.min()} to {region.max()}")
 
 
 def _require_share(name: str, of: str, value: float | None) -> None:

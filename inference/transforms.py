@@ -9,12 +9,14 @@ what was never acquired gets `fill`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.volume import Volume
 
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 _WHOLE_PIXEL = 1e-3
 _LARGEST_GROWTH = 4
 """Even spacing makes at most this many slices for each acquired one."""
@@ -92,17 +94,49 @@ def mask_on_acquired(mask: NDArray[np.bool_], volume: Volume) -> NDArray[np.bool
     Planes come in the order of `volume.acquired.sources`; a volume that was not resampled gives the mask back
     as it is.
     """
+    if volume.acquired is None:
+        return mask
+    return np.stack([cut(mask) for cut in cuts(volume)])
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What an acquired plane shows of an array on the volume's grid: a slice, and within it the pixel that the plane
+    begins with (below 0 where it begins outside). rows, columns: None for all of the slice."""
+
+    slice: int
+    row: int = 0
+    column: int = 0
+    rows: int | None = None
+    columns: int | None = None
+
+    def __call__(self, array: NDArray[_Scalar]) -> NDArray[_Scalar]:
+        """(rows, columns): a view of the array, or a copy with zeros around where the plane reaches beyond the grid."""
+        whole: NDArray[_Scalar] = array[self.slice]
+        if self.rows is None or self.columns is None:
+            return whole
+        part: NDArray[_Scalar] = whole[
+            max(self.row, 0) : max(self.row + self.rows, 0), max(self.column, 0) : max(self.column + self.columns, 0)
+        ]
+        if part.shape == (self.rows, self.columns):
+            return part
+        out = np.zeros((self.rows, self.columns), array.dtype)
+        out[max(-self.row, 0) :, max(-self.column, 0) :][: part.shape[0], : part.shape[1]] = part
+        return out
+
+
+def cuts(volume: Volume) -> tuple[Cut, ...]:
+    """One for each acquired plane, in the order of the sources, by nearest neighbour."""
     acquired = volume.acquired
     if acquired is None:
-        return mask
+        return tuple(Cut(index) for index in range(len(volume.sources)))
     to_grid = np.linalg.inv(volume.affine_lps)
-    out = np.zeros((len(acquired.sources), acquired.rows, acquired.columns), np.bool_)
-    for plane, origin in zip(out, acquired.origins_lps, strict=True):
+    found = []
+    for origin in acquired.origins_lps:
         at, row, column = np.rint((to_grid @ np.append(origin, 1.0))[:3]).astype(int)
-        at = min(max(at, 0), mask.shape[0] - 1)
-        part = mask[at, max(row, 0) : row + acquired.rows, max(column, 0) : column + acquired.columns]
-        plane[max(-row, 0) :, max(-column, 0) :][: part.shape[0], : part.shape[1]] = part
-    return out
+        at = min(max(at, 0), volume.voxels.shape[0] - 1)
+        found.append(Cut(int(at), int(row), int(column), acquired.rows, acquired.columns))
+    return tuple(found)
 
 
 def _shifted(plane: NDArray[np.float32], shift: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, insert, or_, select, update
 
 from storage.database import Database
+from storage.event_about import event_about
 from storage.events import record
 from storage.records import Added, Association, Event, Instance, NewInstance
 from storage.rejections import KEY_OBJECT_SELECTION, queue_key_objects, rejected_codes, reopen
@@ -167,13 +168,10 @@ def _open_series(connection: Connection, new: NewInstance) -> tuple[int, int, st
     record(
         connection,
         [
-            Event(
+            event_about(
+                new,
                 "series_begins",
                 f"first image of a series from {source.calling_ae_title} at {source.address}",
-                at=new.received_at,
-                study_instance_uid=new.study_instance_uid,
-                series_instance_uid=new.series_instance_uid,
-                association_id=new.association_id,
             )
         ],
     )
@@ -302,44 +300,35 @@ def _instance_values(
 def _reopen(connection: Connection, new: NewInstance, series_id: int, revision: int) -> int:
     """A late instance opens the next revision of its series: it is judged, routed and analysed again."""
     reopen(connection, series_id)
-    late = Event(
+    late = event_about(
+        new,
         "late_instance",
         f"an instance came after the series was judged whole: revision {revision + 1} begins",
-        severity="warning",
-        at=new.received_at,
-        study_instance_uid=new.study_instance_uid,
-        series_instance_uid=new.series_instance_uid,
-        association_id=new.association_id,
+        "warning",
     )
     record(connection, [late])
     return revision + 1
 
 
 def _conflict_event(new: NewInstance) -> Event:
-    return Event(
+    return event_about(
+        new,
         "instance_conflict",
         "another content under a SOP Instance UID that is already stored: both are kept, the first one is analysed",
-        severity="alarm",
-        at=new.received_at,
-        study_instance_uid=new.study_instance_uid,
-        series_instance_uid=new.series_instance_uid,
-        association_id=new.association_id,
-        data={"sop_instance_uid": new.sop_instance_uid},
+        "alarm",
+        {"sop_instance_uid": new.sop_instance_uid},
     )
 
 
 def _left_out_event(code: str, arrived: Sequence[NewInstance]) -> Event:
     first = arrived[0]
     came = "1 instance came that was" if len(arrived) == 1 else f"{len(arrived)} instances came that were"
-    return Event(
+    return event_about(
+        first,
         "instances_rejected",
         f"{came} rejected before (DCM {code}): kept, and not analysed",
-        severity="warning",
-        at=first.received_at,
-        study_instance_uid=first.study_instance_uid,
-        series_instance_uid=first.series_instance_uid,
-        association_id=first.association_id,
-        data={"code": code, "instances": len(arrived)},
+        "warning",
+        {"code": code, "instances": len(arrived)},
     )
 
 

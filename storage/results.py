@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
+from storage.event_about import event_about
 from storage.events import record
-from storage.records import Event, Job, Predecessor, Result, Series
+from storage.records import Event, Job, Predecessor, Result, Series, Severity
 from storage.schema import job, outbox, result
 from storage.usage import grow
 
@@ -195,24 +196,24 @@ def _mark(connection: Connection, rows: Sequence[Row[Any]], revision: int, *, by
 
 def _superseded(finished: Job, rows: Sequence[Row[Any]]) -> Event:
     text = f"{_of(rows)} superseded by that of {finished.model} on revision {finished.revision}"
-    return _event("result_superseded", text, finished)
+    return _about(finished, "result_superseded", text)
 
 
 def _outdated(of: Job | Series, rows: Sequence[Row[Any]], why: str) -> Event:
     text = f"{_of(rows)} does not hold any more and nothing takes its place: {why}"
-    return _event("result_outdated", text, of, alarm=True)
+    return _about(of, "result_outdated", text, "alarm")
 
 
 def _withdrawn(of: Job | Series, counts: Mapping[str, int]) -> Event:
     names = ", ".join(f"{count} for {name}" for name, count in sorted(counts.items()))
     noun = "result" if sum(counts.values()) == 1 else "results"
     text = f"{noun} withdrawn before being sent, superseded by revision {of.revision}: {names}"
-    return _event("delivery_withdrawn", text, of)
+    return _about(of, "delivery_withdrawn", text)
 
 
 def _failed_again(finished: Job) -> Event:
     text = f"{finished.model} was run again on the same images and gave no findings: its first result stays"
-    return _event("result_differs", text, finished, alarm=True)
+    return _about(finished, "result_differs", text, "alarm")
 
 
 def _of(rows: Sequence[Row[Any]]) -> str:
@@ -232,13 +233,5 @@ def _differs(finished: Job, item: Result) -> Event:
     )
 
 
-def _event(kind: str, text: str, of: Job | Series, *, alarm: bool = False) -> Event:
-    return Event(
-        kind,
-        text,
-        severity="alarm" if alarm else "info",
-        study_instance_uid=of.study_instance_uid,
-        series_instance_uid=of.series_instance_uid,
-        job_id=of.job_id if isinstance(of, Job) else None,
-        data={"revision": of.revision},
-    )
+def _about(of: Job | Series, kind: str, text: str, severity: Severity = "info") -> Event:
+    return event_about(of, kind, text, severity, {"revision": of.revision})

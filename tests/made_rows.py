@@ -36,6 +36,7 @@ from storage.studies import Studies
 from storage.usage import Usage
 
 NO_MARKS = Marks(0, 0, 0)
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 SOP_CLASSES = {
     "seg": "1.2.840.10008.5.1.4.1.1.66.4",
@@ -131,6 +132,30 @@ def _element(group: int, element: int, vr: bytes, value: bytes, *, wide: bool = 
     return group.to_bytes(2, "little") + element.to_bytes(2, "little") + vr + length + value
 
 
+def new_instance(**given: Any) -> NewInstance:
+    """A CT image as the node records it: of a series and an association of its own, but for what is given."""
+    uid = given.get("sop_instance_uid") or generate_uid()
+    usual = {
+        "sop_class_uid": CT_IMAGE,
+        "sop_instance_uid": uid,
+        "series_instance_uid": f"{uid}.1"[-64:],
+        "study_instance_uid": f"{uid}.2"[-64:],
+        "transfer_syntax_uid": EXPLICIT_VR_LITTLE_ENDIAN,
+        "content_sum": hashlib.sha256(uid.encode()).hexdigest()[:32],
+        "object_key": f"instances/{uid}",
+        "size_bytes": 1,
+        "association_id": "a1",
+        "received_at": time.time(),
+        "patient_id": "MADE",
+        "patient_name": "Phantom^Test",
+        "accession_number": "A1",
+        "study_date": "20260101",
+        "study_description": "",
+        "facts": {},
+    }
+    return NewInstance(**usual | given)
+
+
 @dataclass
 class House:
     """The stores of a node in one folder, and what fills them."""
@@ -176,23 +201,12 @@ class House:
         association = Association(generate_uid()[-36:], "a1", "SCANNER", "NODE", "127.0.0.1", now)
         self.studies.open_association(association)
         self.instances.add(
-            NewInstance(
-                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-                sop_instance_uid=generate_uid(),
+            new_instance(
                 series_instance_uid=series_uid,
                 study_instance_uid=study_uid,
-                transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
-                content_sum="0" * 32,
                 object_key=f"instances/{series_uid}",
-                size_bytes=1,
                 association_id=association.association_id,
                 received_at=now,
-                patient_id="MADE",
-                patient_name="Phantom^Test",
-                accession_number="A1",
-                study_date="20260101",
-                study_description="",
-                facts={},
             )
         )
         (series,) = [one for one in self.studies.series_of(study_uid) if one.series_instance_uid == series_uid]
@@ -217,7 +231,7 @@ class House:
         (first, *_) = self.instances.of_series(before.series_id, up_to_revision=before.revision)
         uid = generate_uid()
         self.instances.add(
-            NewInstance(
+            new_instance(
                 sop_class_uid=first.sop_class_uid,
                 sop_instance_uid=uid,
                 series_instance_uid=of.series_instance_uid,
@@ -225,15 +239,7 @@ class House:
                 transfer_syntax_uid=first.transfer_syntax_uid,
                 content_sum=hashlib.sha256(uid.encode()).hexdigest()[:32],
                 object_key=f"instances/{uid}",
-                size_bytes=1,
                 association_id=part.association.association_id,
-                received_at=time.time(),
-                patient_id="MADE",
-                patient_name="Phantom^Test",
-                accession_number="A1",
-                study_date="20260101",
-                study_description="",
-                facts={},
             )
         )
 

@@ -94,14 +94,16 @@ def scale(heat_map: HeatMap) -> Block:
     return Block(LINE_HEIGHT, draw)
 
 
-def table(of: Table) -> Block:
+def table(of: Table, heading_lines: int = 3) -> Block:
     """Rows with their colours and numbers, in two halves where they are narrow and many; what is left out stands below."""
     halves = 2 if len(of.rows) > MOST_IN_ONE and len(of.headings) <= MOST_COLUMNS_OF_TWO else 1
     width = (INNER - (halves - 1) * MARGIN) // halves
     length = -(-len(of.rows) // halves)
     parts = [of.rows[length * half : length * (half + 1)] for half in range(halves)]
     lefts = column_lefts(len(of.headings), width)
-    headings = [wrap(words, b - a - 16, 16)[:3] for words, a, b in zip(of.headings, lefts, lefts[1:], strict=False)]
+    headings = [
+        wrap(words, b - a - 16, 16)[:heading_lines] for words, a, b in zip(of.headings, lefts, lefts[1:], strict=False)
+    ]
     head = 14 + HEADING_LINE * max(1, *map(len, headings))
     more = of.says_more
 

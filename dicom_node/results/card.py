@@ -12,25 +12,35 @@ from dicom_node.results.looks import MOST_DETAILS, Look, Looks, looks_at
 from dicom_node.results.orientation import Canonical
 from dicom_node.results.picture import Window, render, window_for
 from dicom_node.results.scene import Scene
-from dicom_node.results.summary import NOTHING_FOUND, Summary, image_names, shared_out, summary_of
-from dicom_node.results.table import ImageName, Table, numbered, numbers_in
+from dicom_node.results.summary import NOTHING_FOUND, Allowance, Summary, image_names, shared_out, summary_of
+from dicom_node.results.table import ImageName, numbered, numbers_in
 from inference.volume import Volume
 
 HIGHEST = 1600
 """Pixels. Viewers fit a picture into their window: a longer one would be too small to read."""
 
 MOST_ROWS, FEWEST_ROWS = 48, 6
-MOST_TEXT_LINES, MOST_NOTICE_LINES, MOST_BANNER_CHARACTERS = 8, 6, 320
+MOST_BANNER_CHARACTERS = 320
 PANEL_HEIGHT, DETAIL_HEIGHT = 520, 250
 GAP = 18
+
+
+ALLOWANCES = (
+    Allowance(MOST_ROWS),
+    Allowance(MOST_ROWS, details=False),
+    *(Allowance(rows) for rows in range(MOST_ROWS, FEWEST_ROWS - 1, -1)),
+    Allowance(FEWEST_ROWS, 3, 3),
+    Allowance(FEWEST_ROWS, 2, 2, heading_lines=1, details=False),
+)
+"""From the most to what always fits. Smaller pictures are given up where all rows fit then."""
 
 
 def draw_card(scene: Scene) -> Image.Image:
     """RGB, 1280 pixels wide and 1600 high at most, as high as it needs; the most important rows where not all fit."""
     summary = summary_of(scene)
     foot, looks = blocks.footer(summary), looks_at(scene.volume, scene.report.findings) if scene.is_analysed else None
-    for rows in range(MOST_ROWS, FEWEST_ROWS - 1, -1):
-        body = _body(scene, summary, looks, shared_out(summary.tables, rows))
+    for allowed in ALLOWANCES:
+        body = _body(scene, summary, looks, allowed)
         height = sum(block.height + GAP for block in body) + foot.height
         if height <= HIGHEST:
             break
@@ -51,22 +61,24 @@ def foot_of(scene: Scene) -> Image.Image:
     return image
 
 
-def _body(scene: Scene, summary: Summary, looks: Looks | None, tables: Sequence[Table]) -> list[Block]:
+def _body(scene: Scene, summary: Summary, looks: Looks | None, allowed: Allowance) -> list[Block]:
+    tables = shared_out(summary.tables, allowed.rows)
     body = [blocks.header(summary)]
     if summary.banner:
         body.append(blocks.banner(summary.banner[:MOST_BANNER_CHARACTERS]))
     if summary.failure:
         body.append(blocks.failure(summary.failure))
     if looks:
-        body += _panels(scene, looks, numbers_in(tables))
+        shown = looks if allowed.details else Looks(looks.main)
+        body += _panels(scene, shown, numbers_in(tables))
         body += [blocks.scale(heat_map) for heat_map in scene.report.findings.heat_maps[:1]]
     if summary.is_silent:
         body.append(blocks.statement(NOTHING_FOUND))
-    body += [blocks.table(table) for table in tables]
+    body += [blocks.table(table, allowed.heading_lines) for table in tables]
     if summary.texts:
-        body.append(blocks.paragraphs(summary.texts, MOST_TEXT_LINES))
+        body.append(blocks.paragraphs(summary.texts, allowed.text_lines))
     if summary.remarks:
-        body.append(blocks.notices(summary.remarks, MOST_NOTICE_LINES))
+        body.append(blocks.notices(summary.remarks, allowed.notice_lines))
     return body
 
 

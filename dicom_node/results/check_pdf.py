@@ -18,7 +18,7 @@ from dicom_node.results.writing import Written
 def check_pdf(scene: Scene, pdf: Written) -> list[str]:
     """What is wrong with it, in words. The page is read by another library than the one that wrote it."""
     stored = dcmread(BytesIO(pdf.payload))
-    document = stored.EncapsulatedDocument[: int(stored.EncapsulatedDocumentLength)]
+    document = (stored.EncapsulatedDocument or b"")[: int(stored.EncapsulatedDocumentLength)]
     faults = dangling(scene, stored, "SourceInstanceSequence")
     try:
         pages = [page.extract_text() for page in PdfReader(BytesIO(document), strict=True).pages]

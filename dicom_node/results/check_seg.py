@@ -37,7 +37,7 @@ def check_seg(payload: bytes, segments: Sequence[Numbered], planes: Sequence[Pla
         apart_mm = float(np.linalg.norm(position - planes[index].position))
         if apart_mm > SAME_PLACE_MM:
             raise ResultRefused(f"frame {frame} of the Segmentation lies {apart_mm:.2f} mm from its source frame")
-        if not np.array_equal(stored, by_number[number].mask[index]):
+        if not np.array_equal(stored, by_number[number].on(index)):
             raise ResultRefused(f"frame {frame} of the Segmentation is not image {index} of segment {number}")
         seen.add((number, index))
     expected = {(number, int(i)) for number, item in by_number.items() for i in np.flatnonzero(item.pixels)}

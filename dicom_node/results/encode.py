@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dicom_node.result_kinds import RESULT_KINDS, SEGMENTATIONS, ResultKind, kind_of
-from dicom_node.results import identity, pdf, sc, seg, sr
+from dicom_node.results import identity, key_images, pdf, sc, seg, sr
+from dicom_node.results.check_structure import check_structure
 from dicom_node.results.report import EncodedResult, Report
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene, Segmentation, scene_of
 from dicom_node.results.sources import Reference, ResultRefused
 from dicom_node.results.writing import Written
 
-TYPES: dict[ResultKind, ResultType] = {one.kind: one for one in (seg.RESULT, sr.RESULT, sc.RESULT, pdf.RESULT)}
+TYPES: dict[ResultKind, ResultType] = {
+    one.kind: one for one in (seg.RESULT, sr.RESULT, sc.RESULT, key_images.RESULT, pdf.RESULT)
+}
 
 
 def encode(report: Report) -> tuple[EncodedResult, ...]:
@@ -53,7 +56,8 @@ def _result(scene: Scene, ordered: str, result_type: ResultType) -> EncodedResul
 
 
 def _faults(scene: Scene, ordered: str, result_type: ResultType, written: Written) -> list[str]:
+    faults = check_structure(scene, ordered, written.payload)
     try:
-        return result_type.check(scene, ordered, written)
+        return [*faults, *result_type.check(scene, ordered, written)]
     except ResultRefused as refusal:
-        return [str(refusal)]
+        return [*faults, str(refusal)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inference.findings import Classification, Detection, Findings, Segment
+from inference.findings import Classification, Detection, Findings, Landmark, Segment
 
 ABNORMAL = ("49755003", "SCT")
 """Morphologically Abnormal Structure (CID 7150): lesions, as against organs."""
@@ -18,6 +18,11 @@ def classifications_by_importance(findings: Findings) -> list[Classification]:
 def detections_by_importance(findings: Findings) -> list[Detection]:
     """By score; those without one last, in the model's order."""
     return sorted(findings.detections, key=lambda one: -1 if one.score is None else one.score, reverse=True)
+
+
+def placed(findings: Findings) -> list[Detection | Landmark]:
+    """What lies at a place: detections by importance, then landmarks."""
+    return [*detections_by_importance(findings), *findings.landmarks]
 
 
 def segments_by_importance(findings: Findings) -> list[Segment]:

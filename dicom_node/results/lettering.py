@@ -7,7 +7,7 @@ signs and units. Scripts that run from right to left, or whose letters join, wou
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -76,7 +76,8 @@ def fit(text: str, width: float, size: int, *, bold: bool = False) -> str:
     return shortened(text, width, font(size, bold=bold).getlength)
 
 
-def wrap(text: str, width: float, size: int) -> list[str]:
+@lru_cache(maxsize=512)  # a card is laid out several times before it fits
+def wrap(text: str, width: float, size: int) -> Sequence[str]:
     """Lines of at most width pixels."""
     return broken(text, width, font(size).getlength)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.results.importance import detections_by_importance, is_abnormal
+from dicom_node.results.importance import is_abnormal, placed
 from dicom_node.results.orientation import VIEWS, Canonical, View
 from inference.findings import Box, Contour, Detection, Findings, HeatMap, Landmark, Segment
 from inference.volume import Volume
@@ -50,8 +50,7 @@ def looks_at(volume: Volume, findings: Findings) -> Looks:
     main = [Look(acquired, focus[axis])]
     if volume.voxels.shape[0] >= FEWEST_ACROSS:
         main.append(Look(across, focus[VIEWS.index(across)]))
-    placed = (*detections_by_importance(findings), *findings.landmarks)
-    wanted = [Look(acquired, whole(canonical, canonical.place(centre(one)), axis)) for one in placed]
+    wanted = [Look(acquired, whole(canonical, canonical.place(centre(one)), axis)) for one in placed(findings)]
     details = [look for look in dict.fromkeys(wanted) if look not in main]
     return Looks(tuple(main), tuple(details[:MOST_DETAILS]))
 
@@ -62,14 +61,13 @@ def focus_of(volume: Volume, canonical: Canonical, findings: Findings) -> tuple[
     That of the likeliest detection; else where the abnormal segments, all segments, or the first heat map are largest; else
     that of the first landmark; else the middle.
     """
-    placed: Sequence[Detection | Landmark] = detections_by_importance(findings)[:1]
-    if not placed:
+    if not findings.detections:
         abnormal = [segment for segment in findings.segments if is_abnormal(segment)]
         for layers in (abnormal, findings.segments, findings.heat_maps[:1]):
             if found := largest(volume, canonical, layers):
                 return found
-        placed = findings.landmarks[:1]
-    at = canonical.place(centre(placed[0])) if placed else tuple((size - 1) / 2 for size in canonical.shape)
+    first = placed(findings)[:1]
+    at = canonical.place(centre(first[0])) if first else tuple((size - 1) / 2 for size in canonical.shape)
     return tuple(whole(canonical, at, axis) for axis in range(3))
 
 
@@ -125,13 +123,13 @@ def sampling(shape: Sequence[int]) -> tuple[int, int, int]:
     return 1, step, step
 
 
-def weights(layer: Segment | HeatMap, array: NDArray[np.generic]) -> NDArray[np.generic]:
+def weights(layer: Segment | HeatMap, array: NDArray[np.generic]) -> NDArray[np.float32]:
     """What counts of a layer: the voxels of a segment; how far a heat map is above what is not coloured."""
     if isinstance(layer, Segment):
-        return layer.of(array)
+        return layer.of(array).astype(np.float32)
     low = layer.shown[0] if layer.hides_below is None else layer.hides_below
     above = np.nan_to_num(np.asarray(array, np.float32) - low, nan=0, posinf=0, neginf=0)
-    return np.clip(above, 0, layer.shown[1] - low)
+    return np.asarray(np.clip(above, 0, layer.shown[1] - low), np.float32)
 
 
 def whole(canonical: Canonical, place: Place, axis: int) -> int:

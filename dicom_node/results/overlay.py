@@ -80,7 +80,7 @@ def heat(picture: NDArray[np.float32], heat_map: HeatMap, fitted: Fitted) -> Non
     where = fitted.scaled(known)
     if heat_map.hides_below is not None:
         where &= fine >= heat_map.hides_below
-    shares = np.clip((fine - low) / (high - low), 0, 1)
+    shares = np.asarray(np.clip((fine - low) / (high - low), 0, 1), np.float32)
     opacity = (LEAST_HEAT_OPACITY + (MOST_HEAT_OPACITY - LEAST_HEAT_OPACITY) * shares)[..., None]
     picture[where] = (picture * (1 - opacity) + hot_iron(shares) * opacity)[where]
 

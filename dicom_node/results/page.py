@@ -6,23 +6,34 @@ from collections.abc import Sequence
 from datetime import datetime
 from io import BytesIO
 
+from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
 from dicom_node.results import page_parts as parts
 from dicom_node.results.card import pictures_of
 from dicom_node.results.lettering import spelled
-from dicom_node.results.looks import Looks, looks_at
-from dicom_node.results.page_parts import A4, HEIGHT, MARGIN, Part
+from dicom_node.results.looks import MOST_DETAILS, Look, Looks, looks_at
+from dicom_node.results.page_parts import HEIGHT, MARGIN, Part
 from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene
 from dicom_node.results.sources import instances_used
-from dicom_node.results.summary import NOTHING_FOUND, Summary, shared_out, summary_of
+from dicom_node.results.summary import NOTHING_FOUND, Allowance, Summary, explained, shared_out, summary_of
 from dicom_node.results.table import Table, numbers_in
 
-GAP = 10.0
-MOST_ROWS = 60
-MOST_TEXT_LINES, MOST_REMARK_LINES, MOST_LIMIT_LINES = 6, 5, 12
+GAP = 8.0
+MOST_ROWS, FEWEST_ROWS, MOST_LIMIT_LINES = 60, 8, 8
 MOST_BANNER_CHARACTERS = 320
+ALLOWANCES = (
+    Allowance(MOST_ROWS, 6, 5),
+    Allowance(MOST_ROWS, 6, 5, details=False),
+    Allowance(MOST_ROWS, 6, 5, picture_share=0.62, details=False),
+    *(Allowance(rows, 6, 5) for rows in range(MOST_ROWS, FEWEST_ROWS - 1, -1)),
+    *(Allowance(rows, 3, 3, 1, details=False) for rows in range(MOST_ROWS, FEWEST_ROWS - 1, -1)),
+    *(Allowance(rows, 2, 2, 1, picture_share=0.62, details=False) for rows in range(FEWEST_ROWS - 1, -1, -1)),
+)
+"""From the most to what always fits: smaller pictures are given up where all rows fit then; with no rows left, the tables
+are only named."""
+
 PICTURE_HEIGHT, DETAIL_HEIGHT, PIXELS_A_POINT = 216.0, 96.0, 2.2
 
 
@@ -31,12 +42,13 @@ def draw_page(scene: Scene) -> bytes:
 
     As many rows of findings are shown as there is room for between the pictures and the model card at the foot.
     """
-    summary, report = summary_of(scene), scene.report
+    report = scene.report
+    summary = explained(summary_of(scene), _words_besides(report))
     looks = looks_at(scene.volume, report.findings) if scene.is_analysed else None
     foot = _foot(report, summary)
     room = HEIGHT - 2 * MARGIN + 14 - _height(foot)
-    for rows in range(MOST_ROWS, -1, -1):
-        body = _body(scene, summary, looks, shared_out(summary.tables, rows))
+    for allowed in ALLOWANCES:
+        body = _body(scene, summary, looks, allowed)
         if _height(body) <= room:
             break
     stream = BytesIO()
@@ -50,6 +62,12 @@ def draw_page(scene: Scene) -> bytes:
     page.showPage()
     page.save()
     return stream.getvalue()
+
+
+def _words_besides(report: Report) -> str:
+    """What the page says besides the summary."""
+    whose = patient(report) if report.words.pdf_names_patient else ()
+    return repr((whose, _model_words(report)))
 
 
 def document_title(report: Report) -> str:
@@ -67,8 +85,8 @@ def _draw(page: Canvas, body: Sequence[Part], top: float) -> None:
         top += part.height + GAP
 
 
-def _body(scene: Scene, summary: Summary, looks: Looks | None, tables: Sequence[Table]) -> list[Part]:
-    report = scene.report
+def _body(scene: Scene, summary: Summary, looks: Looks | None, allowed: Allowance) -> list[Part]:
+    report, tables = scene.report, shared_out(summary.tables, allowed.rows)
     body = [parts.header(summary)]
     if report.words.pdf_names_patient:
         body.append(parts.pairs(patient(report), 3))
@@ -77,29 +95,30 @@ def _body(scene: Scene, summary: Summary, looks: Looks | None, tables: Sequence[
     if summary.failure:
         body.append(parts.failure(summary.failure))
     if looks:
-        body += _panels(scene, looks, tables)
+        body += _panels(scene, looks if allowed.details else Looks(looks.main), allowed.picture_share, tables)
         body += [parts.scale(heat_map) for heat_map in report.findings.heat_maps[:1]]
     if summary.is_silent:
         body.append(parts.lines_of([NOTHING_FOUND], 1, parts.Style(12)))
-    body += [parts.table(table) for table in tables]
+    body += [parts.table(table, allowed.heading_lines) for table in tables if table.rows]
+    if unseen := [f"{table.title} ({table.left_out:,})" for table in tables if not table.rows]:
+        body.append(parts.lines_of([f"Not shown here: {', '.join(unseen)}"], 2, parts.LIMIT))
     if summary.texts:
-        body.append(parts.lines_of([f"{name}: {words}" for name, words in summary.texts], MOST_TEXT_LINES))
+        body.append(parts.lines_of([f"{name}: {words}" for name, words in summary.texts], allowed.text_lines))
     if summary.remarks:
-        body.append(parts.lines_of(summary.remarks, MOST_REMARK_LINES, parts.LIMIT))
+        body.append(parts.lines_of(summary.remarks, allowed.notice_lines, parts.LIMIT))
     return body
 
 
-def _panels(scene: Scene, looks: Looks, tables: Sequence[Table]) -> list[Part]:
+def _panels(scene: Scene, looks: Looks, share: float, tables: Sequence[Table]) -> list[Part]:
     numbers = numbers_in(tables)
-    made = []
-    for shown, columns, height in ((looks.main, len(looks.main), PICTURE_HEIGHT), (looks.details, 4, DETAIL_HEIGHT)):
-        width = (parts.INNER - 8 * (columns - 1)) / columns
+
+    def part(shown: Sequence[Look], columns: int, height: float) -> Part:
+        width = (parts.INNER - parts.BETWEEN * (columns - 1)) / columns
         size = round(width * PIXELS_A_POINT), round(height * PIXELS_A_POINT)
-        if shown:
-            made.append(
-                parts.pictures(lambda at=shown, size=size: pictures_of(scene, at, size, numbers), columns, height)
-            )
-    return made
+        return parts.pictures(lambda: pictures_of(scene, shown, size, numbers), columns, height)
+
+    made = [part(looks.main, len(looks.main), PICTURE_HEIGHT * share)]
+    return [*made, part(looks.details, MOST_DETAILS, DETAIL_HEIGHT)] if looks.details else made
 
 
 def patient(report: Report) -> list[tuple[str, str]]:
@@ -141,14 +160,19 @@ def _foot(report: Report, summary: Summary) -> list[Part]:
         ("Analysed" if summary.failure is None else "Sent", spelled(f"{modality} series {series}, {images:,} {what}")),
         ("Revision, made", summary.made.removeprefix("Revision ")),
     ]
-    words = [
+    words = _model_words(report)
+    small = parts.Style(7.5, parts.PLAIN, parts.MUTED)
+    return [
+        parts.pairs(card, 4),
+        parts.lines_of(words, MOST_LIMIT_LINES, small),
+        parts.bar(summary.disclaimer, 11),
+    ]
+
+
+def _model_words(report: Report) -> list[str]:
+    model = report.model
+    return [
         f"Intended use: {spelled(model.intended_use)}",
         *(f"Limit: {spelled(limit)}" for limit in model.limits),
         f"Device UID {model.device_uid}, content SHA-256 {model.content_sha256[:16]}",
-    ]
-    small = parts.Style(7.5, parts.PLAIN, parts.MUTED)
-    return [
-        parts.pairs(card, 2),
-        parts.lines_of(words, MOST_LIMIT_LINES, small),
-        parts.bar(summary.disclaimer, 11),
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from PIL import Image
@@ -25,10 +25,10 @@ from dicom_node.results.table import Row, Table, number, scale_name
 from inference.findings import HeatMap
 
 WIDTH, HEIGHT = A4
-MARGIN = 36.0
+MARGIN, BETWEEN = 36.0, 8.0
 INNER = WIDTH - 2 * MARGIN
 PLAIN, STRONG = "Regular", "Bold"
-ROW_HEIGHT, LEADING = 15.0, 11.5
+ROW_HEIGHT, LEADING = 13.5, 11.0
 LABEL_WIDTH, WIDEST_LABEL, WIDEST_COLUMN = 130.0, 220.0, 130.0
 MOST_IN_ONE, MOST_COLUMNS_OF_TWO = 10, 2
 
@@ -56,6 +56,12 @@ class Style:
     @property
     def length(self) -> Length:
         return partial(stringWidth, fontName=self.face, fontSize=self.size)
+
+
+@lru_cache(maxsize=512)  # a page is laid out several times before it fits
+def lines_within(text: str, width: float, size: float, face: str = PLAIN) -> Sequence[str]:
+    """Lines of at most width points."""
+    return broken(text, width, Style(size, face).length)
 
 
 BODY, SMALL, HEAD = Style(), Style(7.5, PLAIN, MUTED), Style(8.5, STRONG, MUTED)
@@ -113,7 +119,7 @@ def pairs(items: Sequence[tuple[str, str]], columns: int) -> Part:
 def bar(words: str, size: float = 10) -> Part:
     """What must not be overlooked, on amber, across the page."""
     style = Style(size, STRONG)
-    lines = broken(words, INNER - 16, style.length)
+    lines = lines_within(words, INNER - 16, style.size, style.face)
     height = 8 + (size + 3) * len(lines)
 
     def draw(page: Canvas, top: float) -> None:
@@ -124,13 +130,13 @@ def bar(words: str, size: float = 10) -> Part:
     return Part(height, draw)
 
 
-def pictures(make: Callable[[], Sequence[Image.Image]], columns: int, height: float, gap: float = 8) -> Part:
+def pictures(make: Callable[[], Sequence[Image.Image]], columns: int, height: float) -> Part:
     """Side by side, made when they are drawn."""
-    width = (INNER - gap * (columns - 1)) / columns
+    width = (INNER - BETWEEN * (columns - 1)) / columns
 
     def draw(page: Canvas, top: float) -> None:
         for index, image in enumerate(make()):
-            page.drawImage(ImageReader(image), MARGIN + (width + gap) * index, HEIGHT - top - height, width, height)
+            page.drawImage(ImageReader(image), MARGIN + (width + BETWEEN) * index, HEIGHT - top - height, width, height)
 
     return Part(height, draw)
 
@@ -152,7 +158,7 @@ def scale(heat_map: HeatMap) -> Part:
     return Part(12, draw)
 
 
-def table(of: Table) -> Part:
+def table(of: Table, heading_lines: int = 3) -> Part:
     """Rows with their colours and numbers, in two halves where they are narrow and many; what is left out stands below."""
     halves = 2 if len(of.rows) > MOST_IN_ONE and len(of.headings) <= MOST_COLUMNS_OF_TWO else 1
     gap = 12
@@ -160,9 +166,10 @@ def table(of: Table) -> Part:
     length = -(-len(of.rows) // halves)
     ends = column_ends(len(of.headings), width)
     headings = [
-        broken(words, b - a - 6, HEAD.length)[:3] for words, a, b in zip(of.headings, ends, ends[1:], strict=False)
+        lines_within(words, b - a - 6, HEAD.size, HEAD.face)[:heading_lines]
+        for words, a, b in zip(of.headings, ends, ends[1:], strict=False)
     ]
-    head = 7 + LEADING * max(1, *map(len, headings))
+    head = 5 + LEADING * max(1, *map(len, headings))
     bottom = head + ROW_HEIGHT * length
 
     def draw(page: Canvas, top: float) -> None:
@@ -190,16 +197,16 @@ def column_ends(columns: int, width: float) -> list[float]:
 def draw_row(page: Canvas, row: Row, top: float, left: float, ends: Sequence[float]) -> None:
     """ends: of the table, of the names, of each column."""
     width, names_end, *_ = ends
-    baseline, at = top + 10.5, left
+    baseline, at = top + 9.8, left
     page.setStrokeColor(RULE)
     page.setLineWidth(0.5)
     page.line(left, HEIGHT - top, left + width, HEIGHT - top)
     if row.color is not None:
         color = Color(*(value / 255 for value in row.color))
-        block(page, (at, top + 3, 20 if row.number is not None else 9, 9), color)
+        block(page, (at, top + 2.3, 20 if row.number is not None else 9, 9), color)
         if row.number is not None:
             style = Style(7.5, STRONG, Color(*(value / 255 for value in on(row.color))))
-            write(page, str(row.number), at + 10 + style.length(str(row.number)) / 2, top + 10.3, style, right=True)
+            write(page, str(row.number), at + 10 + style.length(str(row.number)) / 2, top + 9.5, style, right=True)
         at += 26 if row.number is not None else 15
     write(page, shortened(row.label, left + names_end - at - 4, BODY.length), at, baseline)
     for cell, start, end in zip(row.cells, ends[1:], ends[2:], strict=False):
@@ -208,7 +215,7 @@ def draw_row(page: Canvas, row: Row, top: float, left: float, ends: Sequence[flo
 
 def lines_of(items: Sequence[str], most: int, style: Style = BODY) -> Part:
     """Sentences, each on lines of its own; how many lines are left out is said."""
-    lines = [line for words in items for line in broken(words, INNER, style.length)]
+    lines = [line for words in items for line in lines_within(words, INNER, style.size, style.face)]
     left_out = max(0, len(lines) - most)
     shown = [*lines[: most - 1], f"… {left_out + 1} more lines are not shown here"] if left_out else lines
 
@@ -221,14 +228,14 @@ def lines_of(items: Sequence[str], most: int, style: Style = BODY) -> Part:
 
 def failure(why: Failure) -> Part:
     """Nothing was analysed: larger than all else, so that nobody takes the absence of findings for their absence."""
-    sized = [(Style(24, STRONG), ["Not analysed"])]
+    sized: list[tuple[Style, Sequence[str]]] = [(Style(24, STRONG), ["Not analysed"])]
     for style, text in (
         (Style(13), f"because {why.reason}"),
         (Style(9.5, PLAIN, MUTED), f"Reason: {why.code}"),
         (Style(9.5, PLAIN, MUTED), f"Sent: {why.sent}"),
         *((Style(10.5, PLAIN, NOTICE), words) for words in why.what_to_do),
     ):
-        sized.append((style, broken(text, INNER - 40, style.length)[:10]))
+        sized.append((style, lines_within(text, INNER - 40, style.size, style.face)[:10]))
     lines = [(style, line) for style, found in sized for line in found]
     height = 24 + sum(style.size * 1.6 for style, _ in lines)
 

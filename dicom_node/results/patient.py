@@ -56,10 +56,10 @@ def inherit(dataset: Dataset, source: Dataset) -> None:
     if source.get("SpecificCharacterSet"):
         dataset.SpecificCharacterSet = deepcopy(source.SpecificCharacterSet)
     for keyword in INHERITED:
-        is_required = keyword in REQUIRED_IF_EMPTY
-        if keyword in source and not source[keyword].is_empty and (is_required or is_valid(source[keyword])):
+        must_stay = keyword in (*REQUIRED_IF_EMPTY, "StudyInstanceUID")
+        if keyword in source and not source[keyword].is_empty and (must_stay or is_valid(source[keyword])):
             dataset.add(deepcopy(source[keyword]))
-        elif is_required:
+        elif keyword in REQUIRED_IF_EMPTY:
             setattr(dataset, keyword, "")
     removed = dataset.get("PatientIdentityRemoved") == "YES"
     if removed and "DeidentificationMethod" not in dataset and "DeidentificationMethodCodeSequence" not in dataset:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from dicom_node.results.importance import placed
 from dicom_node.results.lettering import fit, font, named
 from dicom_node.results.looks import Look, looks_at, sampled, sampling, weights
 from dicom_node.results.orientation import SIDES, Canonical
@@ -115,8 +116,8 @@ def drawn(
             paint(picture, plain, fitted.scaled(mask), segment.color_rgb)
     image = Image.fromarray(picture.astype(np.uint8))
     draw = ImageDraw.Draw(image)
-    placed = [finding for finding in (*findings.landmarks, *findings.detections) if fitted.meets(finding)]
-    for finding in sorted(placed, key=lambda one: -numbers.get(one.key, len(numbers) + 1)):
+    within = [finding for finding in placed(findings) if fitted.meets(finding)]
+    for finding in sorted(within, key=lambda one: -numbers.get(one.key, len(numbers) + 1)):
         mark(draw, finding, numbers.get(finding.key), fitted)
     return image
 

@@ -69,7 +69,7 @@ def _segment(item: Dataset, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]
         label=str(item.SegmentLabel),
         category=_code(item.SegmentedPropertyCategoryCodeSequence),
         type=_code(item.SegmentedPropertyTypeCodeSequence),
-        mask=mask,
+        region=mask,
         color_rgb=(int(red), int(green), int(blue)),
     )
 

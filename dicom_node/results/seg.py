@@ -67,7 +67,7 @@ def encode_seg(scene: Scene, _ordered: str) -> Written:
     ranks = {plane: rank for rank, plane in enumerate(sorted({f.plane for f in frames}), start=1)}
     dataset.PerFrameFunctionalGroupsSequence = [frame_groups(f, ranks[f.plane], planes[f.plane]) for f in frames]
     dataset.NumberOfFrames = len(frames)
-    dataset.PixelData = pack(described[f.segment].mask[f.plane] for f in frames)
+    dataset.PixelData = pack(described[f.segment].on(f.plane) for f in frames)
     dataset["PixelData"].VR = "OB"
     return written(dataset)
 
@@ -206,11 +206,13 @@ def frame_groups(frame: MaskFrame, rank: int, plane: Plane) -> Dataset:
 
 def overlap(described: Sequence[Numbered]) -> bool:
     """True where two segments share a voxel."""
-    seen = np.zeros_like(described[0].mask)
-    for item in described:
-        if bool((seen & item.mask).any()):
+    for plane in range(len(described[0].pixels)):
+        here = [item for item in described if item.pixels[plane]]
+        together = np.zeros(described[0].on(plane).shape, np.bool_)
+        for item in here:
+            together |= item.on(plane)
+        if np.count_nonzero(together) < sum(item.pixels[plane] for item in here):
             return True
-        seen |= item.mask
     return False
 
 

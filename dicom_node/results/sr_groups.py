@@ -72,7 +72,7 @@ def group(report: Report, images: Images, item: Numbered, shown: int) -> Dataset
     )[0]
     if reference is not None:
         best = item.key_plane
-        container.ContentSequence.append(scoord(images.planes[best], outline(item.mask[best]), codes.OUTLINE))
+        container.ContentSequence.append(scoord(images.planes[best], outline(item.on(best)), codes.OUTLINE))
     return container
 
 
@@ -102,7 +102,7 @@ def searched(planes: Sequence[Plane], shown: int) -> list[hd.ImageRegion]:
 def outlines(planes: Sequence[Plane], item: Numbered) -> list[hd.ImageRegion]:
     """The outline of the segment's largest part on every slice, the key slice first, as viewers show the first."""
     slices = dict.fromkeys([item.key_plane, *np.flatnonzero(item.pixels).tolist()])
-    return [region(planes[index], outline(item.mask[index])) for index in slices]
+    return [region(planes[index], outline(item.on(index))) for index in slices]
 
 
 def border(plane: Plane) -> NDArray[np.float64]:

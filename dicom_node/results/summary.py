@@ -22,6 +22,19 @@ WHAT_TO_DO = (
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What there is room for: rows of all tables together, lines of texts, of remarks and of headings, pictures of so much
+    of their full height, and smaller ones besides."""
+
+    rows: int
+    text_lines: int = 8
+    notice_lines: int = 6
+    heading_lines: int = 3
+    picture_share: float = 1.0
+    details: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why nothing was analysed: the reason in words, its code, what was sent, and what to do."""
 
@@ -57,7 +70,6 @@ class Summary:
 
 def summary_of(scene: Scene) -> Summary:
     report, findings, model = scene.report, scene.report.findings, scene.report.model
-    remarks = [spelled(remark.text) for remark in findings.remarks]
     made = Summary(
         title=spelled(f"{model.title} {model.version}"),
         manufacturer=spelled(model.manufacturer),
@@ -66,10 +78,16 @@ def summary_of(scene: Scene) -> Summary:
         disclaimer=spelled(report.words.disclaimer),
         tables=tuple(tables(findings, image_names(report))) if scene.is_analysed else (),
         texts=tuple((spelled(text.name.meaning), spelled(text.text)) for text in findings.texts),
-        remarks=tuple(remarks),
+        remarks=tuple(spelled(remark.text) for remark in findings.remarks),
         failure=_failure(report, findings.not_analysed) if findings.not_analysed else None,
     )
-    return replace(made, remarks=(*remarks, ABSENT_EXPLAINED)) if ABSENT in repr(made) else made
+    return explained(made)
+
+
+def explained(summary: Summary, besides: str = "") -> Summary:
+    """With a remark on what could not be written, in the summary or in other words that stand with it."""
+    is_needed = ABSENT in repr(summary) + besides and ABSENT_EXPLAINED not in summary.remarks
+    return replace(summary, remarks=(*summary.remarks, ABSENT_EXPLAINED)) if is_needed else summary
 
 
 def _failure(report: Report, reason: NotAnalysed) -> Failure:

@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from dicom_node.results.importance import (
     classifications_by_importance,
     detections_by_importance,
+    placed,
     segments_by_importance,
 )
 from dicom_node.results.lettering import named, spelled
@@ -18,9 +18,11 @@ from dicom_node.results.looks import centre
 from dicom_node.results.overlay import LANDMARK_COLOR
 from inference.findings import Classification, Code, Detection, Findings, HeatMap, Landmark, Measurement, Segment
 
-_Kind = TypeVar("_Kind", Segment, Classification, Detection, Landmark, HeatMap)
 Finding = Segment | Classification | Detection | Landmark | HeatMap
 Color = tuple[int, int, int]
+Cells = Mapping[str, str]
+"""By the heading of their column."""
+
 ImageName = Callable[[float], str]
 """From the place along the slices to what the image is called."""
 
@@ -88,13 +90,14 @@ class Table:
 
 def tables(findings: Findings, image_name: ImageName) -> list[Table]:
     """A table for each kind of finding that there is, each with all its rows, the most important first; `Table.first`."""
-    numbers = numbered(findings)
+    at = _of_place(image_name)
+    assessed = [(one, _of_classification(one)) for one in classifications_by_importance(findings)]
     made = [
-        _table("Assessment", findings, classifications_by_importance(findings), _of_classification),
-        _table("Detections", findings, detections_by_importance(findings), _of_place(image_name), numbers),
-        _table("Segments", findings, segments_by_importance(findings), lambda _: {}),
-        _table("Landmarks", findings, findings.landmarks, _of_place(image_name), numbers),
-        _table("Heat maps", findings, findings.heat_maps, _of_heat_map),
+        _table("Assessment", findings, assessed),
+        _table("Detections", findings, [(one, at(one)) for one in detections_by_importance(findings)]),
+        _table("Segments", findings, [(one, {}) for one in segments_by_importance(findings)]),
+        _table("Landmarks", findings, [(one, at(one)) for one in findings.landmarks]),
+        _table("Heat maps", findings, [(one, _of_heat_map(one)) for one in findings.heat_maps]),
         _of_all(findings),
     ]
     return [table for table in made if table.rows]
@@ -102,45 +105,39 @@ def tables(findings: Findings, image_name: ImageName) -> list[Table]:
 
 def numbered(findings: Findings) -> dict[str, int]:
     """Detections, the likeliest first, and then landmarks have numbers from 1, by their key."""
-    return {one.key: number for number, one in enumerate((*detections_by_importance(findings), *findings.landmarks), 1)}
+    return {one.key: number for number, one in enumerate(placed(findings), 1)}
 
 
 def numbers_in(made: Sequence[Table]) -> frozenset[int]:
     return frozenset(row.number for table in made for row in table.rows if row.number is not None)
 
 
-def _table(
-    title: str,
-    findings: Findings,
-    rows: Sequence[_Kind],
-    own: Callable[[_Kind], Mapping[str, str]],
-    numbers: Mapping[str, int] | None = None,
-) -> Table:
-    own_cells = [own(finding) for finding in rows]
-    sites = [site(finding) for finding in rows]
+def _table(title: str, findings: Findings, own: Sequence[tuple[Finding, Cells]]) -> Table:
+    """own: the findings with the cells that only their kind has; those of their measurements follow."""
+    sites = [site(finding) for finding, _ in own]
     if any(sites):
-        own_cells = [{"Site": words, **cells} for words, cells in zip(sites, own_cells, strict=True)]
-    own_names = list(dict.fromkeys(name for cells in own_cells for name in cells))
-    keys = {finding.key for finding in rows}
+        own = [(finding, {"Site": words, **cells}) for words, (finding, cells) in zip(sites, own, strict=True)]
+    own_names = list(dict.fromkeys(name for _, cells in own for name in cells))
+    keys = {finding.key for finding, _ in own}
     about = [one for one in findings.measurements if one.finding_key in keys]
     quantities = [item for item, _ in Counter(quantity(one) for one in about).most_common()]
     shown = quantities[: max(1, MOST_COLUMNS - len(own_names))]
     values = {(one.finding_key, quantity(one)): value(one) for one in reversed(about)}
     places = {segment.key: index for index, segment in enumerate(findings.segments)}
-    made = tuple(
-        Row(
-            label=label(finding),
-            cells=(
-                *(cells.get(name, "") for name in own_names),
-                *(values.get((finding.key, item), "–") for item in shown),
-            ),
-            place=places.get(finding.key, index),
-            color=color(finding),
-            number=(numbers or {}).get(finding.key),
+    numbers = numbered(findings)
+    rows = []
+    for index, (finding, cells) in enumerate(own):
+        measured = (values.get((finding.key, item), "–") for item in shown)
+        rows.append(
+            Row(
+                label(finding),
+                (*(cells.get(name, "") for name in own_names), *measured),
+                place=places.get(finding.key, index),
+                color=color(finding),
+                number=numbers.get(finding.key),
+            )
         )
-        for index, (finding, cells) in enumerate(zip(rows, own_cells, strict=True))
-    )
-    return Table(title, (*own_names, *map(heading, shown)), made, 0, len(quantities) - len(shown))
+    return Table(title, (*own_names, *map(heading, shown)), tuple(rows), 0, len(quantities) - len(shown))
 
 
 def _of_all(findings: Findings) -> Table:
@@ -150,7 +147,7 @@ def _of_all(findings: Findings) -> Table:
 
 
 def _of_classification(finding: Classification) -> dict[str, str]:
-    cells = {"State": finding.state}
+    cells: dict[str, str] = {"State": finding.state}
     if finding.probability is not None:
         cells["Probability"] = share(finding.probability)
     if finding.threshold is not None:

@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from inference.errors import InferenceError
-from inference.findings import Findings, Measurement, NotAnalysed, Remark, Segment
+from inference.findings import Findings, Measurement, NotAnalysed, Region, Remark, Segment
 from inference.manifest import Outputs
 from inference.package import Package
 from inference.volume import Volume
@@ -22,11 +20,11 @@ from inference.volume import Volume
 class Analysis:
     """What a model of this runtime returns.
 
-    masks: by segment key, bool on the volume's grid. values: by (segment key, measurement key), in the unit that the
+    masks: by segment key, on the volume's grid. values: by (segment key, measurement key), in the unit that the
     manifest declares. remarks and refusal: (key, text), the keys being those of the manifest.
     """
 
-    masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    masks: Mapping[str, Region] = field(default_factory=dict)
     values: Mapping[tuple[str, str], float] = field(default_factory=dict)
     remarks: tuple[tuple[str, str], ...] = ()
     refusal: tuple[str, str] | None = None
@@ -97,7 +95,7 @@ def coded_segments(analysis: Analysis, outputs: Outputs) -> tuple[Segment, ...]:
             label=output.label,
             category=output.category.code,
             type=output.type.code,
-            mask=analysis.masks[output.key],
+            region=analysis.masks[output.key],
             color_rgb=output.color_rgb,
             finding_site=output.finding_site.code if output.finding_site else None,
             laterality=output.laterality.code if output.laterality else None,

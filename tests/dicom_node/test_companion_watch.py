@@ -11,8 +11,8 @@ from pydicom.uid import generate_uid
 
 from dicom_node.companion_watch import CompanionWatch
 from inference.contract import CompanionContract, InputContract, SeriesContract
-from storage.records import Association, Companion, Job, NewInstance, NewJob, Series
-from tests.made_rows import House, open_house
+from storage.records import Association, Companion, Job, NewJob, Series
+from tests.made_rows import House, new_instance, open_house
 
 MODEL = "two@1.0.0"
 CT = SeriesContract(modality="CT")
@@ -46,22 +46,14 @@ class Bench:
         self.house.studies.open_association(association)
         facts = {"Modality": "CT", "StudyDate": date, "StudyTime": "1015", "SeriesDescription": description}
         self.house.instances.add(
-            NewInstance(
-                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-                sop_instance_uid=generate_uid(),
+            new_instance(
                 series_instance_uid=uid,
                 study_instance_uid=study,
-                transfer_syntax_uid="1.2.840.10008.1.2.1",
-                content_sum="0" * 64,
                 object_key=f"instances/{generate_uid()}",
-                size_bytes=1,
                 association_id=association.association_id,
                 received_at=now,
                 patient_id=patient,
-                patient_name="Phantom^Test",
-                accession_number="A1",
                 study_date=date,
-                study_description="",
                 facts=facts,
             )
         )

@@ -18,9 +18,9 @@ from storage.events import Events
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.outbox import Outbox
-from storage.records import Association, Event, Job, NewInstance, NewJob, Result
+from storage.records import Association, Event, Job, NewJob, Result
 from storage.studies import Studies
-from tests.made_rows import of_one_sum_alone
+from tests.made_rows import new_instance, of_one_sum_alone
 
 STUDY = "1.2.3"
 REPORT = Result("1.2.3.9", "1.2", "1.2.3.8", STUDY, "1.2.840.10008.1.2.1", "sr", "AI", "results/a.dcm", "0" * 64, 10)
@@ -107,23 +107,17 @@ class Bench:
         association = f"a{uid}"
         studies.open_association(Association(association, "acceptor", "CT1", "NODE", "127.0.0.1", self.now))
         Instances(self.database, of_one_sum_alone).add(
-            NewInstance(
-                "1.2",
-                f"{uid}.1",
-                uid,
-                STUDY,
-                "1.2.840.10008.1.2.1",
-                uid,
-                f"k{uid}",
-                1,
-                association,
-                self.now,
-                "P1",
-                "Doe^Jane",
-                "A1",
-                "20260101",
-                "Chest",
-                {},
+            new_instance(
+                sop_instance_uid=f"{uid}.1",
+                series_instance_uid=uid,
+                study_instance_uid=STUDY,
+                content_sum=uid,
+                object_key=f"k{uid}",
+                association_id=association,
+                received_at=self.now,
+                patient_id="P1",
+                patient_name="Doe^Jane",
+                study_description="Chest",
             )
         )
         (series,) = studies.arriving()
@@ -391,23 +385,17 @@ def late(bench: Bench, job: Job) -> None:
     """One more instance of the job's series."""
     first = f"{job.series_instance_uid}.1"
     Instances(bench.database, of_one_sum_alone).add(
-        NewInstance(
-            "1.2",
-            f"{first}.2",
-            job.series_instance_uid,
-            STUDY,
-            "1.2.840.10008.1.2.1",
-            f"late {job.job_id}",
-            f"k{first}.2",
-            1,
-            f"a{job.series_instance_uid}",
-            bench.now,
-            "P1",
-            "Doe^Jane",
-            "A1",
-            "20260101",
-            "Chest",
-            {},
+        new_instance(
+            sop_instance_uid=f"{first}.2",
+            series_instance_uid=job.series_instance_uid,
+            study_instance_uid=STUDY,
+            content_sum=f"late {job.job_id}",
+            object_key=f"k{first}.2",
+            association_id=f"a{job.series_instance_uid}",
+            received_at=bench.now,
+            patient_id="P1",
+            patient_name="Doe^Jane",
+            study_description="Chest",
         )
     )
 

@@ -17,10 +17,10 @@ from dicom_node.inquirer import Inquirer
 from dicom_node.inquiry import Inquiry
 from dicom_node.network.find import Answer, NotAsked, Question, SeriesCount
 from dicom_node.stores import Stores
-from storage.records import Announcement, Association, NewInstance
+from storage.records import Announcement, Association
 from tests.dicom_node.finding import FindScp
 from tests.dicom_node.peers import black_hole
-from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, House, open_house
+from tests.made_rows import House, new_instance, open_house
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -46,23 +46,8 @@ def opened(house: House, calling_ae_title: str = "CT1") -> Association:
 def bring(house: House, association: Association, count: int, series_uid: str = SERIES, study: str = STUDY) -> None:
     house.instances.add_all(
         [
-            NewInstance(
-                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-                sop_instance_uid=generate_uid(),
-                series_instance_uid=series_uid,
-                study_instance_uid=study,
-                transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
-                content_sum="0" * 64,
-                object_key=generate_uid(),
-                size_bytes=1,
-                association_id=association.association_id,
-                received_at=time.time(),
-                patient_id="MADE",
-                patient_name="Phantom^Test",
-                accession_number="A1",
-                study_date="20260101",
-                study_description="",
-                facts={},
+            new_instance(
+                series_instance_uid=series_uid, study_instance_uid=study, association_id=association.association_id
             )
             for _ in range(count)
         ]

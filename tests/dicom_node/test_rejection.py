@@ -20,7 +20,7 @@ from tests.dicom_node.raw_scu import associated
 from tests.dicom_node.serving import serving
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
 from tests.key_objects import KEY_OBJECT_SELECTION, OF_INTEREST, QUALITY, SAFETY, encoded, key_object
-from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, House, open_house
+from tests.made_rows import House, new_instance, open_house
 from tests.waiting import LIMIT_S, eventually
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
@@ -100,12 +100,11 @@ class Bench:
 
     def _new(self, uid: str, series: str, sop_class_uid: str, content: str | bytes) -> NewInstance:
         payload = content.encode() if isinstance(content, str) else content
-        return NewInstance(
+        return new_instance(
             sop_class_uid=sop_class_uid,
             sop_instance_uid=uid,
             series_instance_uid=series,
             study_instance_uid=STUDY,
-            transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
             content_sum=hashlib.sha256(payload).hexdigest(),
             object_key=f"instances/{uid}",
             size_bytes=len(payload),
@@ -113,10 +112,7 @@ class Bench:
             received_at=self.now,
             patient_id="P1",
             patient_name="Doe^Jane",
-            accession_number="A1",
-            study_date="20260101",
             study_description="Chest",
-            facts={},
         )
 
     def series(self, uid: str = SERIES) -> Series:

@@ -34,8 +34,8 @@ from storage.records import Announcement, Association, NewInstance, PerformedSte
 from storage.schema import event, habit, instance
 from storage.schema import series as series_table
 from tests.acceptance.node import configuration, dicom_node
-from tests.dicom_node.recorded import CT_IMAGE, START, a_route, evenly, policy, recorded, waiting
-from tests.made_rows import House, open_house
+from tests.dicom_node.recorded import START, a_route, evenly, policy, recorded, waiting
+from tests.made_rows import House, new_instance, open_house
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "replay.schema.json").read_text())
 SLICES = 20
@@ -69,21 +69,18 @@ def arrived(house: House, series: RecordedSeries) -> RecordedSeries:
 
 
 def new(series: RecordedSeries, item: Any) -> NewInstance:
-    return NewInstance(
-        sop_class_uid=CT_IMAGE,
+    return new_instance(
         sop_instance_uid=item.sop_instance_uid,
         series_instance_uid=series.series_instance_uid,
         study_instance_uid=series.study.study_instance_uid,
         transfer_syntax_uid=item.transfer_syntax_uid,
         content_sum=item.content_sum,
         object_key=f"{item.content_sum}",
-        size_bytes=1,
         association_id=item.association_id,
         received_at=item.received_at,
         patient_id=series.study.patient_id,
         patient_name=series.study.patient_name,
         accession_number=series.study.accession_number,
-        study_date="20260101",
         study_description="Chest",
         facts=item.facts,
     )

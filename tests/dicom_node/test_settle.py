@@ -20,12 +20,12 @@ from storage.events import Events
 from storage.habits import Habits
 from storage.instances import Instances
 from storage.jobs import Jobs
-from storage.records import Announcement, Association, Event, Instance, NewInstance, NewJob, SeriesPart
+from storage.records import Announcement, Association, Event, Instance, NewJob, SeriesPart
 from storage.rejections import reopen
 from storage.schema import instance, key_object, rejection
 from storage.schema import series as series_table
 from storage.studies import Studies
-from tests.made_rows import of_one_sum_alone
+from tests.made_rows import new_instance, of_one_sum_alone
 
 STUDY = "1.2.3"
 JOB = NewJob(
@@ -85,23 +85,18 @@ class Bench:
             "ImagePositionPatient": [0, 0, 5.0 * number],
         }
         self.instances.add(
-            NewInstance(
-                "1.2",
-                f"{series}.{number}",
-                series,
-                STUDY,
-                "1.2.840.10008.1.2.1",
-                f"{number}",
-                f"{series}/{number}",
-                1,
-                association,
-                self.now,
-                "P1",
-                "Doe^Jane",
-                "A1",
-                "20260101",
-                "Chest",
-                facts,
+            new_instance(
+                sop_instance_uid=f"{series}.{number}",
+                series_instance_uid=series,
+                study_instance_uid=STUDY,
+                content_sum=f"{number}",
+                object_key=f"{series}/{number}",
+                association_id=association,
+                received_at=self.now,
+                patient_id="P1",
+                patient_name="Doe^Jane",
+                study_description="Chest",
+                facts=facts,
             ),
         )
 

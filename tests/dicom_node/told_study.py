@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 
 from storage.records import Announcement, Association, Event, NewInstance, NewJob, Result
 from storage.schema import event, instance, job, outbox, result, series
-from tests.made_rows import House, open_house
+from tests.made_rows import House, new_instance, open_house
 
 # 2026-01-31T12:00:00Z
 NOON = 1769860800.0
@@ -22,20 +22,16 @@ REASON = "stat: Requested Procedure Priority is STAT"
 
 
 def received(series_uid: str, number: int, association: str, at: float) -> NewInstance:
-    return NewInstance(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+    return new_instance(
         sop_instance_uid=f"{series_uid[:40]}.{series_uid[-1]}.{number}",
         series_instance_uid=series_uid,
         study_instance_uid=STUDY,
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
         content_sum=f"{series_uid}{number}"[-32:],
         object_key=f"instances/{series_uid}/{number}",
-        size_bytes=1,
         association_id=association,
         received_at=at,
         patient_id="P1",
         patient_name="Doe^Jane",
-        accession_number="A1",
         study_date="20260131",
         study_description="Chest",
         facts={"Modality": "CT", "InstanceNumber": number},

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.records import Announcement, Arriving, Association, Event, NewInstance
-from tests.made_rows import House, open_house
+from storage.records import Announcement, Arriving, Association, Event
+from tests.made_rows import House, new_instance, open_house
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 
@@ -28,23 +28,18 @@ def opened(name: str, title: str = "CT1", at: float = 10.0) -> Association:
 def brings(
     house: House, association: Association, number: int, *, series: str = SERIES, study: str = STUDY, at: float = 20.0
 ) -> None:
-    new = NewInstance(
-        sop_class_uid="1.2",
+    new = new_instance(
         sop_instance_uid=f"{series}.{number}",
         series_instance_uid=series,
         study_instance_uid=study,
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
         content_sum=f"{number}",
         object_key=f"{series}/{number}",
-        size_bytes=1,
         association_id=association.association_id,
         received_at=at,
         patient_id="P",
         patient_name="",
         accession_number="",
         study_date="",
-        study_description="",
-        facts={},
     )
     house.instances.add_all([new], [association])
 

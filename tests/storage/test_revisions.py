@@ -17,7 +17,7 @@ from storage.errors import NewerRevision
 from storage.records import Association, Event, Job, JobState, NewInstance, NewJob, Result, Series
 from storage.schema import job as job_table
 from storage.schema import result as result_table
-from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, House, open_house
+from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, House, new_instance, open_house
 
 SAID = Event("job_requeued", "a person said so")
 KINDS: Mapping[str, tuple[str, ...]] = dict.fromkeys(("seg", "sr", "sc"), ("PACS1", "ARCHIVE"))
@@ -44,23 +44,15 @@ class OneSeries:
         association = Association(generate_uid()[-36:], "a1", "CT1", "NODE", "127.0.0.1", 1000.0 + self.instances)
         self.house.studies.open_association(association)
         self.house.instances.add(
-            NewInstance(
-                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            new_instance(
                 sop_instance_uid=f"{self.study_uid}.1.{self.instances}",
                 series_instance_uid=f"{self.study_uid}.1",
                 study_instance_uid=self.study_uid,
-                transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
                 content_sum=f"{self.instances:032}",
                 object_key=f"instances/{self.study_uid}/{self.instances}",
-                size_bytes=1,
                 association_id=association.association_id,
                 received_at=1000.0 + self.instances,
-                patient_id="MADE",
-                patient_name="Phantom^Test",
                 accession_number="",
-                study_date="20260101",
-                study_description="",
-                facts={},
             )
         )
 
@@ -474,21 +466,13 @@ def test_a_series_that_comes_again_whole_is_said_to_have_come_again_once_for_eac
 
 def sent_again(one: OneSeries, number: int, association: Association) -> NewInstance:
     """The instance that came as the given one, in another association."""
-    return NewInstance(
-        "1.2.840.10008.5.1.4.1.1.2",
-        f"{one.study_uid}.1.{number}",
-        f"{one.study_uid}.1",
-        one.study_uid,
-        EXPLICIT_VR_LITTLE_ENDIAN,
-        f"{number:064}",
-        f"instances/{generate_uid()}",
-        1,
-        association.association_id,
-        2000.5,
-        "MADE",
-        "Phantom^Test",
-        "",
-        "20260101",
-        "",
-        {},
+    return new_instance(
+        sop_instance_uid=f"{one.study_uid}.1.{number}",
+        series_instance_uid=f"{one.study_uid}.1",
+        study_instance_uid=one.study_uid,
+        content_sum=f"{number:064}",
+        object_key=f"instances/{generate_uid()}",
+        association_id=association.association_id,
+        received_at=2000.5,
+        accession_number="",
     )

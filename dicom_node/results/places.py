@@ -1,0 +1,75 @@
+"""Where findings lie on the images as acquired: points, boxes and contours of the volume's grid, plane by plane.
+
+Positions on an image are those of SCOORD and of graphic annotations (PS3.3 C.18.6.1.2, C.10.5.1.1): column and row,
+0, 0 being the corner of the first pixel and 0.5, 0.5 its centre.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.findings import Box, Contour, Point
+from inference.volume import Volume
+
+Float64Array = NDArray[np.float64]
+PIXEL_CENTRE = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """A point, or a closed line whose last point is its first, on one acquired plane: float64 (points, 2) of column, row."""
+
+    plane: int
+    points: Float64Array
+
+
+def first_pixels(volume: Volume) -> Float64Array:
+    """float64 (planes, 3): where on the volume's grid (slice, row, column) the first pixel of each acquired plane lies."""
+    acquired = volume.acquired
+    if acquired is None:
+        return np.array([(index, 0.0, 0.0) for index in range(len(volume.sources))], np.float64)
+    origins = np.column_stack([acquired.origins_lps, np.ones(len(acquired.origins_lps))])
+    return np.asarray((np.linalg.inv(volume.affine_lps) @ origins.T)[:3].T, np.float64)
+
+
+def shapes(place: Point | Box | Contour, volume: Volume) -> tuple[Shape, ...]:
+    """A point and a contour on the nearest plane, a box on each plane that it reaches, in their order.
+
+    A box includes the voxels of both corners, so its lines are those voxels' outer edges; it ends at the image's border.
+    """
+    first = first_pixels(volume)
+    if isinstance(place, Point):
+        at, row, column = place.at
+        return (_shape(_nearest(first, at), np.array([(row, column)], np.float64), first),)
+    if isinstance(place, Contour):
+        points = np.array([*place.points, place.points[0]], np.float64)
+        return (_shape(_nearest(first, place.slice), points, first),)
+    return _rectangles(place, volume, first)
+
+
+def key_plane(place: Point | Box | Contour, volume: Volume) -> int:
+    """The plane on which a place shows best: of a box, the middle one."""
+    found = shapes(place, volume)
+    return found[len(found) // 2].plane
+
+
+def _rectangles(box: Box, volume: Volume, first: Float64Array) -> tuple[Shape, ...]:
+    (begin, top, left), (end, bottom, right) = box.first, box.last
+    corners = np.array([(top, left), (top, right), (bottom, right), (bottom, left), (top, left)], np.float64)
+    corners += np.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0.5, -0.5), (-0.5, -0.5)])
+    reached = np.flatnonzero((first[:, 0] >= begin - 0.5) & (first[:, 0] <= end + 0.5)).tolist()
+    rows, columns = (volume.acquired.rows, volume.acquired.columns) if volume.acquired else volume.voxels.shape[1:]
+    found = [_shape(plane, corners, first) for plane in reached or [_nearest(first, (begin + end) / 2)]]
+    return tuple(Shape(one.plane, np.clip(one.points, 0.0, (columns, rows))) for one in found)
+
+
+def _shape(plane: int, points: Float64Array, first: Float64Array) -> Shape:
+    """points: float64 (points, 2) of row, column on the grid."""
+    return Shape(plane, (points - first[plane, 1:] + PIXEL_CENTRE)[:, ::-1])
+
+
+def _nearest(first: Float64Array, at: float) -> int:
+    return int(np.abs(first[:, 0] - at).argmin())
