@@ -10,7 +10,9 @@ import hashlib
 from dicom_node.result_kinds import ResultKind, kind_of
 from dicom_node.result_words import AS_DELIVERED
 from dicom_node.results.report import Report
-from inference.findings import Segment
+from inference.findings import Classification, Detection, Landmark, Segment
+
+Tracked = Segment | Classification | Detection | Landmark
 
 SERIES_OFFSETS: dict[ResultKind, int] = {
     "seg": 901,
@@ -60,15 +62,17 @@ def sop_instance_uid(report: Report, ordered: str) -> str:
     return derived_uid("instance", *_origin(report), ordered, said, *_words(report, ordered))
 
 
-def dimension_organization_uid(report: Report) -> str:
-    """Of the one SEG instance."""
-    return derived_uid("dimension organization", *_origin(report))
+def dimension_organization_uid(report: Report, ordered: str) -> str:
+    """Of the one instance of its kind."""
+    return derived_uid("dimension organization", *_origin(report), ordered)
 
 
-def tracking_uid(report: Report, segment: Segment) -> str:
-    """Of a finding. It outlives revisions and versions, so that viewers follow one lung through both."""
+def tracking_uid(report: Report, finding: Tracked | None) -> str:
+    """Of a finding; of all that was analysed, where it is None. It outlives revisions and versions, so that viewers follow
+    one lung through both."""
     source = report.first_source
-    parts = (source.StudyInstanceUID, source.SeriesInstanceUID, report.model.name, segment.key)
+    key = (finding.key,) if finding else ()
+    parts = (source.StudyInstanceUID, source.SeriesInstanceUID, report.model.name, *key)
     return derived_uid("tracking", *parts, *_part_of_series(report))
 
 
@@ -93,10 +97,17 @@ def series_description(report: Report) -> str:
     """
     revision = f", revision {report.revision}" if report.revision > 1 else ""
     prefix, rest = "AI: ", f" {report.model.version}{revision}"
-    room = LO_LENGTH - len(prefix) - len(rest)
-    description = f"{prefix}{report.model.title[:room].rstrip()}{rest}"
+    description = f"{prefix}{fitted(report.model.title, LO_LENGTH - len(prefix) - len(rest)).rstrip()}{rest}"
     with_remark = f"{description}, {report.remark}"
-    return with_remark if report.remark and len(with_remark) <= LO_LENGTH else description
+    return with_remark if report.remark and fitted(with_remark) == with_remark else description
+
+
+def fitted(text: str, most: int = LO_LENGTH) -> str:
+    """The beginning of the text that no receiver finds too long.
+
+    PS3.5 6.2 counts characters; there are validators and databases that count bytes, and Unicode has up to four a character.
+    """
+    return text.encode()[:most].decode(errors="ignore")
 
 
 def _words(report: Report, ordered: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ MOST_BANNER_CHARACTERS = 320
 ALLOWANCES = (
     Allowance(MOST_ROWS, 6, 5),
     Allowance(MOST_ROWS, 6, 5, details=False),
+    Allowance(MOST_ROWS, 6, 5, picture_share=0.8, details=False),
     Allowance(MOST_ROWS, 6, 5, picture_share=0.62, details=False),
     *(Allowance(rows, 6, 5) for rows in range(MOST_ROWS, FEWEST_ROWS - 1, -1)),
     *(Allowance(rows, 3, 3, 1, details=False) for rows in range(MOST_ROWS, FEWEST_ROWS - 1, -1)),

@@ -12,6 +12,7 @@ from dicom_node import __version__
 from dicom_node.result_kinds import ResultKind, kind_of, segmentation_of
 from dicom_node.result_words import AS_DELIVERED, Words
 from inference.findings import Findings, ModelIdentity
+from inference.frames import Frame
 from inference.volume import Volume
 from storage.records import Predecessor
 
@@ -42,7 +43,9 @@ class ReadBesides:
 class Report:
     """All that the encoders may know.
 
-    sources: the data sets of the analysed series; their pixel data are never read.
+    sources: the data sets of the analysed series; their pixel data are never read. Each may be read when it is asked for, so
+    who walks all of them does so once.
+    frames: those of the sources, in order of these, where they are known; else they are made of the sources again.
     volume: what the model saw; None where no volume could be made, and then nothing was analysed.
     revision: counts the states of the series, from 1; a later one has results with UIDs of their own.
     companions: other series that the findings rest on, of this study or another.
@@ -65,6 +68,7 @@ class Report:
     remark: str | None = None
     predecessors: Sequence[Predecessor] = ()
     words: Words = AS_DELIVERED
+    frames: Sequence[Frame] = ()
 
     def __post_init__(self) -> None:
         if not self.sources:

@@ -13,6 +13,8 @@ from inference.findings import Findings, Labelled, Segment
 from inference.transforms import Cut, cuts
 from inference.volume import Volume
 
+ALL_ROWS = slice(None)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Numbered:
@@ -33,9 +35,15 @@ class Numbered:
         """The plane with the largest area, the first of equals."""
         return int(self.pixels.argmax())
 
-    def on(self, plane: int) -> NDArray[np.bool_]:
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a plane."""
+        rows, columns = self.array_on(0).shape
+        return rows, columns
+
+    def on(self, plane: int, rows: slice = ALL_ROWS) -> NDArray[np.bool_]:
         """bool (rows, columns): the mask in one acquired plane. Cheap; a whole mask is never made."""
-        return self.segment.of(self.array_on(plane))
+        return self.segment.of(self.array_on(plane)[rows])
 
     def array_on(self, plane: int) -> NDArray[np.generic]:
         """(rows, columns): what the model gave, labels or probabilities or the mask itself, in one acquired plane."""

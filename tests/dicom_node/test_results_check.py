@@ -12,8 +12,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.results.check_seg import check_seg
-from dicom_node.results.check_sr import check_sr, tracking_uids
+from dicom_node.results.check_sr import check_sr
 from dicom_node.results.encode import encode
+from dicom_node.results.reading import tracking_uids
 from dicom_node.results.report import Report
 from dicom_node.results.segments import numbered
 from dicom_node.results.sources import ResultRefused, planes
@@ -77,7 +78,9 @@ def test_planes_in_the_opposite_order_are_refused(report: Report, payloads: dict
 def test_a_missing_frame_is_refused(report: Report, payloads: dict[str, bytes]) -> None:
     def drop(dataset: Dataset) -> None:
         dataset.PerFrameFunctionalGroupsSequence = dataset.PerFrameFunctionalGroupsSequence[:-1]
-        dataset.NumberOfFrames = len(dataset.PerFrameFunctionalGroupsSequence)
+        count = dataset.NumberOfFrames = len(dataset.PerFrameFunctionalGroupsSequence)
+        size = -(-dataset.Rows * dataset.Columns * count // 8)
+        dataset.PixelData = dataset.PixelData[: size + size % 2]
 
     refuse_seg(report, changed(payloads["seg"], drop), "holds .* of .* frames")
 
