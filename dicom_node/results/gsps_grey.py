@@ -7,12 +7,13 @@ its windows, whatever rescale the image has.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
 
+from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene
 from dicom_node.results.sources import Reference
 from inference.volume import Volume
@@ -52,7 +53,7 @@ class Greys:
 def greys(scene: Scene, shown: Sequence[int]) -> Greys:
     """shown: indices of acquired planes."""
     report, volume = scene.report, scene.volume
-    sources = {str(source.SOPInstanceUID): source for source in report.sources}
+    sources = sources_of(report, {scene.planes[plane].reference.sop_instance_uid for plane in shown})
     rescales, given = {}, {}
     for plane in shown:
         reference = scene.planes[plane].reference
@@ -70,6 +71,14 @@ def greys(scene: Scene, shown: Sequence[int]) -> Greys:
             windows[window if is_one else stored(window, rescales[plane])].append(plane)
     inverse = report.first_source.get("PhotometricInterpretation") == "MONOCHROME1"
     return Greys(rescales[shown[0]] if is_one else None, dict(windows), inverse)
+
+
+def sources_of(report: Report, uids: Collection[str]) -> dict[str, Dataset]:
+    """The data sets of some instances: others are not read."""
+    if report.frames:
+        places = {frame.source.sop_instance_uid: frame.instance for frame in report.frames}
+        return {uid: report.sources[places[uid]] for uid in uids}
+    return {str(source.SOPInstanceUID): source for source in report.sources}
 
 
 def functional_groups(source: Dataset, reference: Reference) -> list[Dataset]:
