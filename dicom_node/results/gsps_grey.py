@@ -7,15 +7,14 @@ its windows, whatever rescale the image has.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene
-from dicom_node.results.sources import Reference
+from dicom_node.results.sources import Reference, source_finder
 from inference.volume import Volume
 
 LEAST_WIDTH = 1.0
@@ -53,11 +52,11 @@ class Greys:
 def greys(scene: Scene, shown: Sequence[int]) -> Greys:
     """shown: indices of acquired planes."""
     report, volume = scene.report, scene.volume
-    sources = sources_of(report, {scene.planes[plane].reference.sop_instance_uid for plane in shown})
+    find = source_finder(report)
     rescales, given = {}, {}
     for plane in shown:
         reference = scene.planes[plane].reference
-        source = sources[reference.sop_instance_uid]
+        source = find(reference.sop_instance_uid)
         groups = functional_groups(source, reference)
         rescales[plane] = rescale_of(
             [*(g for group in groups for g in group.get("PixelValueTransformationSequence") or ()), source]
@@ -71,14 +70,6 @@ def greys(scene: Scene, shown: Sequence[int]) -> Greys:
             windows[window if is_one else stored(window, rescales[plane])].append(plane)
     inverse = report.first_source.get("PhotometricInterpretation") == "MONOCHROME1"
     return Greys(rescales[shown[0]] if is_one else None, dict(windows), inverse)
-
-
-def sources_of(report: Report, uids: Collection[str]) -> dict[str, Dataset]:
-    """The data sets of some instances: others are not read."""
-    if report.frames:
-        places = {frame.source.sop_instance_uid: frame.instance for frame in report.frames}
-        return {uid: report.sources[places[uid]] for uid in uids}
-    return {str(source.SOPInstanceUID): source for source in report.sources}
 
 
 def functional_groups(source: Dataset, reference: Reference) -> list[Dataset]:
