@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= config.yaml
 OHIF := .cache/ohif/3.13.2
+DCMJS := .cache/dcmjs/0.49.0
 
 .PHONY: demo run test test-long fuzz check bench bench-receive bench-send bench-time bench-result peers lock clean help
 
@@ -46,11 +47,14 @@ bench-time: $(VENV)/.test  ## from the last image to the results at a PACS
 bench-result: $(VENV)/.test peers  ## from the last image to the job, and jobs too early, against timers; ten minutes
 	$(BIN)/python -m benchmarks.time_to_result
 
-peers: $(OHIF)/index.html  ## install the programs that tests talk to (Debian packages, OHIF)
+peers: $(OHIF)/index.html $(DCMJS)/node_modules  ## install the programs that tests talk to (Debian packages, OHIF, dcmjs)
 	scripts/install-peers
 
 $(OHIF)/index.html:
 	scripts/install-ohif $(OHIF)
+
+$(DCMJS)/node_modules:
+	scripts/install-dcmjs $(DCMJS)
 
 lock:  ## write both locks anew from pyproject.toml
 	scripts/lock
