@@ -81,7 +81,8 @@ class PackWriter:
         self.path = path
         self._start = self._at = 0
         self._opening: tuple[bytes, bytes] = (b"", b"")
-        self._payload_at = _HEAD.size
+        self._is_opening_due = False
+        self._payload_bytes = 0
         self._sum = xxh3_128()
 
     @property
@@ -91,20 +92,19 @@ class PackWriter:
 
     @property
     def payload_bytes(self) -> int:
-        return self._at - self._payload_at
+        return self._payload_bytes
 
     def begin(self, note: bytes, prefix: bytes) -> None:
-        """Begin a record: the note, and what stands in the object before the payload."""
-        self._opening = note, prefix
+        """Begin a record: the note, and what stands in the object before the payload; written with what comes first of it."""
+        self._opening, self._is_opening_due = (note, prefix), True
+        self._payload_bytes = 0
         self._sum.reset()
-        self._at = self._start + _HEAD.size
-        self._write((note, prefix))
-        self._payload_at = self._at
 
     def write(self, fragments: Sequence[memoryview]) -> None:
         """Append to the payload."""
         for fragment in fragments:
             self._sum.update(fragment)
+            self._payload_bytes += len(fragment)
         self._write(fragments)
 
     def map(self) -> mmap.mmap:
@@ -118,6 +118,8 @@ class PackWriter:
 
     def commit(self) -> Span:
         """Make the record whole: on the disk when this returns."""
+        if self._is_opening_due:
+            self._write(())
         note, prefix = self._opening
         fields = _FIELDS.pack(
             len(note), len(prefix), self.payload_bytes, zlib.crc32(prefix, zlib.crc32(note)), self._sum.digest()
@@ -151,6 +153,9 @@ class PackWriter:
             os.close(self._descriptor)
 
     def _write(self, parts: Sequence[bytes | memoryview]) -> None:
+        if self._is_opening_due:
+            parts, self._is_opening_due = (*self._opening, *parts), False
+            self._at = self._start + _HEAD.size
         length = sum(map(len, parts))
         count = os.pwritev(self._descriptor, parts, self._at)
         self._at += count

@@ -73,7 +73,8 @@ class PackStore(ObjectStore, Protocol):
         ...
 
     def prepare_pack(self, *, at_most: int, may_go_on: Callable[[], bool]) -> bool:
-        """Make one more pack ready for `open_pack`, while there are fewer; True where one was made.
+        """Make one more pack ready for `open_pack`, which then has nothing to wait for, while there are fewer; True where
+        one was made.
 
         may_go_on: asked before each piece of work; where it is false, or there is little room, nothing stays.
         """
