@@ -42,9 +42,10 @@ def objects_of(
     datasets: list[Dataset], volume: Volume | None, folder: Path, kinds: Mapping[str, object] = TYPES
 ) -> Iterator[Made]:
     """All that is made of findings of every kind, then of segments that do not overlap, then where nothing was analysed."""
-    reports = {"nothing": Report(datasets, None, Findings(not_analysed=TOO_SHORT), MODEL, 1, CREATED, frozenset(kinds))}
+    nothing = Report(datasets, None, Findings(not_analysed=TOO_SHORT), MODEL, 2, CREATED, frozenset(kinds))
+    reports = {"nothing": nothing}
     if volume is not None:
-        everything = replace(reports["nothing"], volume=volume, findings=everything_on(volume))
+        everything = replace(nothing, volume=volume, findings=everything_on(volume), revision=1)
         reports = {"all": everything, "apart": replace(everything, findings=apart_on(volume)), **reports}
     for name, report in reports.items():
         for result in encode(report):

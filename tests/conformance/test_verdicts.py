@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dicom_node.results.encode import TYPES
-from tests.conformance.verdicts import JUDGES, OBJECTS, PAGE, read_verdicts, says, table, with_table
+from tests.conformance.verdicts import JUDGES, PAGE, ROWS, read_verdicts, says, table, with_table
 
 
 def test_the_table_is_made_of_the_verdicts() -> None:
@@ -19,7 +19,7 @@ def test_every_judge_that_is_asked_has_spoken_and_no_other() -> None:
 
 
 def test_every_kind_of_object_is_in_the_table() -> None:
-    assert {row.partition(",")[0] for row in OBJECTS} == set(TYPES)
+    assert {row.partition(",")[0] for row in ROWS} == set(TYPES)
 
 
 def test_another_verdict_than_that_of_the_table_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,5 +33,5 @@ def test_another_verdict_than_that_of_the_table_fails(monkeypatch: pytest.Monkey
 
 def test_the_table_has_a_line_for_each_object_and_a_column_for_each_judge() -> None:
     lines = table({"seg": {"dciodvfy": "0 errors"}}).splitlines()
-    assert [line.count("|") for line in lines] == [len(JUDGES) + 2] * (len(OBJECTS) + 2)
+    assert [line.count("|") for line in lines] == [len(JUDGES) + 2] * (len(ROWS) + 2)
     assert "| SEG BINARY | 0 errors |" in lines[2]

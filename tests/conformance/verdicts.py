@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from dicom_node.results.encode import TYPES
+
 DOCS = Path(__file__).parents[2] / "docs"
 VERDICTS, PAGE = DOCS / "results.json", DOCS / "results.md"
 BEGIN, END = "<!-- made by tests.conformance.verdicts -->", "<!-- end of what is made -->"
@@ -38,19 +40,21 @@ OBJECTS: Mapping[str, str] = {
 }
 """Rows of the table: kinds of result, and what else looks different to a judge."""
 
+ROWS = tuple(row for row in OBJECTS if row.partition(",")[0] in TYPES)
 MASKS = ("seg", "seg_fractional", "seg_labelmap")
 MEASURED = ("sr", "sr_comprehensive")
 DOCUMENTS = (*MEASURED, "sr_text", "sr, not analysed", "key_images")
 
-JUDGES: Mapping[str, tuple[str, ...]] = {
-    "dciodvfy": tuple(OBJECTS),
+_ASKED: Mapping[str, tuple[str, ...]] = {
+    "dciodvfy": ROWS,
     "PixelMed": (*MEASURED, "sr, not analysed"),
     "dsrdump": DOCUMENTS,
     "dcmqi": (*MASKS, *MEASURED, "parametric_map"),
     "highdicom": (*MASKS, *MEASURED, "key_images", "parametric_map"),
     "dcmjs": MEASURED,
-    "OHIF": tuple(OBJECTS),
+    "OHIF": ROWS,
 }
+JUDGES = {judge: tuple(row for row in rows if row in ROWS) for judge, rows in _ASKED.items()}
 """Columns, each with the objects that it is asked about."""
 
 
@@ -91,8 +95,9 @@ def _writing() -> Iterator[dict[str, dict[str, str]]]:
 def table(verdicts: Mapping[str, Mapping[str, str]]) -> str:
     """In Markdown. An empty cell: the judge knows nothing of such objects."""
     lines = [f"| | {' | '.join(JUDGES)} |", "|---" * (len(JUDGES) + 1) + "|"]
-    for row, title in OBJECTS.items():
-        lines.append(f"| {title} | {' | '.join(verdicts.get(row, {}).get(judge, '') for judge in JUDGES)} |")
+    lines += [
+        f"| {OBJECTS[row]} | {' | '.join(verdicts.get(row, {}).get(judge, '') for judge in JUDGES)} |" for row in ROWS
+    ]
     return "\n".join(lines)
 
 
