@@ -76,7 +76,7 @@ def everything_on(volume: Volume) -> Findings:
             Detection("ring", "Nodule in a contour", ABNORMAL, NODULE, Contour(middle, ring), 0.125, (0, 0, 0), LUNG, RIGHT),
         ),
         landmarks=(Landmark("carina", "Carina", CARINA, Point((middle, row * 0.35, column * 0.45)), 4.0),),
-        heat_maps=(HeatMap("saliency", "Saliency", ACTIVATION, ONE, chances, (0.0, 1.0), 0.5),),
+        heat_maps=(HeatMap("saliency", "Saliency", ACTIVATION, ONE, chances, (0.0, 1.0), 0.5, LUNG),),
         texts=(Text("impression", IMPRESSION, "One nodule, größer als 6 mm."),),
     )  # fmt: skip
 

@@ -19,8 +19,10 @@ from tests.conformance.readers import (
     dcmqi_values,
     highdicom_frames,
     highdicom_values,
+    map_by_dcmqi,
+    map_by_highdicom,
 )
-from tests.conformance.validators import dciodvfy_errors, dsrdump_errors
+from tests.conformance.validators import dciodvfy_errors, dcmpschk_errors, dsrdump_errors
 from tests.conformance.verdicts import DOCUMENTS, MASKS, MEASURED, says
 
 Peer = Callable[[str], str]
@@ -30,7 +32,9 @@ def judge(made: Made, peer: Peer, folder: Path) -> None:
     """Ask all judges but those that take seconds: the template's and the viewer."""
     no_errors(made, "dciodvfy", dciodvfy_errors(peer("dciodvfy"), made.path))
     if made.row in DOCUMENTS:
-        no_errors(made, "dsrdump", dsrdump_errors(peer("dsrdump"), made.path))
+        no_errors(made, "DCMTK", dsrdump_errors(peer("dsrdump"), made.path))
+    if made.row == "gsps":
+        no_errors(made, "DCMTK", dcmpschk_errors(peer("dcmpschk"), made.path))
     if made.row in MASKS:
         judge_masks(made, peer, folder)
     if made.row in MEASURED:
@@ -111,5 +115,14 @@ def judge_references(made: Made) -> None:
 
 
 def judge_map(made: Made, peer: Peer, folder: Path) -> None:
-    """Readers find each value of the heat maps at its place."""
-    raise NotImplementedError
+    """Readers find each value of the heat map at its place."""
+    if not is_upright(made.volume):
+        return
+    (heat_map,) = made.report.findings.heat_maps
+    for name, read in {
+        "dcmqi": map_by_dcmqi(peer("paramap2itkimage"), made.path, made.volume, folder / made.path.stem),
+        "highdicom": map_by_highdicom(made.path, made.volume),
+    }.items():
+        is_same = np.array_equal(read, heat_map.values)
+        says(name, made.row, "same values" if is_same else "other values")
+        assert is_same, (name, made.path.name)

@@ -144,3 +144,22 @@ def by_dcmjs(node: str, path: Path) -> list[Measured]:
         Measured(about or "", name, scheme, value, unit)
         for about, (name, scheme), value, (unit, _) in json.loads(done.stdout)
     ]
+
+
+def map_by_dcmqi(program: str, path: Path, volume: Volume, folder: Path) -> NDArray[np.float32]:
+    """The values of a Parametric Map as dcmqi's paramap2itkimage reads them, on the volume's grid."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [program, "--inputDICOM", str(path), "--outputDirectory", str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
+    (file,) = folder.glob("*.nrrd")
+    return _on_grid(sitk.ReadImage(str(file)), volume)
+
+
+def map_by_highdicom(path: Path, volume: Volume) -> NDArray[np.float32]:
+    """The values of a Parametric Map as highdicom reads them, on the volume's grid."""
+    whole = hd.imread(path).get_volume()
+    read = np.zeros(volume.voxels.shape, np.float32)
+    theirs = np.argwhere(np.ones(whole.spatial_shape, np.bool_))
+    places = (whole.affine @ np.column_stack([theirs, np.ones(len(theirs))]).T)[:3].T
+    read[_indices(places, volume)] = np.asarray(whole.array, np.float32).ravel()
+    return read

@@ -48,7 +48,7 @@ DOCUMENTS = (*MEASURED, "sr_text", "sr, not analysed", "key_images")
 _ASKED: Mapping[str, tuple[str, ...]] = {
     "dciodvfy": ROWS,
     "PixelMed": (*MEASURED, "sr, not analysed"),
-    "dsrdump": DOCUMENTS,
+    "DCMTK": (*DOCUMENTS, "gsps"),
     "dcmqi": (*MASKS, *MEASURED, "parametric_map"),
     "highdicom": (*MASKS, *MEASURED, "key_images", "parametric_map"),
     "dcmjs": MEASURED,
