@@ -25,6 +25,7 @@ UNSEEN: Mapping[str, str] = {
     "seg_fractional": "no: “not yet supported”",
     "gsps": "no",
     "key_images": "no",
+    "parametric_map": "no",
 }
 
 
