@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dicom_node.result_kinds import RESULT_KINDS, SEGMENTATIONS, ResultKind, kind_of
 from dicom_node.results import (
+    gsps,
     identity,
     key_images,
+    parametric_map,
     sc,
     seg,
     seg_fractional,
@@ -21,7 +23,7 @@ from dicom_node.results.scene import Scene, Segmentation, scene_of
 from dicom_node.results.sources import Reference, ResultRefused
 from dicom_node.results.writing import Written
 
-MODULES = (seg, seg_fractional, seg_labelmap, sr, sr_comprehensive, sr_text, sc, key_images)
+MODULES = (seg, seg_fractional, seg_labelmap, sr, sr_comprehensive, sr_text, sc, key_images, gsps, parametric_map)
 TYPES: dict[ResultKind, ResultType] = {module.RESULT.kind: module.RESULT for module in MODULES}
 
 
@@ -37,8 +39,9 @@ def encode(report: Report) -> tuple[EncodedResult, ...]:
         result_type = TYPES[kind_of(ordered)]
         if not result_type.applies(scene):
             continue
-        result = _result(scene, ordered, result_type)
-        results.append(result)
+        made = [_result(part, ordered, result_type) for part in result_type.parts(scene)]
+        results += made
+        result = made[-1]
         if result_type.kind in SEGMENTATIONS and not result.faults:
             reference = Reference(result.sop_class_uid, result.sop_instance_uid)
             scene = scene.besides(result_type.kind, Segmentation(result.series_instance_uid, reference))
