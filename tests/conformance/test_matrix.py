@@ -54,7 +54,7 @@ def test_every_object_of_a_real_series_satisfies_every_judge(
 @pytest.mark.parametrize("name", [*MADE, "phantom"])
 def test_no_report_of_a_made_source_breaks_the_template(name: str, pixelmed: str, tmp_path: Path) -> None:
     for made in objects_of(*made_source(name), tmp_path):
-        if made.row in JUDGES["PixelMed"]:
+        if made.row in JUDGES["PixelMed"] and made.kind != "sr_text":
             no_errors(made, "PixelMed", unexplained(pixelmed, titled(made.path)))
 
 
