@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 CONFIG ?= config.yaml
 VOLUME_PEERS := .cache/volume-peers
 OHIF := .cache/ohif/3.13.2
+DCMJS := .cache/dcmjs/0.49.0
 
 .PHONY: demo run test test-long fuzz check bench bench-receive bench-send bench-time bench-result bench-encode bench-volume peers lock clean help
 
@@ -59,11 +60,14 @@ $(VOLUME_PEERS)/.installed:
 	$(VOLUME_PEERS)/bin/pip install --quiet dcm2niix itk monai pydicom torch==2.13.0
 	touch $@
 
-peers: $(OHIF)/index.html  ## install the programs that tests talk to (Debian packages, OHIF)
+peers: $(OHIF)/index.html $(DCMJS)/node_modules  ## install the programs that tests talk to (Debian packages, OHIF, dcmjs)
 	scripts/install-peers
 
 $(OHIF)/index.html:
 	scripts/install-ohif $(OHIF)
+
+$(DCMJS)/node_modules:
+	scripts/install-dcmjs $(DCMJS)
 
 lock:  ## write both locks anew from pyproject.toml
 	scripts/lock
