@@ -50,21 +50,21 @@ def run(module: str, program: str, case: str, folder: Path) -> Measured:
     file = doing()
     seconds = time.perf_counter() - started
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * KIB / MB
-    peak = _highest_mb()
+    peak = _peak_mb()
     size = file.stat().st_size / MB
     file.unlink()
     return Measured(seconds, before, max(peak, children), size)
 
 
+def _peak_mb() -> float:
+    """Of this program alone; ru_maxrss would count what the process that started it had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * KIB / MB
+
+
 def _resident_mb() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / MB
-
-
-def _highest_mb() -> float:
-    """Of this program alone: getrusage counts what it was forked from."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * KIB / MB
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from dicom_node.result_kinds import ResultKind
@@ -21,7 +20,7 @@ from dicom_node.results.scene import scene_of
 from dicom_node.results.segments import Numbered
 from inference.findings import Findings
 from inference.volume import Volume
-from tests.conformance.readers import dcmqi_masks, on_grid, run_dcmqi
+from tests.conformance.readers import dcmqi_masks, dcmqi_values
 from tests.conformance.reports import made_volume, real_volume, report_on
 from tests.conformance.validators import dciodvfy_errors
 from tests.segmented import SUITED, many, masks, probabilities
@@ -110,10 +109,10 @@ def test_dcmqi_reads_the_label_map(geometry: str, peer: Peer, tmp_path: Path) ->
     assert report.volume is not None
     path = tmp_path / "seg.dcm"
     path.write_bytes(payload)
-    (file,) = run_dcmqi(peer("segimage2itkimage"), path, tmp_path / "dcmqi")
-    image = sitk.ReadImage(str(file))
+    read = dcmqi_values(peer("segimage2itkimage"), path, "seg_labelmap", report.volume, tmp_path / "dcmqi")
+    assert list(read) == [item.number for item in segments]
     for item in segments:
-        assert np.array_equal(on_grid(image == item.number, report.volume), item.segment.mask), item.segment.key
+        assert np.array_equal(read[item.number], item.segment.mask), item.segment.key
 
 
 @pytest.mark.parametrize("make", [masks, probabilities, many])
