@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dicom_node import logs
+from dicom_node.result_words import AS_DELIVERED, Words
 from storage.records import Predecessor, Result
 
 # How a worker of this machine is told to log; one elsewhere has its own environment.
@@ -34,7 +35,7 @@ class JobSpec:
     never to be run on these images, so nothing failed.
     rejected_as: the code (DCM) with which somebody rejected every image of it, where that is why.
     remark: what every report must say besides. predecessors: the reports that this one's may take the place of, the latest
-    first.
+    first. words: what the site decided about the words of results.
     """
 
     study_instance_uid: str
@@ -54,6 +55,7 @@ class JobSpec:
     rejected_as: str | None = None
     remark: str | None = None
     predecessors: tuple[Predecessor, ...] = ()
+    words: Words = AS_DELIVERED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Which keys may config.yaml hold, and what does each one mean?
 
-Keys are defined here and in `config_node`, `config_destinations` and `config_sources`, and nowhere else: name, type,
+Keys are defined here and in the modules `config_*` that this one takes its sections from, and nowhere else: name, type,
 default, bounds and help. The unit stands last in the name (`quiet_s` seconds, `max_pdu_bytes` bytes). `config_file` reads
 a file into this tree, `config_docs` prints it. The tree is frozen and passed in, never imported.
 """
@@ -18,6 +18,7 @@ from dicom_node.conditions import Condition
 from dicom_node.config_destinations import Destination, DicomDestination, FolderDestination
 from dicom_node.config_node import Access, Node
 from dicom_node.config_references import MAX_NAMES, reference_problems
+from dicom_node.config_results import Results
 from dicom_node.config_section import AT_START, DAY_S, GIB, MIB, Section
 from dicom_node.config_sources import Source
 from dicom_node.config_values import (
@@ -28,6 +29,7 @@ from dicom_node.config_values import (
     ModelName,
     Name,
     Seconds,
+    Sha256,
     When,
 )
 from dicom_node.room import marks_from
@@ -39,7 +41,13 @@ class Model(Section):
     name: ModelName = Field(description="Name of the model, or name@version to hold it to one version.")
     folder: FilePath | None = Field(
         default=None,
-        description="Folder of the model package (model.yaml and weights). Without it: a model of the installation.",
+        description="Folder of the model package (model.yaml and weights), or of a MONAI bundle. Without it: a model of the "
+        "installation.",
+    )
+    sha256: Sha256 | None = Field(
+        default=None,
+        description="Digest of all of the package, as `dicom-node models check` shows it: any other content is refused. Without "
+        "it: whatever lies in the folder, as far as its own digests hold.",
     )
     enabled: bool = Field(default=True, description="false: routes pass this model over, and say so.")
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -269,6 +277,7 @@ class Config(Section):
         default=(), max_length=256, description="What is known of those who send, and whom to ask what they sent."
     )
     completeness: Completeness = Field(default=Completeness(), description="When a series counts as whole.")
+    results: Results = Field(default=Results(), description="What the results say besides the findings.")
     storage: Storage = Field(default=Storage(), description="Where rows and objects are kept.")
     engine: Engine = Field(default=Engine(), description="Where models compute.")
     logging: Logging = Field(default=Logging(), description="What is logged, and how.")

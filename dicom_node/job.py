@@ -95,6 +95,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
                 companions=companions,
                 remark=spec.remark,
                 predecessors=spec.predecessors,
+                words=spec.words,
             )
         )
     if faults := [f"{item.kind}: {fault}" for item in encoded for fault in item.faults]:

@@ -209,6 +209,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         remark=None if give_up_reason else job.remark,
         companions=tuple(_companion_spec(stores, one) for one in job.companions),
         predecessors=predecessors,
+        words=config.results.words,
     )
 
 
