@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import func, select
 
 from storage.database import Database
-from storage.records import Arrivals, KeptResult, Rejections, Result
+from storage.records import Arrivals, KeptResult, Rejections
+from storage.results import result_from
 from storage.schema import instance, result, series
 
 
@@ -60,7 +61,7 @@ class History:
         with self._database.read() as connection:
             return tuple(
                 KeptResult(
-                    Result(**{name: row._mapping[name] for name in Result.__dataclass_fields__}),
+                    result_from(row),
                     row.job_id,
                     row.created_at,
                     row.superseded_at,

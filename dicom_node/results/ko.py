@@ -13,6 +13,7 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
+from dicom_node.result_kinds import IMAGES, kind_of
 from dicom_node.results.equipment import add_equipment
 from dicom_node.results.identity import LO_LENGTH, derived_uid
 from dicom_node.results.patient import inherit
@@ -98,7 +99,7 @@ def add_content(dataset: Dataset, rejected: Sequence[Result], equipment: Equipme
 
 def pointer(item: Result) -> Dataset:
     """IMAGE, or COMPOSITE for what has no pixels."""
-    found = content("CONTAINS", "COMPOSITE" if item.kind == "sr" else "IMAGE")
+    found = content("CONTAINS", "IMAGE" if kind_of(item.kind) in IMAGES else "COMPOSITE")
     found.ReferencedSOPSequence = [reference(item)]
     return found
 
