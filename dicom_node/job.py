@@ -10,7 +10,6 @@ import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -19,6 +18,7 @@ from dicom_node import companion_volumes
 from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.rejection import TITLES as REJECTION_TITLES
 from dicom_node.result_objects import put_result
+from dicom_node.results import zone
 from dicom_node.results.encode import encode
 from dicom_node.results.report import EncodedResult, ReadBesides, Report
 from dicom_node.results.sources import ResultRefused
@@ -89,7 +89,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
                 findings=findings,
                 model=package.identity,
                 revision=spec.revision,
-                created_at=datetime.fromtimestamp(spec.created_at, UTC),
+                created_at=zone.of_study(spec.created_at, datasets[0]),
                 kinds=frozenset(spec.kinds),
                 companions=companions,
                 remark=spec.remark,

@@ -24,9 +24,6 @@ SEGMENTATIONS: tuple[ResultKind, ...] = ("seg", "seg_fractional", "seg_labelmap"
 
 REPORTS: tuple[ResultKind, ...] = ("sr", "sr_comprehensive", "sr_text")
 
-IMAGES: tuple[ResultKind, ...] = (*SEGMENTATIONS, "sc", "parametric_map")
-"""Kinds that have pixels."""
-
 REFERRING: tuple[ResultKind, ...] = ("sr", "sr_comprehensive")
 """Reports that name segments; one of text alone names none."""
 

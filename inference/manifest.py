@@ -9,13 +9,26 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from inference.contract import InputContract
 from inference.errors import PackageError
 from inference.findings import Code
 
 MAX_MANIFEST_BYTES = 256 * 1024
+
+
+LONGEST_BYTES = 64
+
+
+def fits(text: str) -> str:
+    """VR LO holds 64 characters (PS3.5 6.2), and there are receivers that count the bytes of Unicode."""
+    if len(text.encode()) > LONGEST_BYTES:
+        raise ValueError(f"must be at most {LONGEST_BYTES} bytes long in UTF-8")
+    return text
+
+
+ShortText = Annotated[str, Field(min_length=1), AfterValidator(fits)]
 
 
 class Manifested(BaseModel):
@@ -27,7 +40,7 @@ class Manifested(BaseModel):
 class CodedConcept(Manifested):
     value: str = Field(min_length=1, max_length=16)
     scheme: str = Field(min_length=1, max_length=16)
-    meaning: str = Field(min_length=1, max_length=64)
+    meaning: ShortText
 
     @property
     def code(self) -> Code:
@@ -62,7 +75,7 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 
 class SegmentOutput(Manifested):
     key: Key
-    label: str = Field(min_length=1, max_length=64)
+    label: ShortText
     category: CodedConcept
     type: CodedConcept
     color_rgb: tuple[Channel, Channel, Channel]
@@ -106,8 +119,8 @@ class Manifest(Manifested):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=48)
     version: str = Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")
-    title: str = Field(min_length=1, max_length=48)
-    manufacturer: str = Field(min_length=1, max_length=64)
+    title: ShortText = Field(max_length=48)
+    manufacturer: ShortText
     intended_use: str = Field(min_length=1)
     limits: tuple[str, ...] = Field(min_length=1)
     runtime: PythonRuntime

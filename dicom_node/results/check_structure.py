@@ -19,6 +19,7 @@ from dicom_node.results.patient import REQUIRED_IF_EMPTY
 from dicom_node.results.required import IODS, ITEMS, MODULES, Needs
 from dicom_node.results.scene import Scene
 from dicom_node.results.skimmed import Skimmed, skim
+from dicom_node.results.source_text import element_of
 
 PIXELS = ("PixelData", "FloatPixelData")
 SAME_AS_SOURCE = (*REQUIRED_IF_EMPTY, "StudyInstanceUID", "IssuerOfPatientID")
@@ -95,8 +96,8 @@ def _source_faults(scene: Scene, dataset: Dataset) -> Iterator[str]:
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword)
-    return "" if value is None else str(value).strip()
+    element = element_of(dataset, keyword)
+    return "" if element is None or element.value is None else str(element.value).strip()
 
 
 def _size_faults(skimmed: Skimmed) -> Iterator[str]:

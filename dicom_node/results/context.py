@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 from pydicom.dataset import Dataset
 
@@ -11,6 +11,7 @@ from dicom_node.results.contributing_equipment import add_contributing_equipment
 from dicom_node.results.equipment import add_equipment
 from dicom_node.results.patient import inherit
 from dicom_node.results.report import Report
+from dicom_node.results.zone import stated_zone
 
 
 def new_object(report: Report, ordered: str, sop_class_uid: str, modality: str) -> Dataset:
@@ -35,13 +36,5 @@ def new_object(report: Report, ordered: str, sop_class_uid: str, modality: str) 
 
 def local_time(report: Report) -> datetime:
     """created_at in the zone of the source, whose dates stand in the same object and obey the same offset."""
-    offset = zone(str(report.first_source.get("TimezoneOffsetFromUTC") or ""))
+    offset = stated_zone(report.first_source)
     return report.created_at.astimezone(offset) if offset else report.created_at
-
-
-def zone(offset: str) -> timezone | None:
-    """+0100 as a time zone; None for anything else than PS3.3 C.12.1.1.8 allows."""
-    if len(offset) != 5 or offset[0] not in "+-" or not offset[1:].isdigit():
-        return None
-    size = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
-    return timezone(size if offset[0] == "+" else -size) if size <= timedelta(hours=14) else None

@@ -92,10 +92,17 @@ def series_description(report: Report) -> str:
     """
     revision = f", revision {report.revision}" if report.revision > 1 else ""
     prefix, rest = "AI: ", f" {report.model.version}{revision}"
-    room = LO_LENGTH - len(prefix) - len(rest)
-    description = f"{prefix}{report.model.title[:room].rstrip()}{rest}"
+    description = f"{prefix}{fitted(report.model.title, LO_LENGTH - len(prefix) - len(rest)).rstrip()}{rest}"
     with_remark = f"{description}, {report.remark}"
-    return with_remark if report.remark and len(with_remark) <= LO_LENGTH else description
+    return with_remark if report.remark and fitted(with_remark) == with_remark else description
+
+
+def fitted(text: str, most: int = LO_LENGTH) -> str:
+    """The beginning of the text that no receiver finds too long.
+
+    PS3.5 6.2 counts characters; there are validators and databases that count bytes, and Unicode has up to four a character.
+    """
+    return text.encode()[:most].decode(errors="ignore")
 
 
 def _origin(report: Report) -> tuple[str, ...]:

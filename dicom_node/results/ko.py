@@ -13,11 +13,12 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from dicom_node.result_kinds import IMAGES, kind_of
+from dicom_node.result_kinds import SEGMENTATIONS, kind_of
 from dicom_node.results.equipment import add_equipment
 from dicom_node.results.identity import LO_LENGTH, derived_uid
 from dicom_node.results.patient import inherit
 from dicom_node.results.report import Equipment
+from dicom_node.results.zone import stated_zone
 from inference.findings import Code
 from storage.records import Result
 
@@ -29,8 +30,9 @@ DEVICE_OBSERVER_UID = Code("121012", "DCM", "Device Observer UID")
 DEVICE_OBSERVER_NAME = Code("121013", "DCM", "Device Observer Name")
 
 DESCRIPTION = "AI: earlier results, superseded"
-NUMBER_AMONG_RESULTS = 4
-"""Series 2901 to 2903 are rejected in series 2904, beside which it sorts."""
+NUMBER_AMONG_RESULTS = 8
+"""Series 2901 to 2907 are rejected in series 2908, beside which it sorts."""
+WITH_PIXELS = {*SEGMENTATIONS, "sc", "parametric_map"}
 
 
 def encode_rejection(
@@ -41,7 +43,7 @@ def encode_rejection(
     example: one of them, from which patient and study are taken. told: the destination that it is for, which holds all of
     them. at: when, with its time zone.
     """
-    equipment = equipment or Equipment()
+    equipment, at = equipment or Equipment(), at.astimezone(stated_zone(example) or at.tzinfo)
     uids = sorted(item.sop_instance_uid for item in rejected)
     dataset = Dataset()
     inherit(dataset, example)
@@ -99,7 +101,7 @@ def add_content(dataset: Dataset, rejected: Sequence[Result], equipment: Equipme
 
 def pointer(item: Result) -> Dataset:
     """IMAGE, or COMPOSITE for what has no pixels."""
-    found = content("CONTAINS", "IMAGE" if kind_of(item.kind) in IMAGES else "COMPOSITE")
+    found = content("CONTAINS", "IMAGE" if kind_of(item.kind) in WITH_PIXELS else "COMPOSITE")
     found.ReferencedSOPSequence = [reference(item)]
     return found
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 from pydicom.config import RAISE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import VR, validate_value
+
+from dicom_node.character_sets import are_as_defined
+from dicom_node.results.source_text import element_of, terms_of
 
 REQUIRED_IF_EMPTY = (
     "PatientName",
@@ -52,13 +53,14 @@ INHERITED = (
 
 
 def inherit(dataset: Dataset, source: Dataset) -> None:
-    """Copy patient and study, and the character set that the names are written in."""
-    if source.get("SpecificCharacterSet"):
-        dataset.SpecificCharacterSet = deepcopy(source.SpecificCharacterSet)
+    """Copy patient and study, and the character set that the names are written in where it is one that others can read."""
+    if (terms := terms_of(source)) and are_as_defined(terms):
+        dataset.SpecificCharacterSet = list(terms) if len(terms) > 1 else terms[0]
     for keyword in INHERITED:
         must_stay = keyword in (*REQUIRED_IF_EMPTY, "StudyInstanceUID")
-        if keyword in source and not source[keyword].is_empty and (must_stay or is_valid(source[keyword])):
-            dataset.add(deepcopy(source[keyword]))
+        element = element_of(source, keyword)
+        if element is not None and not element.is_empty and (must_stay or is_valid(element)):
+            dataset.add(element)
         elif keyword in REQUIRED_IF_EMPTY:
             setattr(dataset, keyword, "")
     removed = dataset.get("PatientIdentityRemoved") == "YES"

@@ -81,13 +81,13 @@ def describe(report: Report, item: Numbered) -> Dataset:
     segment = item.segment
     description: Dataset = SegmentDescription(
         segment_number=item.number,
-        segment_label=segment.label[: identity.LO_LENGTH],
+        segment_label=identity.fitted(segment.label),
         segmented_property_category=codes.concept(segment.category),
         segmented_property_type=codes.concept(segment.type),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm(report.model, report.findings.parameters),
         tracking_uid=identity.tracking_uid(report, segment),
-        tracking_id=segment.label[: identity.LO_LENGTH],
+        tracking_id=identity.fitted(segment.label),
         anatomic_regions=[codes.concept(segment.finding_site)] if segment.finding_site else None,
         display_color=CIELabColor.from_rgb(*segment.color_rgb),
     )

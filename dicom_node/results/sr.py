@@ -22,6 +22,7 @@ from dicom_node.results.report import Report
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene, Segmentation
 from dicom_node.results.segments import Numbered
+from dicom_node.results.source_text import items_of
 from dicom_node.results.sources import Besides, Plane, Reference, instances_besides, instances_used
 from dicom_node.results.sr_groups import Images, measurement_groups
 from dicom_node.results.writing import Written, written
@@ -80,7 +81,7 @@ def add_document(dataset: Dataset, report: Report, segmentation: Segmentation | 
     """
     dataset.CompletionFlag = "PARTIAL" if report.remark else "COMPLETE"
     if report.remark:
-        dataset.CompletionFlagDescription = report.remark[: identity.LO_LENGTH]
+        dataset.CompletionFlagDescription = identity.fitted(report.remark)
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.PreliminaryFlag = "PRELIMINARY"
     dataset.PerformedProcedureCodeSequence = []
@@ -179,7 +180,7 @@ def procedures(source: Dataset) -> list[hd.CodedConcept]:
     """The source's procedure codes, else that of the modality (CID 100)."""
     stated = [
         hd.CodedConcept(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
-        for item in source.get("ProcedureCodeSequence") or ()
+        for item in items_of(source, "ProcedureCodeSequence")
         if item.get("CodeValue") and item.get("CodingSchemeDesignator") and item.get("CodeMeaning")
     ]
     return stated or [codes.concept(codes.PROCEDURES.get(source.get("Modality", ""), codes.XR_PROCEDURE))]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-from pydicom.charset import convert_encodings
+from pydicom.charset import convert_encodings, decode_bytes, default_encoding, encode_string
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from pydicom.valuerep import VR, PersonName
+from pydicom.valuerep import TEXT_VR_DELIMS, VR
 
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-UNICODE = "ISO_IR 192"
+UNICODE, LATIN_1 = "ISO_IR 192", "ISO_IR 100"
+JAPANESE = {"iso2022_jp": b"\x1b$B", "iso2022_jp_2": b"\x1b$(D"}
+"""JIS X 0208 and JIS X 0212 by the escape sequences that announce them (PS3.3 table C.12-4)."""
+NAME_DELIMITERS = re.compile(r"[\^=]")
 TEXT_VRS = {VR.LO, VR.LT, VR.PN, VR.SH, VR.ST, VR.UC, VR.UT}
 
 
@@ -69,30 +73,60 @@ def schemes(dataset: Dataset) -> Iterator[str]:
 
 
 def choose_character_set(dataset: Dataset) -> None:
-    """Keep the source's character set where it can write our text too; else write everything in Unicode."""
+    """Keep the source's character set where it can write our text too; else write everything in Unicode.
+
+    Where the source states none, ISO_IR 100 does for what is not ASCII and was read as such.
+    """
+    found = [text for text in set(texts(dataset)) if not text.isascii()]
+    if not found:
+        return
     declared = dataset.get("SpecificCharacterSet")
-    encodings = convert_encodings(declared) if declared else ["ascii"]
-    if not all(writable(character, encodings) for character in set("".join(texts(dataset)))):
-        dataset.SpecificCharacterSet = UNICODE
+    for terms in (declared, UNICODE) if declared else (LATIN_1,):
+        encodings = convert_encodings(terms)
+        if all(writable(text, encodings) for text in found):
+            dataset.SpecificCharacterSet = terms
+            return
+    dataset.SpecificCharacterSet = UNICODE
 
 
-def writable(character: str, encodings: Iterable[str]) -> bool:
-    """True where one of the Python encodings has the character."""
-    for encoding in encodings:
-        try:
-            character.encode(encoding)
-        except UnicodeEncodeError:
-            continue
-        return True
-    return False
+def writable(text: str, encodings: Sequence[str]) -> bool:
+    """True where the text, written in these encodings of Python, is read as it was.
+
+    Each character must be in one of them; none may have a byte that readers take for the backslash between two values; and
+    the whole must survive its escape sequences, which a line's end undoes.
+    """
+    if not all(has_character(character, encodings) for character in set(text)):
+        return False
+    encoded = encode_string(text, encodings)
+    if b"\\" in encoded and "\\" not in text:
+        return False
+    try:
+        return len(encodings) == 1 or decode_bytes(encoded, encodings, TEXT_VR_DELIMS) == text
+    except (ValueError, Warning):
+        return False
+
+
+def has_character(character: str, encodings: Iterable[str]) -> bool:
+    return any(in_encoding(character, encoding) for encoding in encodings)
+
+
+def in_encoding(character: str, encoding: str) -> bool:
+    """Python's codecs for Japanese know more than the one character set that DICOM means by each."""
+    try:
+        encoded = character.encode("ascii" if encoding == default_encoding else encoding)
+    except UnicodeEncodeError:
+        return False
+    if encoding in JAPANESE:
+        return encoded.startswith(JAPANESE[encoding])
+    return encoding != "shift_jis" or len(encoded) == 1
 
 
 def texts(dataset: Dataset) -> Iterator[str]:
-    """Every value that the character set governs (PS3.5 6.1.2.2), nested ones included."""
+    """Every text that the character set governs (PS3.5 6.1.2.2), nested ones included; of names their components."""
     for element in dataset:
         if element.VR == VR.SQ:
             for item in element.value:
                 yield from texts(item)
         elif element.VR in TEXT_VRS and element.value:
-            values = element.value if element.VM > 1 else [element.value]
-            yield from (str(value) if isinstance(value, PersonName) else value for value in values)
+            for value in element.value if element.VM > 1 else [element.value]:
+                yield from NAME_DELIMITERS.split(str(value)) if element.VR == VR.PN else (value,)

@@ -111,7 +111,7 @@ def test_the_rejection_bears_the_patient_of_what_it_rejects_and_is_another_one_f
     source = dcmread(BytesIO(seg.payload))
     for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "AccessionNumber", "SpecificCharacterSet"):
         assert document[keyword].value == source[keyword].value
-    assert document.SeriesNumber == 4904
+    assert document.SeriesNumber == 4908
     other = encode_rejection(rejected, source, told="ARCHIVE", at=CREATED)
     again = encode_rejection(rejected[::-1], source, told="PACS1", at=CREATED)
     assert document.SOPInstanceUID != other.SOPInstanceUID

@@ -119,8 +119,9 @@ def test_an_unknown_character_set_is_noted_and_read_all_the_same() -> None:
     assert any(note.startswith("SpecificCharacterSet") for note in header.facts["notes"])
 
 
-def test_bytes_that_are_no_text_of_their_character_set_are_replaced() -> None:
-    assert _read(SpecificCharacterSet="ISO_IR 192", PatientName=b"A\xffB\xfe").patient_name == "A\ufffdB\ufffd"
+def test_bytes_that_are_no_text_of_their_character_set_are_read_as_latin() -> None:
+    header = _read(SpecificCharacterSet="ISO_IR 192", PatientName=b"A\xffB\xfe")
+    assert header.patient_name == "AÿBþ"
 
 
 @pytest.mark.filterwarnings("error")

@@ -196,3 +196,11 @@ def test_every_code_is_standard_or_documented(name: str) -> None:
                 if value == code["value"]
             }
             assert code["meaning"] in meanings
+
+
+def test_a_title_that_is_long_in_unicode_is_refused(home: Path, manifest: dict[str, Any]) -> None:
+    """Validators and databases count bytes where the standard counts characters."""
+    manifest["title"] = "肺" * 22
+    assert "title: Value error, must be at most 64 bytes long in UTF-8" in refusal(write(home, manifest))
+    manifest["title"] = "肺" * 21
+    assert load_package(write(home, manifest)).identity.title == "肺" * 21
