@@ -51,6 +51,12 @@ class History:
                 for row in connection.execute(query)
             )
 
+    def count_quarantined(self) -> int:
+        """Results that failed their checks, of series that were not analysed anew since."""
+        query = select(func.count()).where(result.c.faults.is_not(None), result.c.superseded_at.is_(None))
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
     def results(self, study_instance_uid: str) -> tuple[KeptResult, ...]:
         """Every result of a study, oldest first, those that later ones supersede among them."""
         query = (

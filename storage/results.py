@@ -57,6 +57,7 @@ def insert_results(
         versions = _versions(connection, finished)
         earlier = [row for row in named if row.revision < finished.revision and row.model not in versions]
         _supersede(connection, finished, [*earlier, *flipped], replaced=bool(sound))
+        _supersede_quarantined(connection, finished)
 
 
 def result_from(row: Row[Any], columns: Mapping[str, Any] | None = None) -> Result:
@@ -238,6 +239,20 @@ def _supersede(connection: Connection, finished: Job, rows: Sequence[Row[Any]], 
         record(connection, [_outdated(finished, rows, why)])
     if withdrawn:
         record(connection, [_withdrawn(finished, withdrawn)])
+
+
+def _supersede_quarantined(connection: Connection, finished: Job) -> None:
+    """What the same model left in quarantine on older revisions is of no concern any more."""
+    older = select(job.c.job_id).where(
+        job.c.series_id == finished.series_id,
+        job.c.revision < finished.revision,
+        job.c.model.startswith(f"{_name(finished.model)}@", autoescape=True),
+    )
+    connection.execute(
+        update(result)
+        .where(result.c.faults.is_not(None), result.c.superseded_at.is_(None), result.c.job_id.in_(older))
+        .values(superseded_at=time.time(), superseded_by=finished.job_id)
+    )
 
 
 def _mark(connection: Connection, rows: Sequence[Row[Any]], revision: int, *, by: int | None) -> dict[str, int]:
