@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONFIG ?= config.yaml
 OHIF := .cache/ohif/3.13.2
 
-.PHONY: demo run test test-long fuzz check bench bench-receive bench-send bench-time bench-result peers lock clean help
+.PHONY: demo run test test-long fuzz check bench bench-receive bench-send bench-time bench-result bench-encode peers lock clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,7 +32,7 @@ check: $(VENV)/.test  ## lint, format, types, walls between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: bench-receive bench-send bench-time bench-result  ## measure what benchmarks/README.md claims; half an hour
+bench: bench-receive bench-send bench-time bench-result bench-encode  ## measure what benchmarks/README.md claims; half an hour
 
 bench-receive: $(VENV)/.test  ## receiving, against Orthanc, DCMTK and pynetdicom
 	$(BIN)/python -m benchmarks.receive
@@ -45,6 +45,9 @@ bench-time: $(VENV)/.test  ## from the last image to the results at a PACS
 
 bench-result: $(VENV)/.test peers  ## from the last image to the job, and jobs too early, against timers; ten minutes
 	$(BIN)/python -m benchmarks.time_to_result
+
+bench-encode: $(VENV)/.test  ## results to DICOM objects, against highdicom and dcmqi; ten minutes
+	$(BIN)/python -m benchmarks.encode
 
 peers: $(OHIF)/index.html  ## install the programs that tests talk to (Debian packages, OHIF)
 	scripts/install-peers

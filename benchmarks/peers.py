@@ -60,14 +60,19 @@ def node(folder: Path, _wire: Wire) -> Iterator[Acceptor]:
     """`dicom-node serve`, as configured by default; there are no models, as it is receiving that is measured."""
     under_test = NodeUnderTest(folder, configuration(models=[], routes=[], destinations=[], storage={}))
     ready = under_test.config.storage.prepared_packs * len(acceptor_names(under_test.config.node))
-    waiting = under_test.config.node.data_folder / "objects" / ".writing"
+    packs = under_test.config.node.data_folder / "objects" / "packs"
 
     def rests() -> bool:
         """It writes packs to have them ready: no other acceptor is to be measured beside that."""
-        return sum(path.stat().st_size == PACK_BYTES for path in waiting.iterdir()) == ready
+        return sum(_is_unused(path) for path in packs.glob("*/*.pack")) == ready
 
     with under_test.running():
         yield Acceptor(OURS, under_test.port, under_test.port, None, rests)
+
+
+def _is_unused(pack: Path) -> bool:
+    with pack.open("rb", buffering=0) as file:
+        return pack.stat().st_size == PACK_BYTES and not file.read(8).strip(b"\0")
 
 
 @contextmanager

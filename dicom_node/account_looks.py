@@ -198,7 +198,8 @@ def _result(item: KeptResult, deliveries: Iterable[Delivery], known: Iterable[Ke
     if not own:
         return [Entry((kind, Text("(nowhere)"), Text("not sent", "dim"), Text(), Text()), (uid, superseded))]
     return [
-        Entry((kind, *_delivery(one)), (uid, superseded, Text(one.last_error or ""), _in_place(one, known))) for one in own
+        Entry((kind, *_delivery(one)), (uid, superseded, Text(one.last_error or ""), _in_place(one, known)))
+        for one in own
     ]
 
 

@@ -93,7 +93,9 @@ class Arrivals:
         self._told = orjson.dumps(association)
         self._lock = threading.Lock()
         self._pack: PackWriter | None = None
-        self._spent: list[PackWriter] = []  # used no more, and closed once no row waits
+        # Used no more: given back, or only closed, once no row waits.
+        self._full: list[PackWriter] = []
+        self._spent: list[PackWriter] = []
         self._likeness = Likeness(shelf.sequence_depth)
         self._waiting: list[_Waiting] = []
         self._waiting_since = math.inf
@@ -152,6 +154,8 @@ class Arrivals:
                 self._shelf.not_indexed(waiting.stored.key, error)
             self._abandon()
             self._use_no_more()
+            self._spent += self._full
+            self._full = []
             self._committed()
 
     def write(self, arrival: Arrival, fragments: Sequence[memoryview]) -> None:
@@ -221,7 +225,8 @@ class Arrivals:
                 raise StorageUnavailable("rows of received instances cannot be committed")
         self._shelf.check_room(0)
         if self._pack is not None and self._pack.size_bytes >= PACK_BYTES:
-            self._hand_over(self._pack)
+            self._full.append(self._pack)
+            self._pack = None
         if self._pack is None:
             self._pack = self._shelf.take_pack()
         self._pack.begin(self._note(arrival), _file_meta(arrival.announced))
@@ -231,13 +236,6 @@ class Arrivals:
             orjson.dumps((*arrival.announced, arrival.received_at)),
             self._told,
         )
-
-    def _hand_over(self, pack: PackWriter) -> None:
-        """The pack is full, and given back once its records are indexed."""
-        self._index()
-        if not self._is_behind and self._pack is pack:
-            self._pack = None
-            self._shelf.give_back(pack)
 
     def _judge(self, arrival: Arrival, pack: PackWriter) -> Header:
         told, length = arrival.announced, pack.payload_bytes
@@ -310,6 +308,9 @@ class Arrivals:
     def _committed(self) -> None:
         """No row waits."""
         self._waiting, self._waiting_since, self._is_behind = [], math.inf, False
+        full, self._full = self._full, []
+        for pack in full:
+            self._shelf.give_back(pack)
         self._close_spent()
 
     def _rows(self) -> list[NewInstance]:

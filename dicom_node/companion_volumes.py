@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-
-from pydicom import Dataset, dcmread
 
 from dicom_node.attempt import JobSpec
 from dicom_node.results.report import ReadBesides
 from inference.contract import InputContract
 from inference.errors import NotAVolume
-from inference.series import read_series
+from inference.instances import Instance, instance_of
+from inference.series import read_instances
 from storage.objects.protocol import ObjectStore
 
 
-def fetch(objects: ObjectStore, spec: JobSpec) -> dict[str, list[Dataset]]:
-    """The data sets of each companion that there is, by its name."""
+def fetch(objects: ObjectStore, spec: JobSpec) -> dict[str, list[Instance]]:
+    """The instances of each companion that there is, by its name."""
     return {
-        one.name: [dcmread(io.BytesIO(objects.get(key))) for key in one.object_keys]
+        one.name: [instance_of(objects.part(key)) for key in one.object_keys]
         for one in spec.companions
         if one.absent is None
     }
@@ -37,7 +35,7 @@ def why_missing(contract: InputContract, spec: JobSpec) -> str | None:
 
 
 def read(
-    contract: InputContract, spec: JobSpec, datasets: Mapping[str, Sequence[Dataset]]
+    contract: InputContract, spec: JobSpec, instances: Mapping[str, Sequence[Instance]]
 ) -> tuple[tuple[ReadBesides, ...], str]:
     """The volume of each companion, and what was left out, in words.
 
@@ -45,11 +43,11 @@ def read(
     """
     found, left_out = [], ""
     for one in spec.companions:
-        if one.name not in datasets:
+        if one.name not in instances:
             continue
         rule = contract.companion(one.name)
         try:
-            reading = read_series(datasets[one.name], tilt=rule.series.gantry_tilt)
+            reading = read_instances(instances[one.name], tilt=rule.series.gantry_tilt)
         except NotAVolume as reason:
             if rule.required:
                 raise NotAVolume(f"{one.name}: {reason}") from reason

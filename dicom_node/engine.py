@@ -30,6 +30,9 @@ _SETTINGS = {
     # Else the cluster gives up a worker that is not back 15 s after it died, as on a slow disk or when it died twice.
     "distributed.deploy.lost-worker-timeout": "3650 days",
     "distributed.admin.tick.limit": "30s",
+    # Nobody looks at how its loops and its workers keep time: fifty and a hundred times a second while nothing is done.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.worker.profile.enabled": False,
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
     # Workers of this machine may use all of its memory: a paused worker would only look like a hung job.

@@ -6,14 +6,11 @@ every UID and time in them derives from the job, so it does no harm that a lost 
 
 from __future__ import annotations
 
-import io
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-from pydicom import Dataset, dcmread
 
 from dicom_node import companion_volumes
 from dicom_node.attempt import JobOutcome, JobSpec
@@ -24,9 +21,11 @@ from dicom_node.results.make import make
 from dicom_node.results.report import EncodedResult, ReadBesides, Report
 from inference.errors import InferenceError, NotAVolume
 from inference.findings import Code, Findings, NotAnalysed
+from inference.frames import Frame
+from inference.instances import Headers, Instance, instance_of
 from inference.package import Package, load_package
 from inference.predict import predict
-from inference.series import SeriesReading, read_series
+from inference.series import SeriesReading, read_instances
 from inference.volume import Volume
 from storage.errors import StorageError
 from storage.objects import open_store
@@ -75,21 +74,23 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
     objects = open_store(spec.objects_url)
     with stages.timed("fetch"):
         package = _verified(spec)
-        datasets = [dcmread(io.BytesIO(objects.get(key))) for key in spec.object_keys]
+        instances = [instance_of(objects.part(key)) for key in spec.object_keys]
         besides = companion_volumes.fetch(objects, spec)
-    volume, companions, findings, left_out = _find(spec, package, datasets, besides, stages)
+        sources = Headers(instances)
+    volume, frames, companions, findings, left_out = _find(spec, package, instances, besides, stages)
     said_besides = left_out + (f"; {spec.remark}" if spec.remark else "")
     if findings.not_analysed and not spec.report_not_analysed:
         return _outcome(package, findings, stages, said_besides)
     with stages.timed("encode"):
         made = make(
             Report(
-                sources=datasets,
+                sources=sources,
                 volume=volume,
+                frames=frames,
                 findings=findings,
                 model=package.identity,
                 revision=spec.revision,
-                created_at=zone.of_study(spec.created_at, datasets[0]),
+                created_at=zone.of_study(spec.created_at, sources[0]),
                 kinds=frozenset(spec.kinds),
                 companions=companions,
                 remark=spec.remark,
@@ -118,27 +119,34 @@ def _verified(spec: JobSpec) -> Package:
 def _find(
     spec: JobSpec,
     package: Package,
-    datasets: Sequence[Dataset],
-    besides: Mapping[str, Sequence[Dataset]],
+    instances: list[Instance],
+    besides: dict[str, list[Instance]],
     stages: Stages,
-) -> tuple[Volume | None, tuple[ReadBesides, ...], Findings, str]:
-    """The volume that was analysed, others read for it, what was found, and what else there was in the series, in words."""
+) -> tuple[Volume | None, tuple[Frame, ...], tuple[ReadBesides, ...], Findings, str]:
+    """The volume that was analysed, the frames of its series, others read for it, what was found, and what else there was in
+    the series, in words.
+
+    The instances are gone when it returns: what came with their pixels is not to take room beside the volume.
+    """
     contract = package.manifest.input
     if spec.give_up_reason:
         code = rejected_code(spec.rejected_as) or (WITHHELD if spec.is_withheld else PROCESSING_FAILED)
-        return None, (), Findings(not_analysed=NotAnalysed(code, spec.give_up_reason)), ""
+        return None, (), (), Findings(not_analysed=NotAnalysed(code, spec.give_up_reason)), ""
     if missing := companion_volumes.why_missing(contract, spec):
-        return None, (), Findings(not_analysed=NotAnalysed(NO_COMPANION, missing)), ""
+        return None, (), (), Findings(not_analysed=NotAnalysed(NO_COMPANION, missing)), ""
     try:
         with stages.timed("volume"):
-            reading = read_series(datasets, tilt=contract.gantry_tilt)
+            reading = read_instances(instances, tilt=contract.gantry_tilt)
             companions, without = companion_volumes.read(contract, spec, besides)
     except NotAVolume as reason:
-        return None, (), Findings(not_analysed=NotAnalysed(NOT_A_VOLUME, str(reason))), ""
-    volume = reading.volumes[0]
+        return None, (), (), Findings(not_analysed=NotAnalysed(NOT_A_VOLUME, str(reason))), ""
+    volume, frames, left_out = reading.volumes[0], reading.frames, _left_out(reading) + without
+    del reading
+    instances.clear()
+    besides.clear()
     with stages.timed("predict"):
         findings = predict(volume, package, spec.device, {one.name: one.volume for one in companions})
-    return volume, companions, findings, _left_out(reading) + without
+    return volume, frames, companions, findings, left_out
 
 
 def _left_out(reading: SeriesReading) -> str:

@@ -34,6 +34,12 @@ _INTERCEPT = Tag("RescaleIntercept")
 _PER_FRAME = Tag("PerFrameFunctionalGroupsSequence")
 _FRAMES = Tag("NumberOfFrames")
 
+READ = (
+    *(_SOP_CLASS, _SOP_INSTANCE, _FRAME_OF_REFERENCE, _INSTANCE_NUMBER, _IMAGE_TYPE, _ROWS, _COLUMNS, _POSITION),
+    *(_ORIENTATION, _PIXEL_SPACING, _BETWEEN_SLICES, _THICKNESS, _SLOPE, _INTERCEPT, _PER_FRAME, _FRAMES),
+)
+"""All that `frames_of` asks of an instance with one frame."""
+
 _VARYING = (
     "ImageType",
     "ComplexImageComponent",

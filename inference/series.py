@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from inference import elements, pixels, transforms
+from inference import elements, pixel_format, pixels, transforms
 from inference.errors import NotAVolume
 from inference.frames import Frame, frame_count, frames_of, is_multi_frame, marks
+from inference.instances import Instance, Parsed
 from inference.stacks import Stack, by_grid, separate
 from inference.volume import AcquiredGrid, Volume
 
@@ -29,7 +30,6 @@ TILT_DEG = 0.1
 """A stack that leans less counts as upright; its affine still holds the exact step."""
 
 _MOST_THREADS = 8
-_PIXELS = frozenset(map(Tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelData")))
 _SOP_CLASS = Tag("SOPClassUID")
 _SOP_INSTANCE = Tag("SOPInstanceUID")
 _STUDY = Tag("StudyInstanceUID")
@@ -57,10 +57,11 @@ class SetAside:
 @dataclass(frozen=True, slots=True)
 class SeriesReading:
     """volumes: most slices first, equals in the order of the attribute that splits them. set_aside: in order of
-    input."""
+    input. frames: all that have a place in the patient, in order of input."""
 
     volumes: tuple[Volume, ...]
     set_aside: tuple[SetAside, ...]
+    frames: tuple[Frame, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +82,23 @@ def read_series(
     decoding; default the CPUs of this process, 8 at most. Raises NotAVolume, with the reasons, when there is no
     volume.
     """
+    return read_instances([Parsed(dataset) for dataset in datasets], tilt=tilt, spacing=spacing, threads=threads)
+
+
+def read_instances(
+    instances: Sequence[Instance], *, tilt: Tilt = "refuse", spacing: Uneven = "refuse", threads: int | None = None
+) -> SeriesReading:
+    """As `read_series`, of instances that may lie in files; raises what reading these raises, too."""
     wanted = _Wanted(tilt, spacing, threads or min(_MOST_THREADS, _cpus()))
-    if not datasets:
+    if not instances:
         raise NotAVolume("the series holds no instance")
     aside: dict[Frame, str] = {}
-    frames, refused = _usable_frames(datasets, aside)
+    frames, refused = _usable_frames(instances, aside)
     volumes: list[Volume] = []
     if frames:
-        for stack in _candidates(datasets, frames, aside):
+        for stack in _candidates(instances, frames, aside):
             try:
-                volumes.append(_volume(datasets, stack, wanted))
+                volumes.append(_volume(instances, stack, wanted))
             except NotAVolume as error:
                 aside |= dict.fromkeys(stack.frames, str(error))
     set_aside = [
@@ -103,7 +111,7 @@ def read_series(
     if not volumes:
         raise NotAVolume(_summary(set_aside))
     volumes.sort(key=lambda volume: -len(volume.sources))
-    return SeriesReading(tuple(volumes), tuple(set_aside))
+    return SeriesReading(tuple(volumes), tuple(set_aside), tuple(frames))
 
 
 def _cpus() -> int:
@@ -111,19 +119,19 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _usable_frames(datasets: Sequence[Dataset], aside: dict[Frame, str]) -> tuple[list[Frame], list[SetAside]]:
+def _usable_frames(instances: Sequence[Instance], aside: dict[Frame, str]) -> tuple[list[Frame], list[SetAside]]:
     """Frames with a place in the patient. The others go to `aside`, instances that are no images into the
     second list."""
     usable: list[Frame] = []
     refused: list[SetAside] = []
     seen: dict[str, int] = {}
-    for instance, dataset in enumerate(datasets):
+    for instance, dataset in enumerate(one.attributes for one in instances):
         reason = _NO_IMAGES.get(elements.text(dataset, _SOP_CLASS), "")
         if frame_count(dataset) > 1 and not is_multi_frame(dataset):
             reason = reason or f"{frame_count(dataset)} frames without functional groups have no known places"
         sop_instance_uid = elements.text(dataset, _SOP_INSTANCE)
         if reason or (sop_instance_uid and seen.setdefault(sop_instance_uid, instance) != instance):
-            reason = reason or _same_instance(datasets[seen[sop_instance_uid]], dataset)
+            reason = reason or _same_instance(instances[seen[sop_instance_uid]].whole(), instances[instance].whole())
             refused.append(SetAside(sop_instance_uid, reason))
             continue
         try:
@@ -179,7 +187,7 @@ def _unusable(frame: Frame) -> str:
     return f"it has no usable {', '.join(lacking)}" if lacking else ""
 
 
-def _candidates(datasets: Sequence[Dataset], frames: list[Frame], aside: dict[Frame, str]) -> list[Stack]:
+def _candidates(instances: Sequence[Instance], frames: list[Frame], aside: dict[Frame, str]) -> list[Stack]:
     """Stacks with one image a position. Lone images beside a larger stack are set aside: scouts, strays, other
     sizes."""
     found: list[tuple[int, Stack]] = []
@@ -188,8 +196,8 @@ def _candidates(datasets: Sequence[Dataset], frames: list[Frame], aside: dict[Fr
         try:
             separation = separate(
                 group,
-                lambda frame: marks(datasets[frame.instance], frame),
-                lambda frame: pixels.stored_bytes(datasets[frame.instance], frame),
+                lambda frame: marks(instances[frame.instance].described(), frame),
+                lambda frame: pixels.stored_bytes(instances[frame.instance], frame),
             )
         except NotAVolume as error:
             aside |= dict.fromkeys(group, str(error))
@@ -206,7 +214,7 @@ def _candidates(datasets: Sequence[Dataset], frames: list[Frame], aside: dict[Fr
     return [stack for _, stack in found if stack.frames[0] not in aside]
 
 
-def _volume(datasets: Sequence[Dataset], stack: Stack, wanted: _Wanted) -> Volume:
+def _volume(instances: Sequence[Instance], stack: Stack, wanted: _Wanted) -> Volume:
     """Check the stack against what is wanted, then read its pixels."""
     geometry, first = stack.geometry, stack.frames[0]
     must_even = not geometry.is_uniform
@@ -215,10 +223,10 @@ def _volume(datasets: Sequence[Dataset], stack: Stack, wanted: _Wanted) -> Volum
     is_tilted = geometry.tilt_deg > TILT_DEG
     if is_tilted and wanted.tilt == "refuse":
         raise NotAVolume(f"gantry tilt: the stack leans {geometry.tilt_deg:.1f} degrees off the normal")
-    header = _without_pixels(datasets[first.instance])
-    voxels = pixels.read_frames(datasets, stack.frames, threads=wanted.threads)
+    header = instances[first.instance].header()
+    voxels = pixels.read_frames(instances, stack.frames, threads=wanted.threads)
     affine, sources, acquired = _affine(stack), tuple(frame.source for frame in stack.frames), None
-    padding = {pixels.padding_value(datasets[frame.instance], frame) for frame in stack.frames}
+    padding = {pixel_format.padding_value(instances[frame.instance].attributes, frame) for frame in stack.frames}
     if must_even or (is_tilted and wanted.tilt == "resample"):
         origins = np.array([frame.position for frame in stack.frames], np.float64)
         fill = _fill(voxels, padding)
@@ -271,15 +279,6 @@ def _affine(stack: Stack) -> NDArray[np.float64]:
     affine[:3, 2] = orientation[:3] * column_mm
     affine[:3, 3] = first.position
     return affine
-
-
-def _without_pixels(dataset: Dataset) -> Dataset:
-    """A data set of the same elements but the pixels; elements stay unparsed where they were."""
-    tags = dataset.keys() - _PIXELS
-    header = Dataset({tag: dataset.get_item(tag) for tag in sorted(tags)})
-    is_implicit_vr, is_little_endian = dataset.original_encoding
-    header.set_original_encoding(is_implicit_vr, is_little_endian, dataset.original_character_set)
-    return header
 
 
 def _summary(set_aside: Sequence[SetAside]) -> str:

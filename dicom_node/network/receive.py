@@ -27,6 +27,7 @@ from dicom_node.network.store_message import StoreRequest, StoreRequests, data_p
 
 BUFFER_BYTES = 512 * 1024
 _LEAST_READ_BYTES = 64 * 1024  # for less room than this in the buffer, it is begun anew
+_WRITE_BYTES = 128 * 1024  # so much of a data set is written before more is read: the peer goes on sending meanwhile
 _MOST_FRAGMENTS = 512  # written at once; the system takes 1024
 MAX_COMMAND_BYTES = 16 * 1024
 # Of a message that the library takes, which holds it in memory; and of a PDU that is no P-DATA-TF.
@@ -104,6 +105,7 @@ class Receiver:
         self._contexts: dict[int, tuple[str, str]] | None = None
         self._view = memoryview(b"")
         self._fragments: list[memoryview] = []  # of a data set, in the buffer and not written yet
+        self._unwritten_bytes = 0
         self._at = self._end = 0
         self._pdu_left = self._pdv_left = 0
         self._context_id = self._control = 0
@@ -173,6 +175,8 @@ class Receiver:
 
     def _fill(self, wait_s: float) -> bool:
         """Read what the peer sent; False where it sent nothing in that time. OSError where the connection is over."""
+        if self._unwritten_bytes >= _WRITE_BYTES:
+            self._write()
         if self._at == self._end and not self._fragments:
             self._at = self._end = 0
         elif len(self._view) - self._end < _LEAST_READ_BYTES:
@@ -262,6 +266,7 @@ class Receiver:
             if self._context_id != self._request.context_id:
                 raise _Malformed("a data set comes in another presentation context than its command")
             self._fragments.append(fragment)
+            self._unwritten_bytes += count
             if is_last:
                 self._write()
                 self._answer(self._request, self._reception)
@@ -275,7 +280,7 @@ class Receiver:
         return self._hand_back(data_pdu(self._context_id, fragment, is_command=False, is_last=is_last))
 
     def _write(self) -> None:
-        fragments, self._fragments = self._fragments, []
+        fragments, self._fragments, self._unwritten_bytes = self._fragments, [], 0
         if fragments and self._reception is not None:
             self._reception.write(fragments)
 
@@ -341,6 +346,6 @@ class Receiver:
         reception, self._reception, self._request = self._reception, None, None
         if reception is not None:
             reception.abandon()
-        self._fragments = []
+        self._fragments, self._unwritten_bytes = [], 0
         self._view = memoryview(b"")
         self._at = self._end = 0

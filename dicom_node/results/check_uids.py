@@ -11,7 +11,7 @@ from pydicom.dataelem import RawDataElement
 
 from dicom_node.results.scene import Scene
 from dicom_node.results.skimmed import Skimmed
-from dicom_node.results.sources import instances_besides
+from dicom_node.results.sources import instances_besides, source_instances
 
 LONGEST_UID = 64
 VALID_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
@@ -79,7 +79,7 @@ def _at_top(skimmed: Skimmed) -> Iterator[tuple[str, set[str]]]:
 def _instances(scene: Scene) -> set[str]:
     """All that an object of this report may refer to."""
     report = scene.report
-    found = {str(source.SOPInstanceUID) for source in report.sources}
+    found = source_instances(report)
     found |= {item.reference.sop_instance_uid for item in instances_besides(report)}
     found |= {item.sop_instance_uid for item in report.predecessors}
     return found | {item.reference.sop_instance_uid for item in scene.segmentations.values()}

@@ -19,7 +19,7 @@ from dicom_node.results.places import key_plane
 from dicom_node.results.report import Report
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
-from dicom_node.results.sources import Plane, Reference
+from dicom_node.results.sources import Plane, Reference, instance_numbers
 from dicom_node.results.writing import Written, written
 from inference.findings import Code
 
@@ -124,7 +124,7 @@ def pointer(instance: Reference, frames: list[int]) -> Dataset:
 def description(scene: Scene, images: dict[int, list[str]]) -> str:
     """Who selected these, and what is to be seen on which."""
     model = scene.report.model
-    numbers = {str(source.SOPInstanceUID): source.get("InstanceNumber") for source in scene.report.sources}
+    numbers = instance_numbers(scene.report)
     lines = []
     for index, labels in list(images.items())[:MOST_IMAGES_IN_WORDS]:
         source = scene.planes[index].reference

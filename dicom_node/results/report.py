@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from dicom_node import __version__
 from dicom_node.result_kinds import ResultKind, kind_of, segmentation_of
 from inference.findings import Findings, ModelIdentity
+from inference.frames import Frame
 from inference.volume import Volume
 from storage.records import Predecessor
 
@@ -41,7 +42,9 @@ class ReadBesides:
 class Report:
     """All that the encoders may know.
 
-    sources: the data sets of the analysed series; their pixel data are never read.
+    sources: the data sets of the analysed series; their pixel data are never read. Each may be read when it is asked for, so
+    who walks all of them does so once.
+    frames: those of the sources, in order of these, where they are known; else they are made of the sources again.
     volume: what the model saw; None where no volume could be made, and then nothing was analysed.
     revision: counts the states of the series, from 1; a later one has results with UIDs of their own.
     companions: other series that the findings rest on, of this study or another.
@@ -62,6 +65,7 @@ class Report:
     companions: tuple[ReadBesides, ...] = ()
     remark: str | None = None
     predecessors: Sequence[Predecessor] = ()
+    frames: Sequence[Frame] = ()
 
     def __post_init__(self) -> None:
         if not self.sources:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,12 +74,30 @@ def source_frames(volume: Volume) -> tuple[SourceFrame, ...]:
 def instances_used(report: Report) -> list[Reference]:
     """The source instances that the volume was made of, each once, in the order given; all, where there is no volume."""
     used = None if report.volume is None else {frame.sop_instance_uid for frame in source_frames(report.volume)}
-    found = {
-        str(source.SOPInstanceUID): Reference(str(source.SOPClassUID), str(source.SOPInstanceUID))
-        for source in report.sources
-        if used is None or source.SOPInstanceUID in used
-    }
-    return list(found.values())
+    return [
+        Reference(sop_class_uid, sop_instance_uid)
+        for sop_instance_uid, sop_class_uid in _class_by_instance(report).items()
+        if used is None or sop_instance_uid in used
+    ]
+
+
+def source_instances(report: Report) -> set[str]:
+    """SOP Instance UIDs of the series, as far as they could be in a volume."""
+    return set(_class_by_instance(report))
+
+
+def instance_numbers(report: Report) -> dict[str, int | None]:
+    """Instance Number of each source instance, by its SOP Instance UID."""
+    if report.frames:
+        return {frame.source.sop_instance_uid: frame.instance_number or None for frame in report.frames}
+    return {str(source.SOPInstanceUID): source.get("InstanceNumber") for source in report.sources}
+
+
+def _class_by_instance(report: Report) -> dict[str, str]:
+    """SOP Class UID of each source instance, by its SOP Instance UID, in the order of the sources."""
+    if report.frames:
+        return {frame.source.sop_instance_uid: frame.source.sop_class_uid for frame in report.frames}
+    return {str(source.SOPInstanceUID): str(source.SOPClassUID) for source in report.sources}
 
 
 def instances_besides(report: Report) -> list[Besides]:
@@ -101,10 +120,8 @@ def planes(report: Report, volume: Volume) -> tuple[Plane, ...]:
     """
     wanted = {frame.sop_instance_uid for frame in source_frames(volume)}
     known: dict[tuple[str, int], Frame] = {}
-    for index, dataset in enumerate(report.sources):
-        if dataset.get("SOPInstanceUID") in wanted:
-            for frame in frames_of(index, dataset):
-                known[frame.source.sop_instance_uid, frame.source.frame_number or 1] = frame
+    for frame in report.frames or _frames(report.sources, wanted):
+        known[frame.source.sop_instance_uid, frame.source.frame_number or 1] = frame
     found = []
     for number, source in enumerate(source_frames(volume)):
         if not source.sop_instance_uid:
@@ -117,6 +134,12 @@ def planes(report: Report, volume: Volume) -> tuple[Plane, ...]:
             )
         found.append(_plane(match))
     return tuple(found)
+
+
+def _frames(sources: Iterable[Dataset], wanted: set[str]) -> Iterator[Frame]:
+    for index, dataset in enumerate(sources):
+        if dataset.get("SOPInstanceUID") in wanted:
+            yield from frames_of(index, dataset)
 
 
 def _plane(frame: Frame) -> Plane:

@@ -23,7 +23,7 @@ from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene, Segmentation
 from dicom_node.results.segments import Numbered
 from dicom_node.results.source_text import items_of
-from dicom_node.results.sources import Besides, Plane, Reference, instances_besides, instances_used
+from dicom_node.results.sources import Besides, Plane, Reference, instances_besides, instances_used, source_instances
 from dicom_node.results.sr_groups import Images, measurement_groups
 from dicom_node.results.writing import Written, written
 from inference.findings import Code
@@ -63,7 +63,7 @@ def segmentation_for(scene: Scene, ordered: str) -> Segmentation | None:
 
 def check(scene: Scene, ordered: str, sr: Written) -> list[str]:
     segmentation = segmentation_for(scene, ordered)
-    known = {str(source.SOPInstanceUID) for source in scene.report.sources}
+    known = source_instances(scene.report)
     known |= {item.reference.sop_instance_uid for item in instances_besides(scene.report)}
     check_sr(sr.payload, known | ({segmentation.reference.sop_instance_uid} if segmentation else set()))
     return []

@@ -22,11 +22,13 @@ from storage.objects.pack import (
     delete,
     has_no_writer,
     locked,
+    part_of_pack,
     pieces,
     read_object,
     records,
     tail_of_object,
 )
+from storage.objects.part import FilePart
 from storage.objects.protocol import TAIL_BYTES, check_key
 from storage.objects.spares import Spares
 
@@ -50,7 +52,7 @@ class FileStore:
         self._lock = threading.Lock()
         with _named_errors(root):
             self._make_durable(self._writing)
-        self._spares = Spares(self._writing, _FILE_MODE)
+        self._spares = Spares(self._writing, _FILE_MODE, self._place_pack)
 
     def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> None:
         target = self._path(key)
@@ -68,21 +70,17 @@ class FileStore:
 
     def open_pack(self) -> PackWriter:
         """A new pack; what is committed to it is an object under `pack_key`."""
-        name = secrets.token_hex(16)
-        path = self._root / PACKS / name[:2] / f"{name}.pack"
+        if (spare := self._spares.take()) is not None:
+            return PackWriter(*spare)
+        path = self._new_pack()
         with _named_errors(path):
             self._make_durable(path.parent)
-            spare = self._spares.take()
-            descriptor = locked(path, _FILE_MODE) if spare is None else spare[1]
+            descriptor = locked(path, _FILE_MODE)
             try:
-                if spare is not None:
-                    spare[0].rename(path)
                 _sync(path.parent)
             except BaseException:
                 os.close(descriptor)
                 path.unlink(missing_ok=True)
-                if spare is not None:
-                    spare[0].unlink(missing_ok=True)
                 raise
         return PackWriter(path, descriptor)
 
@@ -115,6 +113,11 @@ class FileStore:
         path, span = self._place(key)
         with _reading(key, path):
             return path.read_bytes() if span is None else read_object(path, span)
+
+    def part(self, key: str) -> FilePart:
+        path, span = self._place(key)
+        with _reading(key, path):
+            return FilePart(path, 0, path.stat().st_size) if span is None else part_of_pack(path, span)
 
     def tail(self, key: str, size_bytes: int) -> Iterator[bytes]:
         path, span = self._place(key)
@@ -166,6 +169,22 @@ class FileStore:
                         path.unlink()
                         swept += 1
         return swept
+
+    def _new_pack(self) -> Path:
+        name = secrets.token_hex(16)
+        return self._root / PACKS / name[:2] / f"{name}{_PACK}"
+
+    def _place_pack(self, aside: Path) -> Path:
+        """Move a file to where it is a pack; its entry there is synced."""
+        path = self._new_pack()
+        self._make_durable(path.parent)
+        try:
+            aside.rename(path)
+            _sync(path.parent)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)

@@ -20,6 +20,7 @@ from pathlib import Path
 from xxhash import xxh3_128
 
 from storage.errors import UnknownObject
+from storage.objects.part import FilePart
 
 _MAGIC = b"DNPACK2"
 _ALIVE, _DELETED = _MAGIC + b"+", _MAGIC + b"-"
@@ -80,7 +81,8 @@ class PackWriter:
         self.path = path
         self._start = self._at = 0
         self._opening: tuple[bytes, bytes] = (b"", b"")
-        self._payload_at = _HEAD.size
+        self._is_opening_due = False
+        self._payload_bytes = 0
         self._sum = xxh3_128()
 
     @property
@@ -90,20 +92,19 @@ class PackWriter:
 
     @property
     def payload_bytes(self) -> int:
-        return self._at - self._payload_at
+        return self._payload_bytes
 
     def begin(self, note: bytes, prefix: bytes) -> None:
-        """Begin a record: the note, and what stands in the object before the payload."""
-        self._opening = note, prefix
+        """Begin a record: the note, and what stands in the object before the payload; written with what comes first of it."""
+        self._opening, self._is_opening_due = (note, prefix), True
+        self._payload_bytes = 0
         self._sum.reset()
-        self._at = self._start + _HEAD.size
-        self._write((note, prefix))
-        self._payload_at = self._at
 
     def write(self, fragments: Sequence[memoryview]) -> None:
         """Append to the payload."""
         for fragment in fragments:
             self._sum.update(fragment)
+            self._payload_bytes += len(fragment)
         self._write(fragments)
 
     def map(self) -> mmap.mmap:
@@ -117,6 +118,8 @@ class PackWriter:
 
     def commit(self) -> Span:
         """Make the record whole: on the disk when this returns."""
+        if self._is_opening_due:
+            self._write(())
         note, prefix = self._opening
         fields = _FIELDS.pack(
             len(note), len(prefix), self.payload_bytes, zlib.crc32(prefix, zlib.crc32(note)), self._sum.digest()
@@ -150,6 +153,9 @@ class PackWriter:
             os.close(self._descriptor)
 
     def _write(self, parts: Sequence[bytes | memoryview]) -> None:
+        if self._is_opening_due:
+            parts, self._is_opening_due = (*self._opening, *parts), False
+            self._at = self._start + _HEAD.size
         length = sum(map(len, parts))
         count = os.pwritev(self._descriptor, parts, self._at)
         self._at += count
@@ -187,25 +193,32 @@ def locked(path: Path, mode: int) -> int:
 def read_object(path: Path, span: Span) -> bytes:
     """Raises UnknownObject where no whole record that lives stands there; OSError."""
     with path.open("rb", buffering=0) as file:
-        head = head_at(file.fileno(), span.start)
-        if head is None or not head.is_alive or head.length != span.length:
-            raise UnknownObject(f"pack {path}: no object at byte {span.start}")
-        length = head.prefix_bytes + head.payload_bytes
-        found = _read(file.fileno(), length, span.start + _HEAD.size + head.note_bytes)
-    if len(found) != length:
+        part = _part(path, file.fileno(), span)
+        found = _read(file.fileno(), part.size_bytes, part.start)
+    if len(found) != part.size_bytes:
         raise UnknownObject(f"pack {path}: the object at byte {span.start} is cut short")
     return found
+
+
+def part_of_pack(path: Path, span: Span) -> FilePart:
+    """Where the object lies. Raises as `read_object`."""
+    with path.open("rb", buffering=0) as file:
+        return _part(path, file.fileno(), span)
+
+
+def _part(path: Path, descriptor: int, span: Span) -> FilePart:
+    head = head_at(descriptor, span.start)
+    if head is None or not head.is_alive or head.length != span.length:
+        raise UnknownObject(f"pack {path}: no object at byte {span.start}")
+    return FilePart(path, span.start + _HEAD.size + head.note_bytes, head.prefix_bytes + head.payload_bytes)
 
 
 def tail_of_object(path: Path, span: Span, size_bytes: int, piece_bytes: int) -> Iterator[bytes]:
     """The last bytes of an object, piece by piece. Raises as `read_object`."""
     with path.open("rb", buffering=0) as file:
-        head = head_at(file.fileno(), span.start)
-        if head is None or not head.is_alive or head.length != span.length:
-            raise UnknownObject(f"pack {path}: no object at byte {span.start}")
-        end = span.start + span.length
-        start = end - min(size_bytes, head.prefix_bytes + head.payload_bytes)
-        yield from pieces(file.fileno(), start, end, piece_bytes)
+        part = _part(path, file.fileno(), span)
+        end = part.start + part.size_bytes
+        yield from pieces(file.fileno(), end - min(size_bytes, part.size_bytes), end, piece_bytes)
 
 
 def pieces(descriptor: int, start: int, end: int, piece_bytes: int) -> Iterator[bytes]:

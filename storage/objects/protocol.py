@@ -16,6 +16,21 @@ MAX_KEY_CHARACTERS = 240
 TAIL_BYTES = 1 << 20
 
 
+class KeptObject(Protocol):
+    """An object of which parts are read."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def read(self, start: int, length: int) -> bytes:
+        """So many bytes from `start` on. Raises UnknownObject where the object is gone, or has fewer; StorageUnavailable."""
+        ...
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill the buffer with the bytes from `start` on. Raises as `read`."""
+        ...
+
+
 class ObjectStore(Protocol):
     def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> None:
         """Keep an object whole: durable when this returns.
@@ -27,6 +42,10 @@ class ObjectStore(Protocol):
 
     def get(self, key: str) -> bytes:
         """Raises UnknownObject where no object is kept under the key."""
+        ...
+
+    def part(self, key: str) -> KeptObject:
+        """The object, to read parts of it; nothing but its size is read now. Raises as `get`."""
         ...
 
     def tail(self, key: str, size_bytes: int) -> Iterator[bytes]:
@@ -54,7 +73,8 @@ class PackStore(ObjectStore, Protocol):
         ...
 
     def prepare_pack(self, *, at_most: int, may_go_on: Callable[[], bool]) -> bool:
-        """Make one more pack ready for `open_pack`, while there are fewer; True where one was made.
+        """Make one more pack ready for `open_pack`, which then has nothing to wait for, while there are fewer; True where
+        one was made.
 
         may_go_on: asked before each piece of work; where it is false, or there is little room, nothing stays.
         """

@@ -23,16 +23,19 @@ _ROOM_IN_PACKS = 64
 
 
 class Spares:
-    """folder: where they wait, as files that their lock marks as this process's own. Raises OSError from everything."""
+    """folder: where they are written, as files that their lock marks as this process's own. place: puts such a file where
+    it is a pack, durably, and returns its path there: who takes it has nothing to wait for. Raises OSError from everything.
+    """
 
-    def __init__(self, folder: Path, mode: int) -> None:
+    def __init__(self, folder: Path, mode: int, place: Callable[[Path], Path]) -> None:
         self._folder = folder
         self._mode = mode
+        self._place = place
         self._ready: list[tuple[Path, int]] = []
         self._lock = threading.Lock()
 
     def take(self) -> tuple[Path, int] | None:
-        """A file of zeros and its descriptor, both the caller's from now on; None where none is ready."""
+        """A pack of zeros and its descriptor, both the caller's from now on; None where none is ready."""
         with self._lock:
             return self._ready.pop() if self._ready else None
 
@@ -51,6 +54,7 @@ class Spares:
                     raise InterruptedError("a pack was not made ready")
                 os.fdatasync(descriptor)  # piece by piece: one sync of it all would keep those of others waiting
             os.fsync(descriptor)
+            placed = self._place(path)
         except OSError as error:
             os.close(descriptor)
             path.unlink(missing_ok=True)
@@ -58,7 +62,7 @@ class Spares:
                 return False
             raise
         with self._lock:
-            self._ready.append((path, descriptor))
+            self._ready.append((placed, descriptor))
         return True
 
     def close(self) -> None:

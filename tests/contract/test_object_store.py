@@ -49,6 +49,35 @@ class ObjectStoreContract:
         with pytest.raises(UnknownObject, match="a/2"):
             next(store.tail("a/2", 5))
 
+    def test_parts_of_an_object_are_read_from_wherever_they_are_wanted(self, store: ObjectStore) -> None:
+        content = os.urandom(5000)
+        store.put("a/1", (content,))
+        part = store.part("a/1")
+        assert part.size_bytes == 5000
+        assert part.read(0, 0) == b""
+        assert part.read(17, 400) == content[17:417]
+        buffer = bytearray(7)
+        part.read_into(4993, memoryview(buffer))
+        assert buffer == content[-7:]
+
+    @pytest.mark.parametrize(("start", "length"), [(4999, 2), (5000, 1), (6000, 1)])
+    def test_a_part_that_reaches_beyond_the_object_is_unknown(
+        self, store: ObjectStore, start: int, length: int
+    ) -> None:
+        store.put("a/1", (bytes(5000),))
+        store.put("a/2", (bytes(5000),))
+        with pytest.raises(UnknownObject, match="cut short"):
+            store.part("a/1").read(start, length)
+
+    def test_a_part_of_what_is_not_kept_or_no_longer_kept_is_unknown(self, store: ObjectStore) -> None:
+        with pytest.raises(UnknownObject, match="a/2"):
+            store.part("a/2")
+        store.put("a/1", (b"x",))
+        part = store.part("a/1")
+        store.delete("a/1")
+        with pytest.raises(UnknownObject):
+            part.read(0, 1)
+
     def test_deleting_twice_is_no_error(self, store: ObjectStore) -> None:
         store.put("a/1", (b"x",))
         store.delete("a/1")

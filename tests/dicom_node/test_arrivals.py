@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from dicom_node.part10 import file_meta
 from dicom_node.refusals import NotAsCommanded, OutOfResources, Unparsable
 from storage.errors import StorageUnavailable
 from storage.objects.file import FileStore
-from storage.objects.pack import PackWriter, records
+from storage.objects.pack import PackWriter, records, sealed_at
 from storage.records import Association
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
 from tests.made_rows import House, open_house
@@ -255,6 +256,37 @@ def test_a_long_association_fills_one_pack_after_the_other(door: Door, monkeypat
     assert kept.keys() == sent.keys()
 
 
+def test_nobody_waits_for_rows_because_a_pack_is_full(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in (module, intake):
+        monkeypatch.setattr(one, "PACK_BYTES", 100_000)
+    monkeypatch.setattr(module, "_BATCH_S", math.inf)
+    sent = dict(_large(number) for number in range(1, 4))
+    for uid, payload in sent.items():
+        door.send(payload, uid)
+    assert not door.house.studies.find(STUDY)
+    packs = list((door.objects._root / "packs").glob("*/*.pack"))
+    assert [_is_sealed(pack) for pack in packs] == [False] * 3  # nobody would look for their rows after a crash
+    door.arrivals.flush()
+    assert door.kept().keys() == sent.keys()
+    assert sum(map(_is_sealed, packs)) == 2  # those that are full
+
+
+def _is_sealed(pack: Path) -> bool:
+    with pack.open("rb") as file:
+        return sealed_at(pack, file.fileno()) is not None
+
+
+def test_a_pack_that_is_full_is_not_sealed_where_its_rows_are_given_up(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PACK_BYTES", 100_000)
+    for uid, payload in (_large(1), _large(2)):
+        door.send(payload, uid)
+    door.arrivals.leave()
+    door.arrivals.give_up(OSError())
+    assert sum(len(left.records) for left in door.objects.left_packs()) == 2
+
+
 def test_a_pack_that_is_full_is_kept_while_its_rows_cannot_be_committed(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +297,8 @@ def test_a_pack_that_is_full_is_kept_while_its_rows_cannot_be_committed(
     with monkeypatch.context() as broken:
         broken.setattr(type(door.house.instances), "add_all", _unavailable)
         door.send(other, second)
+        door.arrivals.flush()
+    assert list(door.objects.left_packs()) == []  # both are a living writer's
     door.end()
     assert door.kept().keys() == sent.keys()
 

@@ -21,8 +21,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileStore:
 
 
 def _waiting(folder: Path) -> int:
-    sizes = [path.stat().st_size for path in (folder / "objects" / ".writing").iterdir()]
-    return sum(size == 2 * 1024 * 1024 for size in sizes)
+    found = list((folder / "objects").glob("packs/*/*.pack"))
+    return sum(path.stat().st_size == 2 * 1024 * 1024 for path in found)
 
 
 def test_packs_are_made_ready_while_nothing_comes_and_again_when_one_was_taken(
@@ -33,7 +33,7 @@ def test_packs_are_made_ready_while_nothing_comes_and_again_when_one_was_taken(
     try:
         wait_until(lambda: _waiting(tmp_path) == 2)
         pack = store.open_pack()
-        wait_until(lambda: _waiting(tmp_path) == 2)
+        wait_until(lambda: _waiting(tmp_path) == 3)
         pack.close(sealed=True)
     finally:
         preparation.stop()

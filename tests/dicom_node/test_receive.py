@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dicom_node.arrivals import Arrival, Arrivals
 from dicom_node.network import receive
 from dicom_node.network.store_message import data_pdu
 from tests.dicom_node.serving import Serving, serving
@@ -260,3 +261,26 @@ def test_the_header_of_a_message_is_acknowledged_though_nothing_follows_it_yet(
     with closing(Socket(served.port)) as peer:
         peer.send(data_pdu(STORE, store_command("1.2.3"), is_command=True, is_last=True)[:12])
         assert eventually(lambda: acknowledged)
+
+
+def test_the_beginning_of_a_data_set_is_written_while_its_rest_is_still_to_come(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    write = Arrivals.write
+
+    def noting(arrivals: Arrivals, arrival: Arrival, fragments: Sequence[memoryview]) -> None:
+        write(arrivals, arrival, fragments)
+        written.append(sum(map(len, fragments)))
+
+    monkeypatch.setattr(Arrivals, "write", noting)
+    payload = ct_image("1.2.2.1", Rows=400, Columns=400, PixelData=bytes(320_000))
+    message = data_pdu(STORE, store_command("1.2.2.1"), is_command=True, is_last=True)
+    message += data_pdu(STORE, payload, is_command=False, is_last=True)
+    with closing(Socket(served.port)) as peer:
+        peer.send(message[:-1000])
+        assert eventually(lambda: sum(written) > 100_000)
+        peer.send(message[-1000:])
+        assert peer.status() == 0x0000
+        peer.release()
+    assert served.data_sets()["1.2.2.1"] == [payload]

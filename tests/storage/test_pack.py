@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,27 @@ def test_what_is_appended_reads_back_and_is_listed(store: FileStore) -> None:
     pack.close(sealed=True)
     assert {key: store.get(key) for key in kept} == kept
     assert list(store.left_packs()) == []
+
+
+def test_a_record_comes_to_the_disk_in_as_many_writes_as_its_payload_and_one_for_its_head(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+
+    def noting(system: Callable[..., int]) -> Callable[..., int]:
+        def write(*given: Any) -> int:
+            written.append(system(*given))
+            return written[-1]
+
+        return write
+
+    for name in ("pwrite", "pwritev"):
+        monkeypatch.setattr(os, name, noting(getattr(os, name)))
+    pack = store.open_pack()
+    key = _append(pack, b"payload" * 10)
+    assert written == [len(b"note" + b"prefix " + b"payload" * 10), 48]
+    assert store.get(key) == b"prefix " + b"payload" * 10
+    pack.close(sealed=True)
 
 
 @pytest.mark.parametrize("cut", [1, 60, 64, 70, 100, 150])

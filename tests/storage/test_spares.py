@@ -69,9 +69,50 @@ def test_a_pack_may_outgrow_what_was_made_ready(store: FileStore) -> None:
 
 def test_so_many_are_made_and_no_more(store: FileStore, tmp_path: Path) -> None:
     assert [_made(store, 2) for _ in range(3)] == [True, True, False]
-    assert len(list((tmp_path / "objects" / ".writing").iterdir())) == 2
+    assert len(list((tmp_path / "objects").glob("packs/*/*.pack"))) == 2
     store.open_pack().close(sealed=True)
     assert _made(store, 2)
+
+
+def test_a_pack_that_is_ready_is_taken_without_a_sync_as_its_entry_is_synced_already(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    assert _made(store)
+    made = len(synced)
+    pack = store.open_pack()
+    assert synced[made:] == []
+    assert synced[-1] == str(pack.path.parent)
+    assert not list((tmp_path / "objects" / ".writing").iterdir())
+    pack.close(sealed=False)
+
+
+def test_one_that_a_crash_left_unused_is_removed(store: FileStore) -> None:
+    assert _made(store)
+    spare = store._spares.take()
+    assert spare is not None
+    os.close(spare[1])  # its lock goes with its process
+    assert list(store.left_packs()) == []
+    assert not spare[0].exists()
+
+
+def test_one_that_cannot_be_put_where_it_is_a_pack_leaves_nothing(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StorageUnavailable, match="Input/output"):
+        _made(store)
+    assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file()] == []
 
 
 def test_work_that_is_stopped_leaves_nothing(store: FileStore, tmp_path: Path) -> None:
@@ -105,6 +146,7 @@ def test_those_of_a_dead_process_are_swept_and_those_of_a_living_one_are_not(sto
     (tmp_path / "objects" / ".writing" / ("0" * 32)).write_bytes(bytes(100))
     other = FileStore(tmp_path / "objects")
     assert other.sweep() == 1
+    assert list(other.left_packs()) == []
     pack = store.open_pack()
     _append(pack, b"kept")
     pack.close(sealed=True)
@@ -113,5 +155,5 @@ def test_those_of_a_dead_process_are_swept_and_those_of_a_living_one_are_not(sto
 def test_what_was_not_needed_is_given_back(store: FileStore, tmp_path: Path) -> None:
     assert _made(store)
     store.close()
-    assert not list((tmp_path / "objects" / ".writing").iterdir())
+    assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file()] == []
     store.open_pack().close(sealed=True)
