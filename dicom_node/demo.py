@@ -30,7 +30,7 @@ from dicom_node.history import StudyAccount, account_of
 from dicom_node.network.archive import Archive
 from dicom_node.network.requestor import Peer
 from dicom_node.results.picture import overlay_png
-from dicom_node.results.reading import comments_of, numbers_of, segments_of
+from dicom_node.results.reading import answers_of, comments_of, numbers_of, segments_of
 from dicom_node.send_folder import send_folder
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import read_state
@@ -179,6 +179,8 @@ def show(out: Console, account: StudyAccount, folders: Folders) -> None:
     for dataset in received.values():
         if dataset.Modality == "SR":
             out.print(findings_table(dataset))
+            for answer in answers_of(dataset):
+                out.print(f"{answer.about}: {answer.question} {answer.answer.lower()}")
             for text in comments_of(dataset):
                 out.print(Text(text, "yellow"))
             out.print()

@@ -2,60 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from io import BytesIO
+import re
+from collections.abc import Iterable
 
-from pydicom import dcmread
-from pydicom.dataset import Dataset
+from dicom_node.results.check_group import faults_of_groups
+from dicom_node.results.scene import Scene
+from dicom_node.results.sources import ResultRefused, instances_besides, source_instances
+from dicom_node.results.sr_document import segmentation_for
+from dicom_node.results.sr_reading import CHARACTER_SET, CONTENT, EVIDENCE, Container, containers, top
+from dicom_node.results.writing import Written
 
-from dicom_node.results.sources import ResultRefused
+TRACKING_UID = ("112040", "DCM")
+_REFERENCED_INSTANCE = re.compile(rb"\x08\x00\x55\x11UI(..)", re.DOTALL)
 
 
-def check_sr(payload: bytes, known: set[str]) -> None:
+def check_report(scene: Scene, ordered: str, written: Written) -> list[str]:
+    """The check of every type of report: no reference leads astray, each finding has its place, each group is as its
+    template says."""
+    segmentation = segmentation_for(scene, ordered)
+    known = source_instances(scene.report)
+    known |= {item.reference.sop_instance_uid for item in instances_besides(scene.report)}
+    return check_sr(written.payload, known | ({segmentation.reference.sop_instance_uid} if segmentation else set()))
+
+
+def check_sr(payload: bytes, known: set[str]) -> list[str]:
     """Every reference of the report leads to an instance in `known`, is listed as evidence, and every finding has its place.
 
-    Raises ResultRefused.
+    Raises ResultRefused where that is not so. Gives what is wrong with its measurement groups, in words.
     """
-    dataset = dcmread(BytesIO(payload))
-    listed = {
-        instance.ReferencedSOPInstanceUID
-        for study in (
-            *dataset.CurrentRequestedProcedureEvidenceSequence,
-            *(dataset.get("PertinentOtherEvidenceSequence") or ()),
-        )
-        for series in study.ReferencedSeriesSequence
-        for instance in series.ReferencedSOPSequence
-    }
-    for item in walk(dataset):
-        for instance in item.get("ReferencedSOPSequence") or ():
-            uid = instance.ReferencedSOPInstanceUID
-            if uid not in known or uid not in listed:
-                raise ResultRefused(f"the report refers to {uid}, which is no source, or is not listed as evidence")
-    placed, tracked = tracking_uids(dataset)
+    try:
+        found = top(payload)
+        content = found.get(CONTENT, b"")
+        groups = list(containers(content))
+    except ValueError as error:
+        raise ResultRefused(f"the report cannot be read back: {error}") from error
+    listed = {uid for tag in EVIDENCE for uid in _references(found.get(tag, b""))}
+    for uid in sorted(_references(content)):
+        if uid not in known or uid not in listed:
+            raise ResultRefused(f"the report refers to {uid}, which is no source, or is not listed as evidence")
+    placed, tracked = placed_and_tracked(groups)
     if missing := tracked - placed:
         raise ResultRefused(
             f"{len(missing)} of {len(tracked)} findings have no outline on an image, so viewers would show none of"
             f" the report; the first is {min(missing)}"
         )
+    return faults_of_groups(groups, found.get(CHARACTER_SET, b"ISO_IR 6"))
 
 
-def tracking_uids(dataset: Dataset) -> tuple[set[str], set[str]]:
+def placed_and_tracked(groups: Iterable[Container]) -> tuple[set[str], set[str]]:
     """Tracking Unique Identifiers of the groups that hold a 2D SCOORD, and of all groups."""
     placed, tracked = set(), set()
-    for item in walk(dataset):
-        children = item.get("ContentSequence") or ()
-        names = [child.ConceptNameCodeSequence[0].CodeValue for child in children if "ConceptNameCodeSequence" in child]
-        if "112040" not in names:
-            continue
-        uid = next(child.UID for child in children if child.ConceptNameCodeSequence[0].CodeValue == "112040")
-        tracked.add(str(uid))
-        if any(child.ValueType == "SCOORD" for child in children):
-            placed.add(str(uid))
+    for group in groups:
+        uids = {child.uid for child in group.children if child.name == TRACKING_UID}
+        tracked |= uids
+        if any(child.value_type == "SCOORD" for child in group.children):
+            placed |= uids
     return placed, tracked
 
 
-def walk(item: Dataset) -> Iterator[Dataset]:
-    """The content item and all below it."""
-    yield item
-    for child in item.get("ContentSequence") or ():
-        yield from walk(child)
+def _references(value: bytes) -> set[str]:
+    """Every Referenced SOP Instance UID (0008,1155) in a part of the file."""
+    found = set()
+    for match in _REFERENCED_INSTANCE.finditer(value):
+        length = int.from_bytes(match[1], "little")
+        found.add(value[match.end() : match.end() + length].rstrip(b"\0").decode("latin-1"))
+    return found

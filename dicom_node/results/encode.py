@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from dicom_node.result_kinds import RESULT_KINDS, SEGMENTATIONS, ResultKind, kind_of
-from dicom_node.results import identity, key_images, sc, seg, seg_fractional, seg_labelmap, sr
+from dicom_node.results import (
+    identity,
+    key_images,
+    sc,
+    seg,
+    seg_fractional,
+    seg_labelmap,
+    sr,
+    sr_comprehensive,
+    sr_text,
+)
 from dicom_node.results.check_structure import check_structure
 from dicom_node.results.report import EncodedResult, Report
 from dicom_node.results.result_type import ResultType
@@ -11,7 +21,7 @@ from dicom_node.results.scene import Scene, Segmentation, scene_of
 from dicom_node.results.sources import Reference, ResultRefused
 from dicom_node.results.writing import Written
 
-MODULES = (seg, seg_fractional, seg_labelmap, sr, sc, key_images)
+MODULES = (seg, seg_fractional, seg_labelmap, sr, sr_comprehensive, sr_text, sc, key_images)
 TYPES: dict[ResultKind, ResultType] = {module.RESULT.kind: module.RESULT for module in MODULES}
 
 

@@ -9,7 +9,9 @@ import hashlib
 
 from dicom_node.result_kinds import ResultKind, kind_of
 from dicom_node.results.report import Report
-from inference.findings import Segment
+from inference.findings import Classification, Detection, Landmark, Segment
+
+Tracked = Segment | Classification | Detection | Landmark
 
 SERIES_OFFSETS: dict[ResultKind, int] = {
     "seg": 901,
@@ -64,10 +66,12 @@ def dimension_organization_uid(report: Report, ordered: str) -> str:
     return derived_uid("dimension organization", *_origin(report), ordered)
 
 
-def tracking_uid(report: Report, segment: Segment) -> str:
-    """Of a finding. It outlives revisions and versions, so that viewers follow one lung through both."""
+def tracking_uid(report: Report, finding: Tracked | None) -> str:
+    """Of a finding; of all that was analysed, where it is None. It outlives revisions and versions, so that viewers follow
+    one lung through both."""
     source = report.first_source
-    parts = (source.StudyInstanceUID, source.SeriesInstanceUID, report.model.name, segment.key)
+    key = (finding.key,) if finding else ()
+    parts = (source.StudyInstanceUID, source.SeriesInstanceUID, report.model.name, *key)
     return derived_uid("tracking", *parts, *_part_of_series(report))
 
 

@@ -35,12 +35,13 @@ def first_pixels(volume: Volume) -> Float64Array:
     return np.asarray((np.linalg.inv(volume.affine_lps) @ origins.T)[:3].T, np.float64)
 
 
-def shapes(place: Point | Box | Contour, volume: Volume) -> tuple[Shape, ...]:
+def shapes(place: Point | Box | Contour, volume: Volume, first: Float64Array | None = None) -> tuple[Shape, ...]:
     """A point and a contour on the nearest plane, a box on each plane that it reaches, in their order.
 
     A box includes the voxels of both corners, so its lines are those voxels' outer edges; it ends at the image's border.
+    first: what `first_pixels` gives, so that a caller with a thousand places asks for it once.
     """
-    first = first_pixels(volume)
+    first = first_pixels(volume) if first is None else first
     if isinstance(place, Point):
         at, row, column = place.at
         return (_shape(_nearest(first, at), np.array([(row, column)], np.float64), first),)

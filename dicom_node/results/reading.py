@@ -10,17 +10,27 @@ from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 
 from dicom_node.results.check_seg import unpack
-from dicom_node.results.check_sr import walk
 from inference.findings import Code, Findings, Segment
 from inference.volume import Volume
 
 # Concepts of DCM (PS3.16 D).
-_TRACKING_IDENTIFIER = "112039"
+_TRACKING_IDENTIFIER, _TRACKING_UID = "112039", "112040"
 _COMMENT = "121106"
+# Finding and its site, and of SCT its category: they name what a group is about.
+_NO_QUESTIONS = {"121071", "363698007", "276214006"}
 # Of UMLS: the container whose sentences are the remarks, each under a concept of its own.
 _QUALITATIVE_EVALUATIONS = "C0034375"
 # UCUM units that people write in another way.
 _UNITS = {"[hnsf'U]": "HU"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question of a report about one finding, and its answer: "Pneumothorax", "Present"."""
+
+    about: str
+    question: str
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,36 @@ class Number:
 def numbers_of(report: Dataset) -> tuple[Number, ...]:
     """The measurements of a TID 1500 report, in the order of its groups."""
     return tuple(number for group in walk(report) for number in _numbers_in(group))
+
+
+def answers_of(report: Dataset) -> tuple[Answer, ...]:
+    """What the groups of a TID 1500 report say is there, or is not."""
+    return tuple(
+        Answer(about, str(child.ConceptNameCodeSequence[0].CodeMeaning), str(child.ConceptCodeSequence[0].CodeMeaning))
+        for group in walk(report)
+        if (about := _about(group))
+        for child in group.ContentSequence
+        if child.get("ValueType") == "CODE" and _concept(child) not in _NO_QUESTIONS
+    )
+
+
+def tracking_uids(report: Dataset) -> tuple[set[str], set[str]]:
+    """Tracking Unique Identifiers of the groups that hold a 2D SCOORD, and of all groups."""
+    placed, tracked = set(), set()
+    for group in walk(report):
+        children = group.get("ContentSequence") or ()
+        uids = {str(child.UID) for child in children if _concept(child) == _TRACKING_UID}
+        tracked |= uids
+        if any(child.get("ValueType") == "SCOORD" for child in children):
+            placed |= uids
+    return placed, tracked
+
+
+def walk(item: Dataset) -> Iterator[Dataset]:
+    """The content item and all below it."""
+    yield item
+    for child in item.get("ContentSequence") or ():
+        yield from walk(child)
 
 
 def comments_of(report: Dataset) -> tuple[str, ...]:
@@ -77,16 +117,21 @@ def _segment(item: Dataset, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]
 
 
 def _numbers_in(group: Dataset) -> Iterator[Number]:
-    children = group.get("ContentSequence") or ()
-    about = next((str(child.TextValue) for child in children if _concept(child) == _TRACKING_IDENTIFIER), None)
+    about = _about(group)
     if about is None:
         return
-    for child in children:
+    for child in group.ContentSequence:
         if child.get("ValueType") == "NUM" and child.MeasuredValueSequence:
             measured = child.MeasuredValueSequence[0]
             ucum = str(measured.MeasurementUnitsCodeSequence[0].CodeValue)
             name = str(child.ConceptNameCodeSequence[0].CodeMeaning)
             yield Number(about, name, float(measured.NumericValue), _UNITS.get(ucum, ucum))
+
+
+def _about(group: Dataset) -> str | None:
+    """What a measurement group is about, in the words of its finding; None where there is no such group."""
+    children = group.get("ContentSequence") or ()
+    return next((str(child.TextValue) for child in children if _concept(child) == _TRACKING_IDENTIFIER), None)
 
 
 def _concept(item: Dataset) -> str:

@@ -35,9 +35,19 @@ def written(dataset: Dataset) -> Written:
 
 
 def part10(dataset: Dataset) -> bytes:
-    """The data set as a file (PS3.10 section 7), zero preamble, Explicit VR Little Endian."""
+    """The data set as a file, with its private coding schemes named, in a character set that can write all of it."""
     name_private_coding_schemes(dataset)
     choose_character_set(dataset)
+    return whole_file(dataset)
+
+
+def whole_file(dataset: Dataset, last: tuple[int, bytes] | None = None) -> bytes:
+    """The data set as it is as a file (PS3.10 section 7), zero preamble, Explicit VR Little Endian.
+
+    last: tag and bytes of an element already encoded, which comes after all others; ValueError where it would not.
+    """
+    if last and last[0] <= max(dataset.keys()):
+        raise ValueError(f"{last[0]:08X} must be the last element, but {max(dataset.keys()):08X} would come after it")
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -47,6 +57,8 @@ def part10(dataset: Dataset) -> bytes:
     dataset.file_meta = meta
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
+    if last:
+        buffer.write(last[1])
     return buffer.getvalue()
 
 

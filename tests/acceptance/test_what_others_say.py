@@ -13,7 +13,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pynetdicom.association import Association
 
-from dicom_node.results.check_sr import walk
+from dicom_node.results.reading import walk
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import destination, read, storescu
 from tests.acceptance.studies import Study, made_study

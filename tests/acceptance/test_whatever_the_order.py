@@ -22,8 +22,7 @@ from pydicom import Dataset, dcmread
 from dicom_node.attempt import JobOutcome, JobSpec, run_attempt
 from dicom_node.phantom import chest_ct
 from dicom_node.result_objects import put_result
-from dicom_node.results.check_sr import tracking_uids
-from dicom_node.results.reading import comments_of, numbers_of
+from dicom_node.results.reading import comments_of, numbers_of, tracking_uids
 from storage.database import Database
 from storage.objects import open_store
 from storage.records import Announcement

@@ -11,8 +11,7 @@ from pydicom import dcmread
 
 from dicom_node.attempt import CompanionSpec, JobSpec, run_attempt
 from dicom_node.phantom import chest_ct
-from dicom_node.results.check_sr import tracking_uids, walk
-from dicom_node.results.reading import comments_of, numbers_of
+from dicom_node.results.reading import comments_of, numbers_of, tracking_uids, walk
 from inference.registry import Registry
 from storage.errors import StorageUnavailable
 from storage.objects import open_store

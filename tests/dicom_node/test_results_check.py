@@ -12,8 +12,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.results.check_seg import check_seg
-from dicom_node.results.check_sr import check_sr, tracking_uids
+from dicom_node.results.check_sr import check_sr
 from dicom_node.results.encode import encode
+from dicom_node.results.reading import tracking_uids
 from dicom_node.results.report import Report
 from dicom_node.results.segments import numbered
 from dicom_node.results.sources import ResultRefused, planes

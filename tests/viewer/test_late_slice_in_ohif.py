@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 
-from dicom_node.results.check_sr import tracking_uids
-from dicom_node.results.reading import Number, comments_of, numbers_of
+from dicom_node.results.reading import Number, comments_of, numbers_of, tracking_uids
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import destination, read, storescu
 from tests.acceptance.studies import Study, made_study

@@ -1,0 +1,61 @@
+"""Is a measurement group as its template says? highdicom is asked, which knows the templates (PS3.16 TID 1410, 1411, 1501).
+
+Groups of one shape, with the same kinds of item under the same names, are alike to the template: one of them is asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from io import BytesIO
+from itertools import groupby
+
+from highdicom import sr as hd
+from pydicom.charset import convert_encodings
+from pydicom.filereader import read_dataset
+
+from dicom_node.results.sr_reading import Container, Name
+
+_OnRegions = hd.PlanarROIMeasurementsAndQualitativeEvaluations | hd.VolumetricROIMeasurementsAndQualitativeEvaluations
+_MEASUREMENT_GROUP = ("125007", "DCM")
+_BROKEN = (ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError)
+
+_TEMPLATES: dict[str, type[hd.MeasurementsAndQualitativeEvaluations | _OnRegions]] = {
+    "1410": hd.PlanarROIMeasurementsAndQualitativeEvaluations,
+    "1411": hd.VolumetricROIMeasurementsAndQualitativeEvaluations,
+    "1501": hd.MeasurementsAndQualitativeEvaluations,
+}
+
+Shape = tuple[str, tuple[tuple[str, Name], ...]]
+
+
+def faults_of_groups(containers: Iterable[Container], character_set: bytes) -> list[str]:
+    """What is wrong with the first group of each shape, in words. character_set: the value of (0008,0005)."""
+    encodings = convert_encodings(character_set.decode("ascii").strip().split("\\"))
+    faults, seen = [], set()
+    for group in containers:
+        if group.name == _MEASUREMENT_GROUP and (shape := shape_of(group)) not in seen:
+            seen.add(shape)
+            faults += _faults(group, encodings)
+    return faults
+
+
+def shape_of(group: Container) -> Shape:
+    """Template, and kind and name of each child; of several alike that follow one another, one."""
+    kinds = [(child.value_type, child.name) for child in group.children]
+    return group.template, tuple(kind for kind, _ in groupby(kinds))
+
+
+def _faults(group: Container, encodings: list[str]) -> list[str]:
+    template = _TEMPLATES.get(group.template)
+    if template is None:
+        return [f"a measurement group names the template {group.template!r}, which is none for such a group"]
+    dataset = read_dataset(BytesIO(group.encoded), False, True, parent_encoding=encodings)
+    try:
+        read = template.from_sequence([dataset])
+        if not isinstance(read, hd.MeasurementsAndQualitativeEvaluations):
+            _ = read.reference_type, read.roi  # each raises where there is none
+        read.get_measurements()
+        read.get_qualitative_evaluations()
+    except _BROKEN as error:
+        return [f"a measurement group breaks TID {group.template}: {error}"]
+    return []
