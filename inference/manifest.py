@@ -5,46 +5,21 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from inference.contract import InputContract
 from inference.errors import PackageError
-from inference.findings import Code
+from inference.golden_case import GoldenCase
+from inference.manifested import Label, Manifested, PathInPackage
+from inference.outputs import Outputs
+from inference.recipe import THIS_SERIES, Postprocessing, Preprocessing, Use
 
 MAX_MANIFEST_BYTES = 256 * 1024
-
-
-LONGEST_BYTES = 64
-
-
-def fits(text: str) -> str:
-    """VR LO holds 64 characters (PS3.5 6.2), and there are receivers that count the bytes of Unicode."""
-    if len(text.encode()) > LONGEST_BYTES:
-        raise ValueError(f"must be at most {LONGEST_BYTES} bytes long in UTF-8")
-    return text
-
-
-ShortText = Annotated[str, Field(min_length=1), AfterValidator(fits)]
-
-
-class Manifested(BaseModel):
-    """A part of model.yaml: never changed after reading, and without keys that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class CodedConcept(Manifested):
-    value: str = Field(min_length=1, max_length=16)
-    scheme: str = Field(min_length=1, max_length=16)
-    meaning: ShortText
-
-    @property
-    def code(self) -> Code:
-        return Code(self.value, self.scheme, self.meaning)
+NAME = r"^[a-z][a-z0-9_]{0,47}$"
 
 
 class PythonRuntime(Manifested):
@@ -56,57 +31,19 @@ class PythonRuntime(Manifested):
     builds_on: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = ()
 
 
+class NetworkRuntime(Manifested):
+    """A network of a file of weights, run as `preprocessing`, `use` and `postprocessing` say.
+
+    torchscript: written by torch.jit.save. torch_export: a .pt2 written by torch.export.save.
+    """
+
+    kind: Literal["torchscript", "torch_export"]
+    file: PathInPackage
+
+
 class Weights(Manifested):
-    file: str
+    file: PathInPackage
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-    @field_validator("file")
-    @classmethod
-    def stays_in_the_folder(cls, value: str) -> str:
-        path = PurePosixPath(value)
-        if path.is_absolute() or ".." in path.parts or "\\" in value or not path.parts:
-            raise ValueError("must be a path inside the package folder, without '..'")
-        return value
-
-
-Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-Channel = Annotated[int, Field(ge=0, le=255)]
-
-
-class SegmentOutput(Manifested):
-    key: Key
-    label: ShortText
-    category: CodedConcept
-    type: CodedConcept
-    color_rgb: tuple[Channel, Channel, Channel]
-    finding_site: CodedConcept | None = None
-    laterality: CodedConcept | None = None
-
-
-class MeasurementOutput(Manifested):
-    key: Key
-    name: CodedConcept
-    unit: CodedConcept
-    derivation: CodedConcept | None = None
-    method: CodedConcept | None = None
-
-
-class Outputs(Manifested):
-    """All that the model may say. What it says beyond this is refused, not reported."""
-
-    segments: tuple[SegmentOutput, ...] = ()
-    measurements: tuple[MeasurementOutput, ...] = ()
-    remarks: dict[Key, CodedConcept] = Field(default_factory=dict)
-    not_analysed: dict[Key, CodedConcept]
-
-    @model_validator(mode="after")
-    def keys_are_unique(self) -> Outputs:
-        for listed in (self.segments, self.measurements):
-            keys = [item.key for item in listed]
-            twice = sorted({key for key in keys if keys.count(key) > 1})
-            if twice:
-                raise ValueError(f"key {twice[0]} is given twice")
-        return self
 
 
 class Resources(Manifested):
@@ -117,17 +54,67 @@ class Resources(Manifested):
 class Manifest(Manifested):
     """model.yaml: who made the model, what it is for, what it takes and what it says."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=48)
+    name: str = Field(pattern=NAME)
     version: str = Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")
-    title: ShortText = Field(max_length=48)
-    manufacturer: ShortText
+    title: Label = Field(max_length=48)
+    manufacturer: Label
     intended_use: str = Field(min_length=1)
     limits: tuple[str, ...] = Field(min_length=1)
-    runtime: PythonRuntime
+    runtime: PythonRuntime | NetworkRuntime = Field(discriminator="kind")
     weights: tuple[Weights, ...] = ()
     input: InputContract
+    preprocessing: Preprocessing | None = None
+    use: Use | None = None
+    postprocessing: Postprocessing | None = None
     outputs: Outputs
+    golden: tuple[GoldenCase, ...] = Field(default=(), max_length=64)
     resources: Resources
+
+    @model_validator(mode="after")
+    def holds_what_its_runtime_needs(self) -> Manifest:
+        parts = ("preprocessing", "use", "postprocessing")
+        if isinstance(self.runtime, PythonRuntime):
+            if given := [name for name in parts if getattr(self, name) is not None]:
+                raise ValueError(f"{given[0]} is for models without code; one of runtime.kind python does this itself")
+            return self
+        if missing := [name for name in parts if getattr(self, name) is None]:
+            raise ValueError(
+                f"{missing[0]} must be given for runtime.kind {self.runtime.kind}; {{}} where it does nothing"
+            )
+        if self.runtime.file not in {item.file for item in self.weights}:
+            raise ValueError(f"runtime.file {self.runtime.file} must be listed under weights, with its SHA-256")
+        return self
+
+    @model_validator(mode="after")
+    def answers_in_one_way(self) -> Manifest:
+        if isinstance(self.runtime, PythonRuntime):
+            return self
+        outputs = self.outputs
+        numbers = [item for item in outputs.measurements if item.compute is None]
+        ways = [bool(outputs.segments), bool(outputs.detections), bool(outputs.classifications or numbers)]
+        if sum(ways) != 1:
+            raise ValueError(
+                "outputs must be of one kind: segments (with what is computed of them), detections, or classifications and"
+                " numbers; a network answers in one way"
+            )
+        nameless = [item.key for item in outputs.segments if item.index is None]
+        nameless += [item.key for item in numbers if item.index is None]
+        if missing := next(iter(nameless), None):
+            raise ValueError(f"outputs: {missing} must have an index, for the network names nothing")
+        argmax = self.postprocessing is not None and self.postprocessing.decide == "argmax"
+        if argmax and (none := next((item.key for item in outputs.segments if item.index == 0), None)):
+            raise ValueError(
+                f"outputs: segment {none} has index 0, which is no segment where the largest value decides"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def channels_are_read(self) -> Manifest:
+        channels = self.preprocessing.channels if self.preprocessing else ()
+        known = {THIS_SERIES, *(item.name for item in self.input.companions if item.required)}
+        if stranger := next((name for name in channels if name not in known), None):
+            raise ValueError(f"preprocessing.channels names {stranger}, which is no required companion of input")
+        return self
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -177,27 +164,46 @@ def shortened(value: object) -> str:
 
 
 def key_path(loc: tuple[int | str, ...]) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    """As a person writes it: "outputs.segments[0].key". The kind that chose among definitions is no key."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in walk(loc)[0])
     return path.removeprefix(".") or "the manifest"
 
 
 def keys_at(loc: tuple[int | str, ...]) -> list[str]:
     """The keys that the definitions know at this place of the tree."""
-    here: Any = Manifest
+    here = walk(loc)[1]
+    return list(here.model_fields) if here else []
+
+
+def walk(loc: tuple[int | str, ...]) -> tuple[list[int | str], type[BaseModel] | None]:
+    """The keys of a place, and the definition that holds there, if it is one of several keys."""
+    keys: list[int | str] = []
+    here: dict[str, type[BaseModel]] = {"": Manifest}
     for part in loc:
+        if isinstance(part, str) and part in here:
+            here = {"": here[part]}
+            continue
+        keys.append(part)
         if isinstance(part, str):
-            field = here.model_fields.get(part)
-            if field is None:
-                return []
-            here = model_within(field.annotation)
-        if here is None:
-            return []
-    return list(here.model_fields)
+            field = here[""].model_fields.get(part) if "" in here else None
+            here = models_within(field.annotation) if field else {}
+    return keys, here.get("")
 
 
-def model_within(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation such as tuple[SegmentOutput, ...] or CodedConcept | None holds."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
-    found = (model_within(part) for part in typing.get_args(annotation))
-    return next((model for model in found if model is not None), None)
+def models_within(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The definitions that an annotation such as tuple[SegmentOutput, ...] or Clip | Scale holds: one under "", several by
+    their kind."""
+    found: list[type[BaseModel]] = []
+    for part in (annotation, *typing.get_args(annotation)):
+        if isinstance(part, type) and not isinstance(part, types.GenericAlias):
+            found += [part] if issubclass(part, BaseModel) else []
+        elif part is not annotation:
+            found += models_within(part).values()
+    if len(found) == 1:
+        return {"": found[0]}
+    return {
+        kind: model
+        for model in found
+        if "kind" in model.model_fields
+        for kind in typing.get_args(model.model_fields["kind"].annotation)
+    }

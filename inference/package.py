@@ -8,7 +8,8 @@ from pathlib import Path
 
 from inference.errors import PackageError
 from inference.findings import ModelIdentity
-from inference.manifest import Manifest, Weights, read_manifest
+from inference.golden_case import GoldenCase
+from inference.manifest import Manifest, PythonRuntime, Weights, read_manifest
 
 MANIFEST = "model.yaml"
 BUILT_IN = Path(__file__).parent / "models"
@@ -48,18 +49,21 @@ def load_package(folder: Path) -> Package:
     Raises PackageError with every problem of model.yaml, or with the file that is not as it says.
     """
     manifest = read_manifest(folder / MANIFEST)
-    check_built_in(manifest, folder)
+    if isinstance(manifest.runtime, PythonRuntime):
+        check_built_in(manifest.runtime, folder)
     digests = file_digests(folder)
     for weights in manifest.weights:
-        check_weights(weights, digests, folder)
-    for name in manifest.runtime.builds_on:
+        check_file(weights, "weights", digests, folder)
+    for case in manifest.golden:
+        check_file(case, "golden", digests, folder)
+    for name in manifest.runtime.builds_on if isinstance(manifest.runtime, PythonRuntime) else ():
         digests |= {f"../{name}/{file}": digest for file, digest in built_in_digests(name, folder).items()}
     return Package(manifest, folder, content_digest(digests))
 
 
-def check_built_in(manifest: Manifest, folder: Path) -> None:
+def check_built_in(runtime: PythonRuntime, folder: Path) -> None:
     """Code runs only from the package that it came with: a folder under inference/models."""
-    module = manifest.runtime.entry_point.partition(":")[0]
+    module = runtime.entry_point.partition(":")[0]
     home = BUILT_IN / module.split(".")[2]
     if folder.resolve() != home.resolve():
         raise PackageError(
@@ -92,13 +96,14 @@ def file_digests(folder: Path) -> dict[str, str]:
     return digests
 
 
-def check_weights(weights: Weights, digests: dict[str, str], folder: Path) -> None:
-    found = digests.get(weights.file)
+def check_file(named: Weights | GoldenCase, part: str, digests: dict[str, str], folder: Path) -> None:
+    """A file that the manifest names is there, and is the one that it means."""
+    found = digests.get(named.file)
     if found is None:
-        raise PackageError(f"{folder / weights.file}: is named in {MANIFEST} under weights, but is missing")
-    if found != weights.sha256:
+        raise PackageError(f"{folder / named.file}: is named in {MANIFEST} under {part}, but is missing")
+    if found != named.sha256:
         raise PackageError(
-            f"{folder / weights.file}: SHA-256 must be {weights.sha256}, but is {found}; fetch the file again, or "
+            f"{folder / named.file}: SHA-256 must be {named.sha256}, but is {found}; fetch the file again, or "
             f"correct {MANIFEST} if it was meant to change"
         )
 

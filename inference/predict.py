@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from inference import analysis
 from inference.contract import SeriesFacts
 from inference.findings import Findings, NotAnalysed
+from inference.manifest import PythonRuntime
 from inference.package import Package
 from inference.runtimes import python
 from inference.volume import Volume
@@ -36,7 +38,9 @@ def predict(
         code = manifest.outputs.not_analysed[INPUT_REFUSED].code
         return Findings(not_analysed=NotAnalysed(code, "; ".join(reasons)))
     wanted = manifest.resources.device if device == "auto" else device
-    return python.run(volume, package, wanted, companions)
+    if isinstance(manifest.runtime, PythonRuntime):
+        return python.run(volume, package, wanted, companions)
+    return analysis.run(volume, package, wanted, companions)
 
 
 def facts_of(volume: Volume) -> SeriesFacts:

@@ -9,9 +9,11 @@ from types import MappingProxyType
 
 import torch
 
+from inference.devices import chosen_device
 from inference.errors import InferenceError
 from inference.findings import Findings, Measurement, NotAnalysed, Region, Remark, Segment
-from inference.manifest import Outputs
+from inference.manifest import PythonRuntime
+from inference.outputs import Outputs
 from inference.package import Package
 from inference.volume import Volume
 
@@ -40,7 +42,10 @@ def run(
 ) -> Findings:
     """Call the package's entry point on "auto", "cpu" or "cuda", and put its answer into coded words."""
     where = chosen_device(device)
-    module_name, _, function_name = package.manifest.runtime.entry_point.partition(":")
+    runtime = package.manifest.runtime
+    if not isinstance(runtime, PythonRuntime):
+        raise InferenceError(f"{package.key}: runtime.kind {runtime.kind} has no code to be run")
+    module_name, _, function_name = runtime.entry_point.partition(":")
     model: Model = getattr(importlib.import_module(module_name), function_name)
     volumes = (volume, companions) if package.manifest.input.companions else (volume,)
     # Same switch as use_deterministic_algorithms, without its import of the compiler, which takes over a second.
@@ -52,15 +57,6 @@ def run(
     finally:
         torch.set_deterministic_debug_mode(before)
     return coded(analysis, package)
-
-
-def chosen_device(device: str) -> torch.device:
-    """The device that runs the model. Raises InferenceError where CUDA is asked for and there is none."""
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise InferenceError("device cuda is asked for, but torch sees none: use auto or cpu, or repair the driver")
-    return torch.device("cuda")
 
 
 def coded(analysis: Analysis, package: Package) -> Findings:

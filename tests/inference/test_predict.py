@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from inference.devices import chosen_device
 from inference.errors import InferenceError
 from inference.package import BUILT_IN, Package, load_package
 from inference.predict import facts_of, predict
-from inference.runtimes.python import Analysis, chosen_device, coded
+from inference.runtimes.python import Analysis, coded
 from tests.inference.chests import turned, volume_from
 
 

@@ -1,0 +1,66 @@
+"""Is a folder a package that runs? All that can be found out before it is used, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from inference.devices import chosen_device
+from inference.errors import InferenceError
+from inference.golden import run_golden_cases
+from inference.manifest import NetworkRuntime
+from inference.network import network_of
+from inference.package import Package, load_package
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One step: what was asked, whether it holds, and what was found."""
+
+    step: str
+    holds: bool
+    words: str
+
+
+def check_package(folder: Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> Iterator[Finding]:
+    """manifest and digests, weights, golden cases; it ends with the first step on which all others rest that fails."""
+    package = None
+    try:
+        package = load_package(folder)
+    except InferenceError as error:
+        yield Finding("manifest and files", False, str(error))
+    if package is None:
+        return
+    files = len(package.manifest.weights) + len(package.manifest.golden)
+    yield Finding("manifest and files", True, f"{package.key}, {files} files with the SHA-256 that they should have")
+    if isinstance(package.manifest.runtime, NetworkRuntime):
+        yield _tried("weights", lambda: _load(package, device))
+    if not package.manifest.golden:
+        yield Finding(
+            "golden cases", False, "there are none: nobody can tell whether it works, or when it stops to work"
+        )
+        return
+    try:
+        verdicts = run_golden_cases(package, device)
+    except Exception as error:  # noqa: BLE001 - a network may fail in any way, and each must be told
+        yield Finding("golden cases", False, f"{type(error).__name__}: {error}")
+        return
+    for verdict in verdicts:
+        close = "" if verdict.least_dice is None else f", Dice {verdict.least_dice:.4f}"
+        words = "; ".join(verdict.differences) or f"as expected{close}, {verdict.seconds:.2f} s"
+        yield Finding(f"golden case: {verdict.case}", verdict.passed, words)
+
+
+def _load(package: Package, device: str) -> str:
+    where = chosen_device(device)
+    network_of(package, where)
+    return f"loaded on {where}"
+
+
+def _tried(step: str, attempt: Callable[[], str]) -> Finding:
+    try:
+        return Finding(step, True, attempt())
+    except InferenceError as error:
+        return Finding(step, False, str(error))

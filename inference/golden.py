@@ -1,0 +1,173 @@
+"""Golden cases: inputs of a package with the answers that it must give, wherever it runs.
+
+A case is one file of plain arrays (numpy's .npz, no pickles): `voxels` (slices, rows, columns) and `affine_lps` (4, 4) of the
+series and, as `voxels/NAME` and `affine_lps/NAME`, of companions; and what is expected, by the keys of the manifest: masks as
+`segment/KEY`, numbers as `measurement/NAME CODE/KEY` and probabilities as `classification/KEY`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from inference.errors import PackageError
+from inference.findings import Findings, Measurement
+from inference.golden_case import GoldenCase
+from inference.package import Package
+from inference.predict import predict
+from inference.volume import SourceFrame, Volume
+
+MAX_BYTES = 4 * 1024**3
+"""Of a case when unpacked; a small archive may claim to hold any number of zeros."""
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one case. differences: in words; none where it passed. least_dice: of its segments, where it has any."""
+
+    case: str
+    differences: tuple[str, ...]
+    seconds: float
+    least_dice: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        return not self.differences
+
+
+def run_golden_cases(package: Package, device: Literal["auto", "cpu", "cuda"] = "auto") -> tuple[Verdict, ...]:
+    """Each case of the package, run and held against what is expected. Raises PackageError for a file that is no case."""
+    return tuple(_run(package, case, device) for case in package.manifest.golden)
+
+
+def write_case(volume: Volume, companions: Mapping[str, Volume], findings: Findings) -> bytes:
+    """A case that expects these findings. Raises PackageError where they are none: a case must expect something."""
+    if findings.not_analysed:
+        raise PackageError(
+            f"a golden case must expect findings, but this was not analysed: {findings.not_analysed.text}"
+        )
+    arrays: dict[str, NDArray[np.generic]] = {"voxels": volume.voxels, "affine_lps": volume.affine_lps}
+    for name, companion in companions.items():
+        arrays |= {f"voxels/{name}": companion.voxels, f"affine_lps/{name}": companion.affine_lps}
+    buffer = BytesIO()
+    np.savez_compressed(buffer, **arrays | _told(findings))  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def differences(expected: Arrays, told: Arrays, case: GoldenCase) -> tuple[list[str], float | None]:
+    """What of the answer is not as expected, in words, and the least Dice coefficient of its segments."""
+    found, dices = [], []
+    for name in sorted(expected.keys() | told.keys()):
+        if name not in told or name not in expected:
+            found.append(f"{name} is {'missing' if name not in told else 'not expected'}")
+        elif name.startswith("segment/"):
+            dices.append(dice(expected[name], told[name]))
+            if dices[-1] < case.least_dice:
+                found.append(f"{name}: Dice {dices[-1]:.6f} < {case.least_dice:g}")
+        else:
+            wanted, value = float(expected[name]), float(told[name])
+            if not abs(value - wanted) <= case.absolute + case.relative * abs(wanted):
+                found.append(f"{name}: {value:.9g} is not {wanted:.9g}")
+    return found, min(dices, default=None)
+
+
+def dice(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
+    """Dice coefficient of two masks, 0 to 1 (Dice 1945); 1 where both are empty, 0 where their shapes differ."""
+    if one.shape != other.shape:
+        return 0.0
+    sizes = int(np.count_nonzero(one)) + int(np.count_nonzero(other))
+    return 2 * int(np.count_nonzero(np.logical_and(one, other))) / sizes if sizes else 1.0
+
+
+def _run(package: Package, case: GoldenCase, device: Literal["auto", "cpu", "cuda"]) -> Verdict:
+    arrays = _read(package, case)
+    modality = package.manifest.input.modality
+    volume = _volume(arrays, "", modality)
+    companions = {
+        item.name: _volume(arrays, f"/{item.name}", item.series.modality)
+        for item in package.manifest.input.companions
+        if f"voxels/{item.name}" in arrays
+    }
+    started = time.perf_counter()
+    findings = predict(volume, package, device, companions)
+    seconds = time.perf_counter() - started
+    if findings.not_analysed:
+        return Verdict(case.name, (f"not analysed: {findings.not_analysed.text}",), seconds)
+    expected = {name: array for name, array in arrays.items() if name.partition("/")[0] in _KINDS}
+    found, least_dice = differences(expected, _told(findings), case)
+    return Verdict(case.name, tuple(found), seconds, least_dice)
+
+
+_KINDS = ("segment", "measurement", "classification")
+
+
+def _told(findings: Findings) -> dict[str, NDArray[np.generic]]:
+    """What the findings say, by the names of a case's arrays."""
+    told: dict[str, NDArray[np.generic]] = {f"segment/{item.key}": item.mask for item in findings.segments}
+    told |= {_name(item): np.float64(item.value) for item in findings.measurements}  # type: ignore[misc]
+    told |= {
+        f"classification/{item.key}": np.float64(item.probability)  # type: ignore[misc]
+        for item in findings.classifications
+        if item.probability is not None
+    }
+    return told
+
+
+def _name(item: Measurement) -> str:
+    derivation = f" {item.derivation.value}" if item.derivation else ""
+    return f"measurement/{item.name.value}{derivation}/{item.finding_key or ''}"
+
+
+def _read(package: Package, case: GoldenCase) -> dict[str, NDArray[np.generic]]:
+    path = package.folder / case.file
+    content = path.read_bytes()
+    if (found := hashlib.sha256(content).hexdigest()) != case.sha256:
+        raise PackageError(f"{path}: SHA-256 must be {case.sha256}, but is {found}; fetch the file again")
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            size = sum(item.file_size for item in archive.infolist())
+        if size > MAX_BYTES:
+            raise PackageError(f"{path}: holds {size} bytes unpacked, more than the {MAX_BYTES} of a golden case")
+        with np.load(BytesIO(content), allow_pickle=False) as arrays:
+            read = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise PackageError(f"{path}: is no golden case ({error})") from error
+    _require(read, ("voxels", "affine_lps"), path.name)
+    return read
+
+
+def _require(arrays: Arrays, names: Iterable[str], file: str) -> None:
+    for name in names:
+        if name not in arrays:
+            raise PackageError(f"{file}: a golden case must hold {name}")
+    voxels, affine = arrays["voxels"], arrays["affine_lps"]
+    if voxels.ndim != 3 or affine.shape != (4, 4):
+        raise PackageError(
+            f"{file}: voxels must be (slices, rows, columns) and affine_lps (4, 4), but are {voxels.shape} and {affine.shape}"
+        )
+
+
+def _volume(arrays: Arrays, suffix: str, modality: str) -> Volume:
+    voxels = np.ascontiguousarray(arrays[f"voxels{suffix}"], np.float32)
+    header = Dataset()
+    header.Modality = modality
+    return Volume(
+        voxels=voxels,
+        affine_lps=np.asarray(arrays[f"affine_lps{suffix}"], np.float64),
+        frame_of_reference_uid="2.25.1",
+        study_instance_uid="2.25.2",
+        series_instance_uid="2.25.3",
+        sources=tuple(SourceFrame("", f"2.25.4.{index}") for index in range(len(voxels))),
+        header=header,
+    )

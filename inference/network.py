@@ -1,0 +1,165 @@
+"""A network of a package's weights, and how it is run on an image: whole, by windows or by slices, in a precision, flipped.
+
+Networks stay loaded: the next study of the same model finds its network where the last one left it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from inference.errors import InferenceError, PackageError
+from inference.manifest import NetworkRuntime
+from inference.package import Package
+from inference.recipe import Use
+from inference.runtimes import torch_export, torchscript
+from inference.sliding_window import Slab, Windows, slabs
+
+Network = Callable[[Tensor], object]
+
+_LOADERS: dict[str, Callable[[BytesIO, torch.device], Network]] = {
+    "torchscript": torchscript.load,
+    "torch_export": torch_export.load,
+}
+_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LOADED_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Boxes:
+    """corners: float32 (boxes, 6), two opposite ones in indices of the image. scores: (boxes,), 0 to 1. classes: (boxes,)."""
+
+    corners: Tensor
+    scores: Tensor
+    classes: Tensor
+
+
+def network_of(package: Package, device: torch.device) -> Network:
+    """The package's network on the device. Raises PackageError where its weights are not what the manifest says."""
+    runtime = package.manifest.runtime
+    if not isinstance(runtime, NetworkRuntime):
+        raise PackageError(f"{package.key}: runtime.kind {runtime.kind} has no network")
+    (weights,) = [item for item in package.manifest.weights if item.file == runtime.file]
+    return _loaded(package.folder / runtime.file, weights.sha256, runtime.kind, str(device))
+
+
+@lru_cache(maxsize=LOADED_AT_ONCE)
+def _loaded(path: Path, sha256: str, kind: str, device: str) -> Network:
+    # What is parsed is what was verified: one reading of the file serves both.
+    content = path.read_bytes()
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise PackageError(f"{path}: SHA-256 must be {sha256}, but is {found}; fetch the file again")
+    return _LOADERS[kind](BytesIO(content), torch.device(device))
+
+
+def maps(image: Tensor, network: Network, use: Use, device: torch.device) -> Iterator[Slab]:
+    """Predictions for each voxel, plane after plane: float32 (channels, planes, ...) of an image (channels, *space).
+
+    Raises InferenceError where the network answers with something else, or with what is no number.
+    """
+    predict = _Predict(network, use, device)
+    if use.mode == "slices":
+        found = _by_slices(image, predict, use, device)
+    else:
+        patch = use.patch or (image.shape[1], image.shape[2], image.shape[3])
+        windows = Windows(patch, use.overlap, use.blending, use.batch)
+        found = slabs(image, predict, windows, device=device)
+    for slab in found:
+        if not bool(torch.isfinite(slab.values).all()):
+            raise InferenceError("the network answered with values that are no finite numbers (NaN or infinite)")
+        yield slab
+
+
+def numbers(image: Tensor, network: Network, use: Use, device: torch.device) -> Tensor:
+    """float32 (numbers,): the answer to the whole image. Raises InferenceError as `maps` does."""
+    answers = []
+    for axes in ((), *use.flips):
+        flipped = torch.flip(image, [axis + 1 for axis in axes])[None].to(device)
+        with _autocast(use, device):
+            answer = network(flipped)
+        if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != 1:
+            raise InferenceError(f"the network must answer with numbers, (1, numbers), but gave {_shape(answer)}")
+        answers.append(answer[0].float())
+    mean = torch.stack(answers).mean(dim=0)
+    if not bool(torch.isfinite(mean).all()):
+        raise InferenceError("the network answered with values that are no finite numbers (NaN or infinite)")
+    return mean
+
+
+def boxes(image: Tensor, network: Network, use: Use, device: torch.device) -> Boxes:
+    """What is found in the whole image: the network answers with corners, scores and classes.
+
+    Raises InferenceError as `maps` does.
+    """
+    with _autocast(use, device):
+        answer = network(image[None].to(device))
+    parts = [part for part in answer if isinstance(part, Tensor)] if isinstance(answer, tuple | list) else []
+    if [part.ndim for part in parts] != [2, 1, 1] or parts[0].shape[1] != 6 or len({len(part) for part in parts}) > 1:
+        raise InferenceError(
+            "the network must answer with boxes: corners (boxes, 6), scores (boxes,) and classes (boxes,), but gave"
+            f" {', '.join(map(_shape, parts)) or _shape(answer)}"
+        )
+    corners, scores, classes = (part.float().cpu() for part in parts)
+    if not bool(torch.isfinite(corners).all()) or not bool(((scores >= 0) & (scores <= 1)).all()):
+        raise InferenceError(
+            "the network gave boxes whose corners are no finite numbers, or scores that are not from 0 to 1"
+        )
+    return Boxes(corners, scores, classes)
+
+
+class _Predict:
+    """A batch to its maps, of the same size: flipped as asked for, and averaged."""
+
+    def __init__(self, network: Network, use: Use, device: torch.device) -> None:
+        self._network = network
+        self._use = use
+        self._device = device
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        # A slice has no axis 0, and the axes of its image come one earlier.
+        shift = 1 if self._use.mode == "slices" else 2
+        total = self._once(batch, [])
+        for axes in self._use.flips:
+            total = total + self._once(batch, [axis + shift for axis in axes])
+        return total / (1 + len(self._use.flips))
+
+    def _once(self, batch: Tensor, axes: list[int]) -> Tensor:
+        with _autocast(self._use, self._device):
+            answer = self._network(torch.flip(batch, axes) if axes else batch)
+        if not isinstance(answer, Tensor) or answer.ndim != batch.ndim or answer.shape[2:] != batch.shape[2:]:
+            raise InferenceError(
+                f"the network must answer with maps of the size that it is given, (batch, channels,"
+                f" {', '.join(map(str, batch.shape[2:]))}), but gave {_shape(answer)}"
+            )
+        return torch.flip(answer, axes).float() if axes else answer.float()
+
+
+def _by_slices(image: Tensor, predict: _Predict, use: Use, device: torch.device) -> Iterator[Slab]:
+    """Each plane of the first axis by itself, with its neighbours as channels; those beyond an end are that end again."""
+    planes = image.shape[1]
+    for first in range(0, planes, use.batch):
+        chosen = range(first, min(first + use.batch, planes))
+        stacks = []
+        for plane in chosen:
+            near = [min(max(plane + by, 0), planes - 1) for by in range(-use.neighbours, use.neighbours + 1)]
+            stacks.append(image[:, near].flatten(0, 1))
+        answer = predict(torch.stack(stacks).to(device))
+        yield Slab(first, answer.transpose(0, 1))
+
+
+def _autocast(use: Use, device: torch.device) -> AbstractContextManager[object]:
+    if use.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=_PRECISIONS[use.precision])
+
+
+def _shape(answer: object) -> str:
+    return str(tuple(answer.shape)) if isinstance(answer, Tensor) else type(answer).__name__
