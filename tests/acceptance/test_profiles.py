@@ -56,7 +56,9 @@ def pacs(port: int, **more: Any) -> dict[str, Any]:
 
 def tree(port: int) -> dict[str, Any]:
     route = {"name": "ct", "when": {"Modality": "CT"}, "models": ["ct_lung_density"], "destinations": ["pacs"]}
-    return configuration(routes=[route], destinations=[pacs(port)], completeness={"settle_s": 0.2})
+    return configuration(routes=[route], destinations=[pacs(port)], completeness={"settle_s": 0.2}) | {
+        "node": {"port": free_port(), "data_folder": "data", "acceptors": 1}
+    }
 
 
 @pytest.fixture
