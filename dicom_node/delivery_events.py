@@ -71,7 +71,7 @@ def substituted(destination: str, swaps: Sequence[Swap]) -> Event:
             words.append(f"{old} refused by {destination}: {reason_in_words(swap.refused)}; {place} in its place")
         else:
             words.append(f"{old} goes as {new}, since {destination} does not have what it refers to")
-    text = "; ".join(words)
+    text = "; ".join(dict.fromkeys(words))
     data = {"destination": destination, "in_place_of": {swap.result.kind: swap.by for swap in swaps}}
     result, job_id = swaps[0].result, swaps[0].job_id
     return Event(

@@ -35,7 +35,8 @@ def shared(job: Job, demands: Mapping[str, Demand], outcome: JobOutcome) -> Shar
     shares = {name: share(demands.get(name) or usual_demand(), made, lost) for name in job.destinations}
     for name, found in shares.items():
         instead = share(demands.get(name) or usual_demand(), told, ()) if found.is_lost else None
-        going = [made[ordered] for ordered in found.ordered] + [told[ordered] for ordered in _ordered(instead)]
+        going = [item for ordered in found.ordered for item in made[ordered]]
+        going += [item for ordered in _ordered(instead) for item in told[ordered]]
         for item in going:
             recipients.setdefault(item.sop_instance_uid, []).append(name)
         events += _instead(job, name, found, lost, is_told=bool(_ordered(instead)))
@@ -49,8 +50,13 @@ def shared(job: Job, demands: Mapping[str, Demand], outcome: JobOutcome) -> Shar
     )
 
 
-def _by_kind(results: Iterable[Result]) -> dict[str, Result]:
-    return {item.kind: item for item in results if not item.faults}
+def _by_kind(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """The sound ones; of some kinds there are several."""
+    found: dict[str, list[Result]] = {}
+    for item in results:
+        if not item.faults:
+            found.setdefault(item.kind, []).append(item)
+    return found
 
 
 def _lost(outcome: JobOutcome) -> frozenset[str]:

@@ -25,7 +25,9 @@ def substitute(
     found: set[int] = set()
     for job_id in dict.fromkeys(delivery.job_id for delivery, _ in refused):
         outcomes = {delivery.result.kind: outcome for delivery, outcome in refused if delivery.job_id == job_id}
-        placed = {item.result.kind: item for item in outbox.of_job(job_id, destination)}
+        placed: dict[str, list[Placed]] = {}
+        for item in outbox.of_job(job_id, destination):
+            placed.setdefault(item.result.kind, []).append(item)
         swaps = _swaps(job_id, placed, demand, outcomes)
         if swaps:
             changes = [_substitution(placed, swap) for swap in swaps]
@@ -36,26 +38,33 @@ def substitute(
     return frozenset(found)
 
 
-def _swaps(job_id: int, placed: Mapping[str, Placed], demand: Demand, outcomes: Mapping[str, Outcome]) -> list[Swap]:
+def _swaps(
+    job_id: int, placed: Mapping[str, Sequence[Placed]], demand: Demand, outcomes: Mapping[str, Outcome]
+) -> list[Swap]:
+    """One for each object: of some kinds a job has several."""
     known = [kind for kind in outcomes if kind in placed]
     standing = _standing(placed)
     not_taken = [kind for kind in known if outcomes[kind].is_class_refused]
     return [
-        Swap(placed[kind].result, job_id, by, outcomes.get(kind), goes_anyway=by in standing.going)
+        Swap(item.result, job_id, by, outcomes.get(kind), goes_anyway=by in standing.going)
         for kind, by in substitutes(demand, standing, known, not_taken).items()
+        for item in placed[kind]
+        if item.state == "waiting"
     ]
 
 
-def _standing(placed: Mapping[str, Placed]) -> Standing:
+def _standing(placed: Mapping[str, Sequence[Placed]]) -> Standing:
     def those(*states: str) -> frozenset[str]:
-        return frozenset(kind for kind, item in placed.items() if item.state in states)
+        return frozenset(kind for kind, items in placed.items() if any(item.state in states for item in items))
 
     return Standing(frozenset(placed), those("waiting", "delivered"), those("waiting"), those("refused", "substituted"))
 
 
-def _substitution(placed: Mapping[str, Placed], swap: Swap) -> Substitution:
-    own = placed[swap.result.kind].delivery_id
+def _substitution(placed: Mapping[str, Sequence[Placed]], swap: Swap) -> Substitution:
+    uid = swap.result.sop_instance_uid
+    own = next(item.delivery_id for item in placed[swap.result.kind] if item.result.sop_instance_uid == uid)
     if own is None:
         raise ValueError(f"{swap.result.kind} does not go there, so nothing goes in its place")
     why = delivery_events.reason_in_words(swap.refused) if swap.refused else "it refers to what is not there"
-    return Substitution(own, placed[swap.by].result.sop_instance_uid, f"{why}; {in_words(swap.by)} in its place")
+    others = tuple(item.result.sop_instance_uid for item in placed[swap.by])
+    return Substitution(own, others, f"{why}; {in_words(swap.by)} in its place")

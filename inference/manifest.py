@@ -34,10 +34,10 @@ class PythonRuntime(Manifested):
 class NetworkRuntime(Manifested):
     """A network of a file of weights, run as `preprocessing`, `use` and `postprocessing` say.
 
-    torchscript: written by torch.jit.save. torch_export: a .pt2 written by torch.export.save.
+    torchscript: written by torch.jit.save. torch_export: a .pt2 written by torch.export.save. onnx: an ONNX model in one file.
     """
 
-    kind: Literal["torchscript", "torch_export"]
+    kind: Literal["torchscript", "torch_export", "onnx"]
     file: PathInPackage
 
 
@@ -80,6 +80,10 @@ class Manifest(Manifested):
         if missing := [name for name in parts if getattr(self, name) is None]:
             raise ValueError(
                 f"{missing[0]} must be given for runtime.kind {self.runtime.kind}; {{}} where it does nothing"
+            )
+        if self.runtime.kind == "onnx" and self.use is not None and self.use.precision != "fp32":
+            raise ValueError(
+                f"use.precision must be fp32 for runtime.kind onnx, but is {self.use.precision}: convert the file"
             )
         if self.runtime.file not in {item.file for item in self.weights}:
             raise ValueError(f"runtime.file {self.runtime.file} must be listed under weights, with its SHA-256")

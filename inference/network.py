@@ -20,7 +20,7 @@ from inference.errors import InferenceError, PackageError
 from inference.manifest import NetworkRuntime
 from inference.package import Package
 from inference.recipe import Use
-from inference.runtimes import torch_export, torchscript
+from inference.runtimes import onnx, torch_export, torchscript
 from inference.sliding_window import Slab, Windows, slabs
 
 Network = Callable[[Tensor], object]
@@ -28,6 +28,7 @@ Network = Callable[[Tensor], object]
 _LOADERS: dict[str, Callable[[BytesIO, torch.device], Network]] = {
     "torchscript": torchscript.load,
     "torch_export": torch_export.load,
+    "onnx": onnx.load,
 }
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 LOADED_AT_ONCE = 4

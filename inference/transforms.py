@@ -110,8 +110,8 @@ class Cut:
     rows: int | None = None
     columns: int | None = None
 
-    def __call__(self, array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-        """(rows, columns): a view of the array, or a copy with zeros around where the plane reaches beyond the grid."""
+    def __call__(self, array: NDArray[_Scalar], fill: float = 0) -> NDArray[_Scalar]:
+        """(rows, columns): a view of the array, or a copy with `fill` around where the plane reaches beyond the grid."""
         whole: NDArray[_Scalar] = array[self.slice]
         if self.rows is None or self.columns is None:
             return whole
@@ -120,7 +120,7 @@ class Cut:
         ]
         if part.shape == (self.rows, self.columns):
             return part
-        out = np.zeros((self.rows, self.columns), array.dtype)
+        out = np.full((self.rows, self.columns), fill, array.dtype)
         out[max(-self.row, 0) :, max(-self.column, 0) :][: part.shape[0], : part.shape[1]] = part
         return out
 

@@ -126,7 +126,8 @@ class Outbox:
                     .where(*where)
                     .values(state="substituted", attempts=outbox.c.attempts + 1, last_error=one.error)
                 )
-                _queue_instead(connection, one.sop_instance_uid, destination, in_place_of=uid)
+                for other in one.sop_instance_uids:
+                    _queue_instead(connection, other, destination, in_place_of=uid)
                 count += 1
             if count:
                 record(connection, events)

@@ -363,10 +363,10 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Substitution:
-    """A delivery that the destination does not take, and the result that goes in its place. error: why, in words."""
+    """A delivery that the destination does not take, and the results that go in its place. error: why, in words."""
 
     delivery_id: int
-    sop_instance_uid: str
+    sop_instance_uids: tuple[str, ...]
     error: str
 
 

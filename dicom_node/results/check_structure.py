@@ -96,8 +96,9 @@ def _source_faults(scene: Scene, dataset: Dataset) -> Iterator[str]:
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
+    """As the source's character set, or our own, writes it: two encodings of one name are one name."""
     element = element_of(dataset, keyword)
-    return "" if element is None or element.value is None else str(element.value).strip()
+    return "" if element is None or element.is_empty else str(element.value).strip()
 
 
 def _size_faults(skimmed: Skimmed) -> Iterator[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dicom_node.result_kinds import RESULT_KINDS, SEGMENTATIONS, ResultKind, kind_of
 from dicom_node.results import (
+    gsps,
     identity,
     key_images,
+    parametric_map,
     sc,
     seg,
     seg_fractional,
@@ -21,7 +23,7 @@ from dicom_node.results.scene import Scene, Segmentation, scene_of
 from dicom_node.results.sources import Reference, ResultRefused
 from dicom_node.results.writing import Written
 
-MODULES = (seg, seg_fractional, seg_labelmap, sr, sr_comprehensive, sr_text, sc, key_images)
+MODULES = (seg, seg_fractional, seg_labelmap, sr, sr_comprehensive, sr_text, sc, key_images, gsps, parametric_map)
 TYPES: dict[ResultKind, ResultType] = {module.RESULT.kind: module.RESULT for module in MODULES}
 
 
@@ -32,14 +34,13 @@ def encode(report: Report) -> tuple[EncodedResult, ...]:
     Raises ResultRefused where the volume does not agree with the source images: then no object could be right.
     """
     scene = scene_of(report)
-    results = []
+    results: list[EncodedResult] = []
     for ordered in sorted(report.kinds, key=_in_order):
-        result = _result_or_faults(scene, ordered)
-        if result is None:
-            continue
-        results.append(result)
+        made = _results_or_faults(scene, ordered)
+        results += made
         kind = kind_of(ordered)
-        if kind in SEGMENTATIONS and not result.faults:
+        if kind in SEGMENTATIONS and made and not made[-1].faults:
+            result = made[-1]
             reference = Reference(result.sop_class_uid, result.sop_instance_uid)
             scene = scene.besides(kind, Segmentation(result.series_instance_uid, reference))
     return tuple(results)
@@ -49,17 +50,19 @@ def _in_order(ordered: str) -> tuple[int, str]:
     return RESULT_KINDS.index(kind_of(ordered)), ordered
 
 
-def _result_or_faults(scene: Scene, ordered: str) -> EncodedResult | None:
+def _results_or_faults(scene: Scene, ordered: str) -> list[EncodedResult]:
     """None where there is nothing to say in this type."""
     result_type = TYPES.get(kind_of(ordered))
     if result_type is None:
-        return _not_made(scene, ordered, "no type of result of this version makes it")
+        return [_not_made(scene, ordered, "no type of result of this version makes it")]
     try:
-        return _result(scene, ordered, result_type) if result_type.applies(scene) else None
+        if not result_type.applies(scene):
+            return []
+        return [_result(part, ordered, result_type) for part in result_type.parts(scene)]
     except ResultRefused as refusal:
-        return _not_made(scene, ordered, str(refusal))
+        return [_not_made(scene, ordered, str(refusal))]
     except Exception as error:  # noqa: BLE001 - a fault in one type must not take the others with it
-        return _not_made(scene, ordered, f"{type(error).__name__}: {error}")
+        return [_not_made(scene, ordered, f"{type(error).__name__}: {error}")]
 
 
 def _not_made(scene: Scene, ordered: str, fault: str) -> EncodedResult:

@@ -27,13 +27,15 @@ SEGMENT_IDENTIFICATION, REFERENCED_SEGMENT = 0x0062000A, 0x0062000B
 
 @dataclass(frozen=True, slots=True)
 class MaskFrame:
-    """One frame of a Segmentation: its acquired plane, and its Segment Number; None in a label map, which holds all."""
+    """One frame: its acquired plane, and its Segment Number; None where frames are not of one segment each."""
 
     plane: int
     number: int | None = None
 
 
-def frame_items(frames: Sequence[MaskFrame], planes: Sequence[Plane]) -> Iterator[bytes]:
+def frame_items(
+    frames: Sequence[MaskFrame], planes: Sequence[Plane], derived_by: Code = codes.SEGMENTATION
+) -> Iterator[bytes]:
     """The content of each frame's item: its place, its segment, and the source frame that it was made from.
 
     Frames are indexed by segment, where there is one, then by position among the planes that occur.
@@ -41,7 +43,7 @@ def frame_items(frames: Sequence[MaskFrame], planes: Sequence[Plane]) -> Iterato
     used = sorted({frame.plane for frame in frames})
     numbers = {frame.number for frame in frames if frame.number is not None}
     ranks = {plane: pack("<I", rank) for rank, plane in enumerate(used, start=1)}
-    derivations = {plane: derivation(planes[plane], codes.SEGMENTATION) for plane in used}
+    derivations = {plane: derivation(planes[plane], derived_by) for plane in used}
     positions = {plane: position(planes[plane]) for plane in used}
     indices = {number: pack("<I", number) for number in numbers}
     segments = {number: segment(number) for number in numbers}

@@ -38,33 +38,43 @@ def first_pixels(volume: Volume) -> Float64Array:
 def shapes(place: Point | Box | Contour, volume: Volume, first: Float64Array | None = None) -> tuple[Shape, ...]:
     """A point and a contour on the nearest plane, a box on each plane that it reaches, in their order.
 
-    A box includes the voxels of both corners, so its lines are those voxels' outer edges; it ends at the image's border.
+    A box includes the voxels of both corners, so its lines are those voxels' outer edges. Lines end at the image's border.
     first: what `first_pixels` gives, so that a caller with a thousand places asks for it once.
     """
     first = first_pixels(volume) if first is None else first
+    found = [_shape(plane, corners_of(place), first) for plane in planes_of(place, first)]
     if isinstance(place, Point):
-        at, row, column = place.at
-        return (_shape(_nearest(first, at), np.array([(row, column)], np.float64), first),)
+        return tuple(found)
+    rows, columns = (volume.acquired.rows, volume.acquired.columns) if volume.acquired else volume.voxels.shape[1:]
+    return tuple(Shape(one.plane, np.clip(one.points, 0.0, (columns, rows))) for one in found)
+
+
+def corners_of(place: Point | Box | Contour) -> Float64Array:
+    """float64 (points, 2): row and column on the grid of a point, or of the corners of a closed line."""
+    if isinstance(place, Point):
+        return np.array([place.at[1:]], np.float64)
     if isinstance(place, Contour):
-        points = np.array([*place.points, place.points[0]], np.float64)
-        return (_shape(_nearest(first, place.slice), points, first),)
-    return _rectangles(place, volume, first)
+        return np.array([*place.points, place.points[0]], np.float64)
+    (_, top, left), (_, bottom, right) = place.first, place.last
+    top, left, bottom, right = top - 0.5, left - 0.5, bottom + 0.5, right + 0.5
+    return np.array([(top, left), (top, right), (bottom, right), (bottom, left), (top, left)], np.float64)
+
+
+def planes_of(place: Point | Box | Contour, first: Float64Array) -> list[int]:
+    """The planes that a place is drawn on; one at least, the nearest. first: as `first_pixels` gives it."""
+    if isinstance(place, Point):
+        return [_nearest(first, place.at[0])]
+    if isinstance(place, Contour):
+        return [_nearest(first, place.slice)]
+    begin, end = place.first[0], place.last[0]
+    reached = np.flatnonzero((first[:, 0] >= begin - 0.5) & (first[:, 0] <= end + 0.5)).tolist()
+    return reached or [_nearest(first, (begin + end) / 2)]
 
 
 def key_plane(place: Point | Box | Contour, volume: Volume) -> int:
     """The plane on which a place shows best: of a box, the middle one."""
-    found = shapes(place, volume)
-    return found[len(found) // 2].plane
-
-
-def _rectangles(box: Box, volume: Volume, first: Float64Array) -> tuple[Shape, ...]:
-    (begin, top, left), (end, bottom, right) = box.first, box.last
-    corners = np.array([(top, left), (top, right), (bottom, right), (bottom, left), (top, left)], np.float64)
-    corners += np.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0.5, -0.5), (-0.5, -0.5)])
-    reached = np.flatnonzero((first[:, 0] >= begin - 0.5) & (first[:, 0] <= end + 0.5)).tolist()
-    rows, columns = (volume.acquired.rows, volume.acquired.columns) if volume.acquired else volume.voxels.shape[1:]
-    found = [_shape(plane, corners, first) for plane in reached or [_nearest(first, (begin + end) / 2)]]
-    return tuple(Shape(one.plane, np.clip(one.points, 0.0, (columns, rows))) for one in found)
+    found = planes_of(place, first_pixels(volume))
+    return found[len(found) // 2]
 
 
 def _shape(plane: int, points: Float64Array, first: Float64Array) -> Shape:

@@ -25,13 +25,15 @@ class Segmentation:
 class Scene:
     """A report with its geometry. Where nothing was analysed there are neither planes nor segments.
 
-    planes: those acquired, in order. segmentations: by kind, those that were made and passed their checks.
+    planes: those acquired, in order. segmentations: by kind, those that were made and passed their checks. part: the key
+    of the one finding that an object is about, of a kind that makes one for each.
     """
 
     report: Report
     planes: tuple[Plane, ...] = ()
     segments: tuple[Numbered, ...] = ()
     segmentations: Mapping[ResultKind, Segmentation] = field(default_factory=dict)
+    part: str | None = None
 
     @property
     def volume(self) -> Volume:

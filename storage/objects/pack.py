@@ -35,6 +35,8 @@ _FIELDS = struct.Struct("<IIQI16s")
 _SUM = struct.Struct("<I")
 _SUMMED = slice(8, _HEAD.size - 4)
 _READ_BYTES = 1 << 20
+_PAGE_BYTES = 4096
+_ZEROS = memoryview(bytes(_PAGE_BYTES))
 _SUM_DIGITS = 32
 
 
@@ -80,6 +82,7 @@ class PackWriter:
         self._descriptor = descriptor
         self.path = path
         self._start = self._at = 0
+        self._zeros_until = os.fstat(descriptor).st_size
         self._opening: tuple[bytes, bytes] = (b"", b"")
         self._is_opening_due = False
         self._payload_bytes = 0
@@ -139,7 +142,7 @@ class PackWriter:
         records once a shorter one stood before them.
         """
         if self._at != self._start:
-            self._at = self._start
+            self._at = self._zeros_until = self._start
             os.ftruncate(self._descriptor, self._start)
 
     def close(self, *, sealed: bool) -> None:
@@ -153,18 +156,20 @@ class PackWriter:
             os.close(self._descriptor)
 
     def _write(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Append. Of zeros that stand there already a page is made full: else the system may have to read it first."""
         if self._is_opening_due:
             parts, self._is_opening_due = (*self._opening, *parts), False
             self._at = self._start + _HEAD.size
-        length = sum(map(len, parts))
-        count = os.pwritev(self._descriptor, parts, self._at)
-        self._at += count
-        if count != length:  # a signal, or a disk that is nearly full
-            rest = memoryview(b"".join(parts))[count:]
-            while rest:
-                count = os.pwrite(self._descriptor, rest, self._at)
-                self._at += count
-                rest = rest[count:]
+        start, end = self._at, self._at + sum(map(len, parts))
+        missing = -end % _PAGE_BYTES
+        if end + missing <= self._zeros_until:
+            parts = (*parts, _ZEROS[:missing])
+        self._at += os.pwritev(self._descriptor, parts, start)
+        if self._at < end:  # a signal, or a disk that is nearly full
+            rest = memoryview(b"".join(parts))
+            while self._at < end:
+                self._at += os.pwrite(self._descriptor, rest[self._at - start :], self._at)
+        self._at = end
 
 
 def content_sum(content: bytes | memoryview) -> str:

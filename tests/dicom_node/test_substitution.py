@@ -273,3 +273,12 @@ def test_a_class_that_is_refused_by_status_is_one_that_is_not_taken(house: House
     with scp.running():
         send_all(house, DicomDestination("PACS1", peer_at(scp.port)), demand(Profile(("sr",)), None, may_refuse=True))
     assert house.states() == {"substituted": 1, "delivered": 1}
+
+
+def test_every_object_of_a_kind_gives_way_and_the_next_best_goes_once(house: House) -> None:
+    study = house.analysed_study(kinds=("gsps", "gsps", "sr"), reserve=("sc",))
+    pacs = Choosy("gsps")
+    send_all(house, pacs, demand(Profile(("gsps", "sr")), None, may_refuse=True))
+    assert sorted(pacs.took) == ["sc", "sr"]
+    assert house.states() == {"substituted": 2, "delivered": 2}
+    assert rows(house, study)["sc"] == "delivered"

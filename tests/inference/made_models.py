@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 import yaml
 from torch import Tensor, nn
@@ -78,6 +79,19 @@ def torch_export(network: nn.Module, example: Tensor, dynamic: Mapping[int, Any]
     content = BytesIO()
     torch.export.save(torch.export.export(network.eval(), (example,), dynamic_shapes=(dict(dynamic),)), content)
     return content.getvalue()
+
+
+def onnx_above(value: float) -> bytes:
+    """What `Above` is, as ONNX: for an image of any size."""
+    image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["b", 1, "x", "y", "z"])
+    told = onnx.helper.make_tensor_value_info("told", onnx.TensorProto.FLOAT, ["b", 2, "x", "y", "z"])
+    weights = onnx.helper.make_tensor("weights", onnx.TensorProto.FLOAT, [2, 1, 1, 1, 1], [0.0, 1.0])
+    bias = onnx.helper.make_tensor("bias", onnx.TensorProto.FLOAT, [2], [0.0, -value])
+    node = onnx.helper.make_node("Conv", ["image", "weights", "bias"], ["told"])
+    graph = onnx.helper.make_graph([node], "above", [image], [told], [weights, bias])
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = made.SerializeToString()
+    return content
 
 
 def manifest(content: bytes, **changes: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.inference.made_models import (
     FixedBoxes,
     MeanOf,
     manifest,
+    onnx_above,
     package,
     torch_export,
     torchscript,
@@ -111,6 +113,15 @@ def test_an_exported_program_gives_the_same(tmp_path: Path) -> None:
     sizes = dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO)
     content = torch_export(Above(HOUNSFIELD), torch.rand(1, 1, 5, 6, 8), sizes)
     made = package(tmp_path, content, runtime={"kind": "torch_export", "file": "network.pt"})
+    assert np.array_equal(predict(volume, made).segments[0].mask, volume.voxels > HOUNSFIELD)
+
+
+def test_an_onnx_network_gives_the_same(tmp_path: Path) -> None:
+    volume = volume_of()
+    runtime = {"kind": "onnx", "file": "network.onnx"}
+    content = onnx_above(HOUNSFIELD)
+    weights = [{"file": "network.onnx", "sha256": hashlib.sha256(content).hexdigest()}]
+    made = package(tmp_path, content, runtime=runtime, weights=weights, use={"mode": "windows", "patch": [3, 4, 4]})
     assert np.array_equal(predict(volume, made).segments[0].mask, volume.voxels > HOUNSFIELD)
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 
 from inference import network
-from inference.errors import PackageError
+from inference.errors import InferenceError, PackageError
 from inference.network import network_of
 from inference.package import load_package
-from tests.inference.made_models import Above, manifest, package, torch_export, torchscript, written
+from tests.inference.made_models import Above, manifest, onnx_above, package, torch_export, torchscript, written
 
 CPU = torch.device("cpu")
 EXPORTED = {"kind": "torch_export", "file": "network.pt"}
@@ -71,7 +73,7 @@ def test_weights_that_change_after_they_were_verified_are_refused(tmp_path: Path
         network_of(made, CPU)
 
 
-@pytest.mark.parametrize("kind", ["torchscript", "torch_export"])
+@pytest.mark.parametrize("kind", ["torchscript", "torch_export", "onnx"])
 @pytest.mark.parametrize("content", [b"", b"no network", pickle.dumps({"a": 1})], ids=["empty", "text", "pickle"])
 def test_a_file_that_is_no_network_is_refused_in_words(kind: str, content: bytes, tmp_path: Path) -> None:
     made = package(tmp_path, content, runtime={"kind": kind, "file": "network.pt"})
@@ -119,6 +121,33 @@ def test_the_canary_sings_where_nobody_looks(tmp_path: Path) -> None:
     assert canary.exists()
 
 
+def test_an_onnx_file_that_names_others_is_refused(tmp_path: Path) -> None:
+    """External data may lie anywhere on the disk."""
+    model = onnx.load_from_string(onnx_above(0.0))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/hostname")
+    made = package(tmp_path, model.SerializeToString(), runtime={"kind": "onnx", "file": "network.pt"})
+    with pytest.raises(PackageError, match="not what runtime"):
+        network_of(made, CPU)
+
+
+def test_an_onnx_network_of_two_inputs_is_refused(tmp_path: Path) -> None:
+    model = onnx.load_from_string(onnx_above(0.0))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("age", onnx.TensorProto.FLOAT, [1]))
+    made = package(tmp_path, model.SerializeToString(), runtime={"kind": "onnx", "file": "network.pt"})
+    with pytest.raises(PackageError, match="takes 2: image, age"):
+        network_of(made, CPU)
+
+
+def test_without_onnxruntime_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    made = package(tmp_path, onnx_above(0.0), runtime={"kind": "onnx", "file": "network.pt"})
+    with pytest.raises(InferenceError, match=r"pip install 'dicom-node\[onnx\]'"):
+        network_of(made, CPU)
+
+
 def test_an_exported_program_without_anything_foreign_is_taken(tmp_path: Path) -> None:
     made = package(tmp_path, exported(), runtime=EXPORTED)
     told = network_of(made, CPU)(torch.full((1, 1, 4, 4, 4), 3.0))
@@ -130,6 +159,10 @@ def test_an_exported_program_without_anything_foreign_is_taken(tmp_path: Path) -
     ("changes", "rule"),
     [
         ({"use": None}, "use must be given for runtime.kind torchscript"),
+        (
+            {"runtime": {"kind": "onnx", "file": "network.pt"}, "use": {"precision": "bf16"}},
+            "use.precision must be fp32",
+        ),
         (
             {"runtime": {"kind": "torchscript", "file": "other.pt"}},
             "runtime.file other.pt must be listed under weights",

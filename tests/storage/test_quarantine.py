@@ -132,7 +132,7 @@ def test_a_report_names_as_predecessor_what_was_sent_and_not_what_stood_in_reser
     (row,) = house.outbox.of_study(job.study_instance_uid)
     then = house.next_revision(job)
     assert [item.kind for item in house.jobs.predecessors(then)] == ["sr"]
-    swap = Substitution(row.delivery_id, alone.sop_instance_uid, "not taken")
+    swap = Substitution(row.delivery_id, (alone.sop_instance_uid,), "not taken")
     assert house.outbox.substitute("PACS1", [swap], events=[SAID]) == 1
     assert [item.kind for item in house.jobs.predecessors(then)] == ["sr-alone"]
 
@@ -143,7 +143,7 @@ def test_what_was_withdrawn_meanwhile_is_not_substituted_and_nothing_is_told(hou
     assert ends(house, job, sr)
     (row,) = house.outbox.of_study(job.study_instance_uid)
     house.outbox.delivered([row.delivery_id])
-    swap = Substitution(row.delivery_id, alone.sop_instance_uid, "not taken")
+    swap = Substitution(row.delivery_id, (alone.sop_instance_uid,), "not taken")
     assert house.outbox.substitute("PACS1", [swap], events=[SAID]) == 0
     assert house.events_of_kind("test") == []
     assert queued(house, job) == {"sr": "delivered"}
@@ -164,7 +164,7 @@ def test_a_deadline_is_met_by_what_went_in_place_of_what_was_not_taken(house: Ho
         recipients={sr.sop_instance_uid: ["PACS1"]},
     )
     (row,) = house.outbox.of_study(job.study_instance_uid)
-    house.outbox.substitute("PACS1", [Substitution(row.delivery_id, alone.sop_instance_uid, "not taken")])
+    house.outbox.substitute("PACS1", [Substitution(row.delivery_id, (alone.sop_instance_uid,), "not taken")])
     (due,) = house.deadlines.passed(time.time())
     assert [(one.destination, one.state) for one in due.sendings] == [("PACS1", "waiting")]
 
@@ -190,7 +190,7 @@ def test_the_migration_goes_both_ways_and_takes_what_an_older_version_would_send
         recipients={sr.sop_instance_uid: ["PACS1"]},
     )
     (row,) = house.outbox.of_study(job.study_instance_uid)
-    house.outbox.substitute("PACS1", [Substitution(row.delivery_id, alone.sop_instance_uid, "not taken")])
+    house.outbox.substitute("PACS1", [Substitution(row.delivery_id, (alone.sop_instance_uid,), "not taken")])
     before = house.usage.total_bytes()
     _migrated(house.database, "0003")
     with house.database.read() as connection:

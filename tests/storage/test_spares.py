@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,58 @@ def test_a_pack_that_is_ready_is_taken_without_a_sync_as_its_entry_is_synced_alr
     assert synced[-1] == str(pack.path.parent)
     assert not list((tmp_path / "objects" / ".writing").iterdir())
     pack.close(sealed=False)
+
+
+def test_what_is_written_to_such_a_pack_ends_with_a_page_so_that_none_must_be_read_from_the_disk_first(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[int] = []
+    write = os.pwritev
+
+    def noting(descriptor: int, parts: Sequence[bytes | memoryview], at: int) -> int:
+        ends.append(at + write(descriptor, parts, at))
+        return ends[-1] - at
+
+    monkeypatch.setattr(os, "pwritev", noting)
+    assert _made(store)
+    pack = store.open_pack()
+    pack.begin(b"note", b"prefix ")
+    for piece in (b"one" * 5_000, b"two" * 5_000):
+        pack.write([memoryview(piece)])
+    kept = {pack_key(pack.path, pack.commit()): b"prefix " + b"one" * 5_000 + b"two" * 5_000}
+    kept |= {_append(pack, bytes([7]) * size): b"prefix " + bytes([7]) * size for size in (4_000, 4_096, 1_500_000)}
+    assert [end % 4096 for end in ends] == [0] * len(ends)
+    in_reach, ends[:] = pack.size_bytes, []
+    kept[_append(pack, b"8" * 700_000)] = b"prefix " + b"8" * 700_000  # goes beyond what was made ready
+    assert ends == [pack.size_bytes] != [in_reach]
+    assert pack.path.stat().st_size == pack.size_bytes
+    assert {key: store.get(key) for key in kept} == kept
+    pack.close(sealed=True)
+
+
+@pytest.mark.parametrize("is_prepared", [True, False])
+def test_what_the_system_writes_in_parts_is_kept_whole(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, is_prepared: bool
+) -> None:
+    monkeypatch.setattr(os, "pwritev", lambda descriptor, parts, at: os.pwrite(descriptor, b"".join(parts)[:100], at))
+    assert not is_prepared or _made(store)
+    pack = store.open_pack()
+    kept = {_append(pack, payload): b"prefix " + payload for payload in (b"one", b"two" * 3_000, b"three" * 3_000)}
+    assert {key: store.get(key) for key in kept} == kept
+    pack.close(sealed=True)
+
+
+def test_where_something_was_cut_off_such_a_pack_only_grows(store: FileStore) -> None:
+    assert _made(store)
+    pack = store.open_pack()
+    first = _append(pack, b"one")
+    pack.begin(b"note", b"prefix ")
+    pack.write([memoryview(b"came in part")])
+    pack.abandon()
+    second = _append(pack, b"two")
+    assert pack.path.stat().st_size == pack.size_bytes
+    assert [store.get(key) for key in (first, second)] == [b"prefix one", b"prefix two"]
+    pack.close(sealed=True)
 
 
 def test_one_that_a_crash_left_unused_is_removed(store: FileStore) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Mask = NDArray[np.bool_]
+from inference.models.ct_lung_density.regions import Mask, blank, box_of
+
 Image = NDArray[np.float32]
 
 # From half way between air (-1000) and wall (50) down to almost pure air.
@@ -55,13 +56,14 @@ def find_airways(hu: Image, spacing_mm: tuple[float, float, float], centre_colum
     may look alike in one slice; the longest way wins.
     """
     best: Airways | None = None
-    tried = np.zeros(hu.shape, np.bool_)
+    tried = blank(hu.shape)
     for index in range(hu.shape[0] - 1, -1, -1):
         for start in trachea_candidates(hu[index], spacing_mm, centre_column):
             if (tried[index] & start).any():
                 continue
             found = follow(hu, index, start, spacing_mm)
-            tried |= found.mask
+            box = box_of(found.mask)
+            tried[box] |= found.mask[box]
             if found.length_mm >= MIN_TRACHEA_LENGTH_MM and (best is None or found.length_mm > best.length_mm):
                 best = found
         # A long way from the top of the image is the trachea: what begins below it is not.
@@ -97,8 +99,8 @@ def trachea_candidates(plane: Image, spacing_mm: tuple[float, float, float], cen
 def follow(hu: Image, top: int, start: Mask, spacing_mm: tuple[float, float, float]) -> Airways:
     """Go down slice by slice from a cross-section of the trachea, into both main bronchi, until they end."""
     pixel_mm2 = spacing_mm[1] * spacing_mm[2]
-    mask = np.zeros(hu.shape, np.bool_)
-    mask[top] = start
+    mask = blank(hu.shape)
+    mask[top][start] = True
     areas_mm2 = [float(start.sum()) * pixel_mm2]
     trachea_hu = float(np.median(hu[top][start]))
     carina: int | None = None
@@ -110,14 +112,15 @@ def follow(hu: Image, top: int, start: Mask, spacing_mm: tuple[float, float, flo
         section = next_section(hu[index], mask[index + 1], spacing_mm, limit_mm2, trachea_hu)
         if not section.any():
             break
-        mask[index] = section
+        mask[index][section] = True
         if carina is None and ndimage.label(section)[1] > 1:
             carina = index
         if carina is None:
             areas_mm2.append(float(section.sum()) * pixel_mm2)
     length_mm = float(mask.any(axis=(1, 2)).sum()) * spacing_mm[0]
-    pure = mask & ndimage.binary_erosion(mask, np.ones((1, 3, 3), np.bool_))
-    inside = hu[pure if pure.any() else mask]
+    box = box_of(mask)
+    pure = mask[box] & ndimage.binary_erosion(mask[box], np.ones((1, 3, 3), np.bool_))
+    inside = hu[box][pure if pure.any() else mask[box]]
     return Airways(mask, float(np.median(inside)), length_mm, parted=carina is not None)
 
 

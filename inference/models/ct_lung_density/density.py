@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 LOW_ATTENUATION_HU = -950.0
@@ -26,7 +27,7 @@ class Density:
 
 def density_of(values_hu: torch.Tensor, voxel_ml: float) -> Density:
     """values_hu: the voxels of one lung mask, one axis, at least one voxel; their order does not matter."""
-    ordered, _ = torch.sort(values_hu)
+    ordered = in_order(values_hu)
     low = int(torch.searchsorted(ordered, torch.tensor(LOW_ATTENUATION_HU, device=ordered.device)))
     count = ordered.numel()
     return Density(
@@ -35,6 +36,11 @@ def density_of(values_hu: torch.Tensor, voxel_ml: float) -> Density:
         percentile_15_hu=percentile(ordered, PERCENTILE),
         laa_950_percent=100.0 * low / count,
     )
+
+
+def in_order(values: torch.Tensor) -> torch.Tensor:
+    """Sorted; on the CPU by numpy, which needs no room for where each value was, and a tenth of the time."""
+    return torch.from_numpy(np.sort(values.numpy())) if values.device.type == "cpu" else torch.sort(values)[0]
 
 
 def percentile(ordered: torch.Tensor, percent: float) -> float:

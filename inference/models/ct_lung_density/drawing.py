@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from inference.models.ct_lung_density.lungs import BORDER_HU, IN_PLANE, LEFT, RIGHT, Coarse, Labels
-
-Mask = NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
+from inference.models.ct_lung_density.regions import Box, Mask, blank, box_of
 
 VESSEL_RADIUS_MM = 5.0
 MAX_HOLE_MM2 = 315.0
+SLICES_AT_ONCE = 8
+"""As many as fit the processor's cache: what is done to a slice looks at no other one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,20 +29,27 @@ class Drawn:
 def draw(hu: torch.Tensor, labels: Labels, coarse: Coarse, airways: Mask, spacing_mm: tuple[float, ...]) -> Drawn:
     """Both lungs and the airways outside them. hu: (slices, rows, columns) on the device that computes."""
     device = hu.device
-    lungs = {}
+    lungs, boxes = {}, {}
     for side in (RIGHT, LEFT):
         box = fine_box(labels == side, coarse.blocks, hu.shape, margin=round(VESSEL_RADIUS_MM / spacing_mm[2]) + 2)
         coarse_side = near(labels, side, box, coarse.blocks, device)
         aired = coarse_side & (hu[box] < BORDER_HU) & ~on(device, airways[box])
-        whole = np.zeros(hu.shape, np.bool_)
-        whole[box] = fill_holes(close(aired, VESSEL_RADIUS_MM, spacing_mm).cpu().numpy(), spacing_mm)
-        lungs[side] = whole
+        lungs[side], boxes[side] = blank(hu.shape), box
+        lungs[side][box] = filled(aired, spacing_mm)
     # Where closing reached over a thin septum, the voxel stays with the lung whose air it is.
-    both = lungs[RIGHT] & lungs[LEFT]
-    if both.any():
-        lungs[LEFT] &= ~both
-    outside = airways & ~lungs[RIGHT] & ~lungs[LEFT]
+    lungs[LEFT][boxes[LEFT]] &= ~lungs[RIGHT][boxes[LEFT]]
+    box = box_of(airways)
+    outside = blank(hu.shape)
+    outside[box] = airways[box] & ~lungs[RIGHT][box] & ~lungs[LEFT][box]
     return Drawn(lungs[RIGHT], lungs[LEFT], trunk(outside))
+
+
+def filled(aired: torch.Tensor, spacing_mm: tuple[float, ...]) -> Mask:
+    """The lung that this air belongs to: vessels and what lies within are part of it."""
+    parts = torch.split(aired, SLICES_AT_ONCE if aired.device.type == "cpu" else len(aired))
+    return np.concatenate(
+        [fill_holes(close(part, VESSEL_RADIUS_MM, spacing_mm).cpu().numpy(), spacing_mm) for part in parts]
+    )
 
 
 def on(device: torch.device, mask: Mask) -> torch.Tensor:
@@ -58,7 +64,7 @@ def fine_box(mask: Mask, blocks: tuple[int, int, int], shape: tuple[int, ...], m
         slice(max(part.start * block - add, 0), min(part.stop * block + add, size))
         for part, block, add, size in zip(box, blocks, margins, shape, strict=True)
     ]
-    return bounds[0], bounds[1], bounds[2]
+    return tuple(bounds)
 
 
 def near(labels: Labels, side: int, box: Box, blocks: tuple[int, int, int], device: torch.device) -> torch.Tensor:
@@ -107,12 +113,12 @@ def fill_holes(mask: Mask, spacing_mm: tuple[float, ...]) -> Mask:
 
 def trunk(airways: Mask) -> Mask:
     """The largest connected part: stubs of bronchi that only their lung's border cut off are no main bronchi."""
-    box = ndimage.find_objects(airways.astype(np.uint8))
-    if not box:
+    box = box_of(airways)
+    labels, count = ndimage.label(airways[box], np.ones((3, 3, 3), np.bool_))
+    if not count:
         return airways
-    labels, count = ndimage.label(airways[box[0]], np.ones((3, 3, 3), np.bool_))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
-    kept = np.zeros_like(airways)
-    kept[box[0]] = labels == int(np.argmax(sizes))
+    kept = blank(airways.shape)
+    kept[box] = labels == int(np.argmax(sizes))
     return kept

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from inference.models.ct_lung_density import airways as airway
 from inference.models.ct_lung_density import drawing, lungs, protocol
 from inference.models.ct_lung_density.density import LOW_ATTENUATION_HU, Density, density_of
 from inference.models.ct_lung_density.orientation import orientation_of
+from inference.models.ct_lung_density.regions import Mask, blank, box_of
 from inference.runtimes.python import Analysis
 from inference.volume import Volume
-
-Mask = NDArray[np.bool_]
 
 # A lung whose cross-section in the first or last slice is this part of its largest one goes on beyond the images.
 MAX_CUT_SECTION = 0.15
@@ -46,19 +44,25 @@ def analyse(volume: Volume, device: torch.device) -> Analysis:
 
 def coarse_mask(mask: Mask, coarse: lungs.Coarse) -> Mask:
     """A coarse voxel is set where any of its fine voxels is, and one voxel around, for the airway's wall."""
-    blocks, shape = coarse.blocks, coarse.hu.shape
-    whole = mask[: shape[0] * blocks[0], : shape[1] * blocks[1], : shape[2] * blocks[2]]
-    pooled = whole.reshape(shape[0], blocks[0], shape[1], blocks[1], shape[2], blocks[2]).any(axis=(1, 3, 5))
-    return np.asarray(ndimage.binary_dilation(pooled, lungs.IN_PLANE), dtype=np.bool_)
+    shape, blocks = coarse.hu.shape, coarse.blocks
+    # Coarse voxels that may be set; none of them is cut off by the end of the fine grid.
+    ends = [(part.start // block, -(-part.stop // block)) for part, block in zip(box_of(mask), blocks, strict=True)]
+    box = tuple(slice(max(low - 1, 0), min(high + 1, size)) for (low, high), size in zip(ends, shape, strict=True))
+    fine = mask[tuple(slice(part.start * block, part.stop * block) for part, block in zip(box, blocks, strict=True))]
+    grouped = [size for part, block in zip(box, blocks, strict=True) for size in (part.stop - part.start, block)]
+    pooled = fine.reshape(grouped).any(axis=(1, 3, 5))
+    found = np.zeros(shape, np.bool_)
+    found[box] = ndimage.binary_dilation(pooled, lungs.IN_PLANE)
+    return found
 
 
 def ends(drawn: drawing.Drawn) -> list[tuple[str, str, float]]:
     """(lung, slice, part of the lung's largest section) for every lung and both ends of the images."""
     found = []
     for name, mask in (("right", drawn.right), ("left", drawn.left)):
-        sections = mask.sum(axis=(1, 2))
+        sections = [np.count_nonzero(plane) for plane in mask]
         for end, section in (("lowest", sections[0]), ("highest", sections[-1])):
-            found.append((name, end, float(section) / float(sections.max())))
+            found.append((name, end, float(section / max(sections))))
     return found
 
 
@@ -99,7 +103,7 @@ def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, pipes: airw
     """Numbers for right, left and both; masks back in the order of the volume."""
     orientation = orientation_of(volume)
     voxel_ml = volume.voxel_volume_ml
-    values = {side: hu[drawing.on(hu.device, mask)] for side, mask in (("right", drawn.right), ("left", drawn.left))}
+    values = {side: values_in(hu, mask) for side, mask in (("right", drawn.right), ("left", drawn.left))}
     densities = {f"{side}_lung": density_of(part, voxel_ml) for side, part in values.items()}
     densities["both_lungs"] = density_of(torch.cat(list(values.values())), voxel_ml)
     mean_hu = densities["both_lungs"].mean_hu
@@ -107,14 +111,13 @@ def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, pipes: airw
     if not low_hu <= mean_hu <= high_hu:
         text = f"mean density of both lungs is {mean_hu:.0f} HU, not {low_hu:.0f} to {high_hu:.0f} HU"
         return Analysis(refusal=("implausible", text))
-    low = (hu < LOW_ATTENUATION_HU).cpu().numpy()
     masks = {
         "right_lung": drawn.right,
         "left_lung": drawn.left,
-        "both_lungs": drawn.right | drawn.left,
+        "both_lungs": either(drawn.right, drawn.left),
         "airways": drawn.airways,
-        "right_low_attenuation": drawn.right & low,
-        "left_low_attenuation": drawn.left & low,
+        "right_low_attenuation": low_attenuation(hu, drawn.right),
+        "left_low_attenuation": low_attenuation(hu, drawn.left),
     }
     return Analysis(
         masks={key: orientation.back(mask) for key, mask in masks.items()},
@@ -128,6 +131,28 @@ def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, pipes: airw
     )
 
 
+def values_in(hu: torch.Tensor, mask: Mask) -> torch.Tensor:
+    """HU of the voxels of a mask, one axis."""
+    box = box_of(mask)
+    if hu.device.type == "cpu":
+        return torch.from_numpy(hu[box].numpy()[mask[box]])
+    return hu[box][drawing.on(hu.device, mask[box])]
+
+
+def either(first: Mask, second: Mask) -> Mask:
+    found = blank(first.shape)
+    for mask in (first, second):
+        box = box_of(mask)
+        found[box] |= mask[box]
+    return found
+
+
+def low_attenuation(hu: torch.Tensor, mask: Mask) -> Mask:
+    found, box = blank(mask.shape), box_of(mask)
+    found[box] = mask[box] & (hu[box] < LOW_ATTENUATION_HU).cpu().numpy()
+    return found
+
+
 def numbers(densities: dict[str, Density], masks: dict[str, Mask], voxel_ml: float) -> dict[tuple[str, str], float]:
     """By (segment, measurement): four for each lung and both, and the volume of the other segments."""
     values = {}
@@ -137,5 +162,5 @@ def numbers(densities: dict[str, Density], masks: dict[str, Mask], voxel_ml: flo
         values[segment, "percentile_15"] = density.percentile_15_hu
         values[segment, "laa_950"] = density.laa_950_percent
     for segment in ("airways", "right_low_attenuation", "left_low_attenuation"):
-        values[segment, "volume"] = float(masks[segment].sum()) * voxel_ml
+        values[segment, "volume"] = float(np.count_nonzero(masks[segment])) * voxel_ml
     return values

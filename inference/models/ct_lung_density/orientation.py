@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.models.ct_lung_density.regions import Mask, blank, box_of
 from inference.volume import Volume
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -32,10 +33,13 @@ class Orientation:
         turned = np.transpose(array, self.axes)
         return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
 
-    def back(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
+    def back(self, mask: Mask) -> Mask:
         """From our order to that of the volume."""
-        unflipped = array[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
-        return np.ascontiguousarray(np.transpose(unflipped, np.argsort(self.axes)))
+        if self.axes == (0, 1, 2) and not any(self.flipped):
+            return mask
+        found, box = blank(tuple(mask.shape[self.axes.index(axis)] for axis in range(3))), box_of(mask)
+        self.view(found)[box] = mask[box]
+        return found
 
 
 def orientation_of(volume: Volume) -> Orientation:
