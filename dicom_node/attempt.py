@@ -12,6 +12,7 @@ from typing import Literal
 
 from dicom_node import logs
 from dicom_node.profiles import Demand
+from dicom_node.result_words import AS_DELIVERED, Words
 from storage.records import Predecessor, Result
 
 # How a worker of this machine is told to log; one elsewhere has its own environment.
@@ -36,7 +37,8 @@ class JobSpec:
     never to be run on these images, so nothing failed.
     rejected_as: the code (DCM) with which somebody rejected every image of it, where that is why.
     remark: what every report must say besides. predecessors: the reports that this one's may take the place of, the latest
-    first. kinds: what is to be made for the destinations; demands: what each of them takes.
+    first. kinds: what is to be made for the destinations; demands: what each of them takes. words: what the site decided about
+    the words of results.
     """
 
     study_instance_uid: str
@@ -57,6 +59,7 @@ class JobSpec:
     remark: str | None = None
     predecessors: tuple[Predecessor, ...] = ()
     demands: tuple[Demand, ...] = ()
+    words: Words = AS_DELIVERED
 
 
 @dataclass(frozen=True, slots=True)

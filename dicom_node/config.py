@@ -1,6 +1,6 @@
 """Which keys may config.yaml hold, and what does each one mean?
 
-Keys are defined here and in `config_node`, `config_destinations` and `config_sources`, and nowhere else: name, type,
+Keys are defined here and in the modules `config_*` that this one takes its sections from, and nowhere else: name, type,
 default, bounds and help. The unit stands last in the name (`quiet_s` seconds, `max_pdu_bytes` bytes). `config_file` reads
 a file into this tree, `config_docs` prints it. The tree is frozen and passed in, never imported.
 """
@@ -19,6 +19,7 @@ from dicom_node.config_destinations import Destination, DicomDestination, Folder
 from dicom_node.config_node import Access, Node
 from dicom_node.config_profiles import Profile
 from dicom_node.config_references import MAX_NAMES, reference_problems
+from dicom_node.config_results import Results
 from dicom_node.config_section import AT_START, DAY_S, GIB, MIB, Section
 from dicom_node.config_sources import Source
 from dicom_node.config_values import (
@@ -273,6 +274,7 @@ class Config(Section):
         default=(), max_length=256, description="What is known of those who send, and whom to ask what they sent."
     )
     completeness: Completeness = Field(default=Completeness(), description="When a series counts as whole.")
+    results: Results = Field(default=Results(), description="What the results say besides the findings.")
     storage: Storage = Field(default=Storage(), description="Where rows and objects are kept.")
     engine: Engine = Field(default=Engine(), description="Where models compute.")
     logging: Logging = Field(default=Logging(), description="What is logged, and how.")

@@ -95,6 +95,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
                 companions=companions,
                 remark=spec.remark,
                 predecessors=spec.predecessors,
+                words=spec.words,
             ),
             spec.demands,
             report_failure=spec.report_not_analysed,

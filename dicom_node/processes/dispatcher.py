@@ -213,6 +213,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         companions=tuple(_companion_spec(stores, one) for one in job.companions),
         predecessors=predecessors,
         demands=demands,
+        words=config.results.words,
     )
 
 

@@ -1,170 +1,116 @@
-"""The summary as one picture: who says it, two slices, the numbers, and what a reader must know before he trusts them."""
+"""The summary as one picture: who says it, where it is, the numbers, and what a reader must know before he trusts them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Collection, Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from dicom_node.results.context import local_time
-from dicom_node.results.picture import render, window_for
-from dicom_node.results.report import Report
-from inference.findings import Findings, Measurement, Segment
+from dicom_node.results import blocks
+from dicom_node.results.blocks import BACKGROUND, INNER, MARGIN, WIDTH, Block
+from dicom_node.results.looks import MOST_DETAILS, Look, Looks, looks_at
+from dicom_node.results.orientation import Canonical
+from dicom_node.results.picture import Window, render, window_for
+from dicom_node.results.scene import Scene
+from dicom_node.results.summary import NOTHING_FOUND, Allowance, Summary, image_names, shared_out, summary_of
+from dicom_node.results.table import ImageName, numbered, numbers_in
 from inference.volume import Volume
 
-WIDTH, MARGIN = 1280, 28
-HEADER_HEIGHT, PANEL_HEIGHT, ROW_HEIGHT, LINE_HEIGHT, FOOTER_HEIGHT = 84, 520, 34, 24, 52
-BANNER_LINE_HEIGHT = 32
+HIGHEST = 1600
+"""Pixels. Viewers fit a picture into their window: a longer one would be too small to read."""
 
-BACKGROUND, SURFACE = (12, 15, 20), (24, 29, 37)
-TEXT, MUTED, NOTICE = (238, 241, 245), (158, 168, 181), (255, 176, 59)
-
-WARNING = "AI result - not for diagnosis unless reviewed by a physician"
-
-UNITS = {"[hnsf'U]": "HU", "1": "ratio", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
-"""UCUM as people write it, where that differs."""
-
-Column = tuple[str, str, str]
-"""What a measurement is (name, derivation) and its unit."""
+MOST_ROWS, FEWEST_ROWS = 48, 6
+MOST_BANNER_CHARACTERS = 320
+PANEL_HEIGHT, DETAIL_HEIGHT = 520, 250
+GAP = 18
 
 
-def draw_card(report: Report, volume: Volume) -> Image.Image:
-    """RGB, 1280 pixels wide; as high as the numbers and remarks need."""
-    findings = report.findings
-    columns = table_columns(findings.measurements)
-    remarks = [line for remark in findings.remarks for line in wrap(remark.text, WIDTH - 2 * MARGIN - 24, 17)]
-    table_height = table_header_height(columns) + ROW_HEIGHT * len(findings.segments)
-    banner = wrap(report.remark, WIDTH - 2 * MARGIN, 20) if report.remark else []
-    below_header = HEADER_HEIGHT + BANNER_LINE_HEIGHT * len(banner)
-    height = below_header + PANEL_HEIGHT + table_height + LINE_HEIGHT * len(remarks) + FOOTER_HEIGHT + 3 * 18
+ALLOWANCES = (
+    Allowance(MOST_ROWS),
+    Allowance(MOST_ROWS, details=False),
+    *(Allowance(rows) for rows in range(MOST_ROWS, FEWEST_ROWS - 1, -1)),
+    Allowance(FEWEST_ROWS, 3, 3),
+    Allowance(FEWEST_ROWS, 2, 2, heading_lines=1, details=False),
+)
+"""From the most to what always fits. Smaller pictures are given up where all rows fit then."""
+
+
+def draw_card(scene: Scene) -> Image.Image:
+    """RGB, 1280 pixels wide and 1600 high at most, as high as it needs; the most important rows where not all fit."""
+    summary = summary_of(scene)
+    foot, looks = blocks.footer(summary), looks_at(scene.volume, scene.report.findings) if scene.is_analysed else None
+    for allowed in ALLOWANCES:
+        body = _body(scene, summary, looks, allowed)
+        height = sum(block.height + GAP for block in body) + foot.height
+        if height <= HIGHEST:
+            break
     card = Image.new("RGB", (WIDTH, height), BACKGROUND)
-    draw = ImageDraw.Draw(card)
-    draw_header(draw, report)
-    draw_banner(draw, banner)
-    draw_panels(card, volume, findings.segments, below_header)
-    top = below_header + PANEL_HEIGHT + 18
-    draw_table(draw, findings, columns, top)
-    top += table_height + 18
-    for line in remarks:
-        draw.text((MARGIN + 24, top), line, fill=NOTICE, font=font(17))
-        top += LINE_HEIGHT
-    draw_footer(draw, report, height)
+    top = 0
+    for block in body:
+        block.draw(card, top)
+        top += block.height + GAP
+    foot.draw(card, top)
     return card
 
 
-def draw_header(draw: ImageDraw.ImageDraw, report: Report) -> None:
-    model = report.model
-    draw.text((MARGIN, 16), fit(f"{model.title} {model.version}", WIDTH - 320, 30), fill=TEXT, font=font(30))
-    draw.text((MARGIN, 54), fit(model.manufacturer, WIDTH - 320, 16), fill=MUTED, font=font(16))
-    badge = "AI result, not reviewed"
-    left = WIDTH - MARGIN - font(20).getlength(badge) - 32
-    draw.rounded_rectangle((left, 18, WIDTH - MARGIN, 58), radius=8, outline=NOTICE, width=2)
-    draw.text(((left + WIDTH - MARGIN) / 2, 38), badge, fill=NOTICE, font=font(20), anchor="mm")
+def foot_of(scene: Scene) -> Image.Image:
+    """The foot of the card alone, with the words that no card may lack."""
+    foot = blocks.footer(summary_of(scene))
+    image = Image.new("RGB", (WIDTH, foot.height))
+    foot.draw(image, 0)
+    return image
 
 
-def draw_banner(draw: ImageDraw.ImageDraw, lines: Sequence[str]) -> None:
-    """What limits all that follows, such as images that are missing: as loud as the warning at the bottom."""
-    for number, line in enumerate(lines):
-        top = HEADER_HEIGHT + BANNER_LINE_HEIGHT * number
-        draw.rectangle((0, top, WIDTH, top + BANNER_LINE_HEIGHT), fill=NOTICE)
-        draw.text((MARGIN, top + BANNER_LINE_HEIGHT / 2), line, fill=BACKGROUND, font=font(20), anchor="lm")
+def _body(scene: Scene, summary: Summary, looks: Looks | None, allowed: Allowance) -> list[Block]:
+    tables = shared_out(summary.tables, allowed.rows)
+    body = [blocks.header(summary)]
+    if summary.banner:
+        body.append(blocks.banner(summary.banner[:MOST_BANNER_CHARACTERS]))
+    if summary.failure:
+        body.append(blocks.failure(summary.failure))
+    if looks:
+        shown = looks if allowed.details else Looks(looks.main)
+        body += _panels(scene, shown, numbers_in(tables))
+        body += [blocks.scale(heat_map) for heat_map in scene.report.findings.heat_maps[:1]]
+    if summary.is_silent:
+        body.append(blocks.statement(NOTHING_FOUND))
+    body += [blocks.table(table, allowed.heading_lines) for table in tables]
+    if summary.texts:
+        body.append(blocks.paragraphs(summary.texts, allowed.text_lines))
+    if summary.remarks:
+        body.append(blocks.notices(summary.remarks, allowed.notice_lines))
+    return body
 
 
-def draw_panels(card: Image.Image, volume: Volume, segments: Sequence[Segment], top: int) -> None:
-    """Axial and coronal, side by side, in one window."""
-    width = (WIDTH - 3 * MARGIN) // 2
-    window = window_for(volume, segments)
-    card.paste(render(volume, segments, "axial", (width, PANEL_HEIGHT), window), (MARGIN, top))
-    card.paste(render(volume, segments, "coronal", (width, PANEL_HEIGHT), window), (2 * MARGIN + width, top))
+def _panels(scene: Scene, looks: Looks, numbers: Collection[int]) -> list[Block]:
+    """The slices that show most, and smaller ones of what lies elsewhere, in one window. numbers: those in the tables."""
+    panels = [_side_by_side(scene, looks.main, len(looks.main), PANEL_HEIGHT, numbers)]
+    if looks.details:
+        panels.append(_side_by_side(scene, looks.details, MOST_DETAILS, DETAIL_HEIGHT, numbers))
+    return panels
 
 
-def table_columns(measurements: Sequence[Measurement]) -> list[Column]:
-    """Each kind of measurement once, in the order of its first appearance."""
-    return list(dict.fromkeys(column(measurement) for measurement in measurements))
+def _side_by_side(scene: Scene, looks: Sequence[Look], columns: int, height: int, numbers: Collection[int]) -> Block:
+    width = (INNER - (columns - 1) * MARGIN) // columns
+    return blocks.pictures(height, lambda: pictures_of(scene, looks, (width, height), numbers))
 
 
-def column(measurement: Measurement) -> Column:
-    derivation = measurement.derivation.meaning if measurement.derivation else ""
-    return measurement.name.meaning, derivation, measurement.unit.value
+def pictures_of(
+    scene: Scene, looks: Sequence[Look], size: tuple[int, int], numbers: Collection[int]
+) -> list[Image.Image]:
+    """A picture of each slice, all in one window, with the findings of these numbers marked by them."""
+    volume, findings = scene.volume, scene.report.findings
+    window, names = window_for(volume, findings.segments), image_names(scene.report)
+    marked = {key: number for key, number in numbered(findings).items() if number in numbers}
+    return [
+        render(volume, findings, look, size, window, numbers=marked, caption=caption(volume, look, names, window))
+        for look in looks
+    ]
 
 
-def heading(of: Column, width: float) -> list[str]:
-    name, derivation, unit = of
-    derived = f", {derivation[:1].lower()}{derivation[1:]}" if derivation else ""
-    return wrap(f"{name}{derived} ({UNITS.get(unit, unit)})", width - 16, 16)
-
-
-def column_lefts(columns: Sequence[Column]) -> list[float]:
-    """Where each column of numbers begins, and where the last one ends."""
-    first, last = MARGIN + 330, WIDTH - MARGIN
-    return [first + (last - first) * index / max(len(columns), 1) for index in range(len(columns) + 1)]
-
-
-def table_header_height(columns: Sequence[Column]) -> int:
-    lefts = column_lefts(columns)
-    lines = (len(heading(c, b - a)) for c, a, b in zip(columns, lefts, lefts[1:], strict=False))
-    return 14 + 20 * max(lines, default=0)
-
-
-def draw_table(draw: ImageDraw.ImageDraw, findings: Findings, columns: Sequence[Column], top: int) -> None:
-    """A row for each segment, with its colour; a dash where the model gave no number."""
-    lefts, header_height = column_lefts(columns), table_header_height(columns)
-    bottom = top + header_height + ROW_HEIGHT * len(findings.segments)
-    draw.rounded_rectangle((MARGIN, top, WIDTH - MARGIN, bottom), radius=8, fill=SURFACE)
-    for item, left, right in zip(columns, lefts, lefts[1:], strict=False):
-        for line, words in enumerate(heading(item, right - left)):
-            draw.text((right - 16, top + 8 + 20 * line), words, fill=MUTED, font=font(16), anchor="ra")
-    values = {(m.finding_key, column(m)): m.value for m in findings.measurements}
-    for segment, row in zip(findings.segments, count(), strict=False):
-        middle = top + header_height + ROW_HEIGHT * row + ROW_HEIGHT // 2
-        draw.line((MARGIN, middle - ROW_HEIGHT // 2, WIDTH - MARGIN, middle - ROW_HEIGHT // 2), fill=BACKGROUND)
-        draw.rounded_rectangle((MARGIN + 16, middle - 8, MARGIN + 32, middle + 8), radius=3, fill=segment.color_rgb)
-        draw.text((MARGIN + 44, middle), fit(segment.label, 270, 18), fill=TEXT, font=font(18), anchor="lm")
-        for item, right in zip(columns, lefts[1:], strict=True):
-            value = values.get((segment.key, item))
-            shown = "-" if value is None else number(value)
-            draw.text((right - 16, middle), shown, fill=TEXT, font=font(18), anchor="rm")
-
-
-def draw_footer(draw: ImageDraw.ImageDraw, report: Report, height: int) -> None:
-    draw.rectangle((0, height - FOOTER_HEIGHT, WIDTH, height), fill=NOTICE)
-    middle = height - FOOTER_HEIGHT / 2
-    draw.text((MARGIN, middle), WARNING, fill=BACKGROUND, font=font(22), anchor="lm")
-    made = f"Revision {report.revision}, {local_time(report):%Y-%m-%d %H:%M %z}"
-    draw.text((WIDTH - MARGIN, middle), made, fill=BACKGROUND, font=font(16), anchor="rm")
-
-
-def number(value: float) -> str:
-    """Three or four significant digits, as far as such a measurement is repeatable; a dash for what is no number."""
-    if not math.isfinite(value):
-        return "-"
-    return (
-        f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-    )
-
-
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own scalable face: the same picture on every machine."""
-    return ImageFont.load_default(size)
-
-
-def fit(text: str, width: float, size: int) -> str:
-    """The text, shortened with dots where it is wider than width pixels."""
-    face = font(size)
-    while face.getlength(text) > width and len(text) > 4:
-        text = f"{text[:-4]}..."
-    return text
-
-
-def wrap(text: str, width: float, size: int) -> list[str]:
-    """Lines of at most width pixels, broken between words."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font(size).getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
+def caption(volume: Volume, look: Look, names: ImageName, window: Window) -> str:
+    """Which image it is, where it is one of those acquired, and the window, as viewers write it."""
+    canonical = Canonical.of(volume)
+    if look.view != canonical.acquired:
+        return f"{look.view.capitalize()}   {window.caption}"
+    return f"{look.view.capitalize()}, image {names(canonical.slice_of(look.index))}   {window.caption}"

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from dicom_node.results import codes
@@ -22,8 +23,15 @@ def air_faults(model: ModelIdentity, skimmed: Skimmed, payload: bytes) -> Iterat
     yield from _equipment_faults(model, dataset)
     if dataset.get("VerificationFlag", "UNVERIFIED") != "UNVERIFIED":
         yield f"VerificationFlag must be UNVERIFIED, since no person has reviewed it, but is {dataset.VerificationFlag}"
+    # Usually all segments name the algorithm in the same bytes: these are read once.
+    named: set[bytes] = set()
     for item in dataset.get("SegmentSequence") or ():
-        yield from _segment_faults(model, item)
+        raw = item.get_item("SegmentationAlgorithmIdentificationSequence")
+        same = raw.value if isinstance(raw, RawDataElement) else None
+        if not same or same not in named:
+            yield from _algorithm_faults(model, item)
+            named |= {same} if same else set()
+        yield from _segment_faults(item)
     if "ContentSequence" in dataset:
         yield from _content_faults(model, skimmed, payload)
 
@@ -49,13 +57,17 @@ def _equipment_faults(model: ModelIdentity, dataset: Dataset) -> Iterator[str]:
             yield f"{keyword} of the contributing equipment must be the model's, {wanted!r}, but is {found!r} (IHE AIR)"
 
 
-def _segment_faults(model: ModelIdentity, item: Dataset) -> Iterator[str]:
+def _segment_faults(item: Dataset) -> Iterator[str]:
     """A Label Map may describe a background, which nobody found (PS3.3 C.8.20.2)."""
+    number = item.get("SegmentNumber")
+    if number != 0 and (found := item.get("SegmentAlgorithmType")) != "AUTOMATIC":
+        yield f"SegmentAlgorithmType of segment {number} must be AUTOMATIC, but is {found} (IHE AIR)"
+
+
+def _algorithm_faults(model: ModelIdentity, item: Dataset) -> Iterator[str]:
     number, algorithm = item.get("SegmentNumber"), item.get("SegmentationAlgorithmIdentificationSequence")
     if number == 0:
         return
-    if (found := item.get("SegmentAlgorithmType")) != "AUTOMATIC":
-        yield f"SegmentAlgorithmType of segment {number} must be AUTOMATIC, but is {found} (IHE AIR)"
     if not algorithm:
         yield f"SegmentationAlgorithmIdentificationSequence of segment {number} is missing (IHE AIR)"
         return

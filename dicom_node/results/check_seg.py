@@ -14,6 +14,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -21,20 +22,24 @@ from dicom_node.results import explicit_vr
 from dicom_node.results import frame_items as tags
 from dicom_node.results.fractions import fractions_on, touched
 from dicom_node.results.segments import Numbered
+from dicom_node.results.shared_maps import has_those_alone, touching_each
 from dicom_node.results.sources import Plane, ResultRefused
 from dicom_node.results.splice import PIXEL_DATA
 
 SAME_PLACE_MM = 0.01
 """Decimal strings keep 16 characters, so a position comes back much closer than this."""
 
+SEGMENT_NUMBER = 0x00620004
 SAME_GRID = 1e-5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """A Segmentation as its bytes have it: its head, the items of its frames, and the stored pixels as bytes."""
+    """A Segmentation as its bytes have it: its head, the Segment Numbers that it describes, the items of its frames, and the
+    stored pixels as bytes."""
 
     head: Dataset
+    described: tuple[int, ...]
     frames: tuple[bytes, ...]
     pixels: NDArray[np.uint8]
 
@@ -60,13 +65,13 @@ def check_seg(payload: bytes, segments: Sequence[Numbered], planes: Sequence[Pla
         number, plane = key
         if number and number not in described:
             raise ResultRefused(f"frame {frame} of the Segmentation refers to what is not a source, or to no segment")
-        if not is_right(key, stored):
+        if key not in expected or not is_right(key, stored):
             what = f"segment {number}" if number else "the label map"
             raise ResultRefused(f"frame {frame} of the Segmentation is not image {plane} of {what}")
     if set(keys) != expected or len(keys) != len(expected):
         held = len(set(keys) & expected)
         raise ResultRefused(f"the Segmentation holds {held} of {len(expected)} frames that are not empty")
-    numbers = {int(item.SegmentNumber) for item in read.head.SegmentSequence} - {0}
+    numbers = set(read.described) - {0}
     if numbers != set(described):
         raise ResultRefused(f"the Segmentation describes the segments {sorted(numbers)}, not {sorted(described)}")
 
@@ -81,12 +86,21 @@ def read_back(payload: bytes) -> Read:
     if payload[at : at + 4] != explicit_vr.long_header(PIXEL_DATA, b"OB", 0)[:4]:
         raise ValueError("it has no Pixel Data")
     pixels = np.frombuffer(payload, np.uint8, offset=at + 12)
-    frames = tuple(explicit_vr.items(head.get_item("PerFrameFunctionalGroupsSequence").value))
+    frames = tuple(explicit_vr.items(_raw(head, "PerFrameFunctionalGroupsSequence")))
     size = -(-len(frames) * head.Rows * head.Columns * head.BitsAllocated // 8)
     stored = int.from_bytes(payload[at + 8 : at + 12], "little")
     if not stored == pixels.size == size + size % 2 or len(frames) != head.NumberOfFrames:
         raise ValueError(f"{len(frames)} of {head.NumberOfFrames} frames are described, with {stored} bytes of pixels")
-    return Read(head, frames, pixels)
+    described = (explicit_vr.elements(one)[SEGMENT_NUMBER] for one in explicit_vr.items(_raw(head, "SegmentSequence")))
+    return Read(head, tuple(int.from_bytes(one, "little") for one in described), frames, pixels)
+
+
+def _raw(head: Dataset, keyword: str) -> bytes:
+    """The bytes of a sequence that was not asked for yet. Raises ValueError where there is none."""
+    found = head.get_item(keyword)
+    if not isinstance(found, RawDataElement) or found.value is None:
+        raise ValueError(f"it has no {keyword} of defined length")
+    return found.value
 
 
 def _keys(read: Read, planes: Sequence[Plane]) -> Iterator[Key]:
@@ -167,22 +181,28 @@ def _comparison(read: Read, described: Mapping[int, Numbered]) -> tuple[set[Key]
     """The frames that there should be, and whether stored pixels are those of a frame."""
     kind = read.head.SegmentationType
     if kind == "LABELMAP":
-        planes = {int(plane) for item in described.values() for plane in np.flatnonzero(item.pixels)}
-        return {(0, plane) for plane in planes}, lambda key, stored: _is_labelled(described, key[1], stored)
+        touching = touching_each(described.values())
+        return {(0, plane) for plane in touching}, lambda key, stored: _is_labelled(touching[key[1]], key[1], stored)
     if kind == "FRACTIONAL":
         fractions = {(number, plane) for number, item in described.items() for plane in touched(item)}
         return fractions, lambda key, stored: np.array_equal(stored, fractions_on(described[key[0]], key[1]))
     masks = {(number, int(plane)) for number, item in described.items() for plane in np.flatnonzero(item.pixels)}
-    return masks, lambda key, stored: np.array_equal(stored, described[key[0]].on(key[1]))
+    return masks, lambda key, stored: _same(stored, described[key[0]].on(key[1]))
 
 
-def _is_labelled(described: Mapping[int, Numbered], plane: int, stored: NDArray[np.generic]) -> bool:
+def _same(stored: NDArray[np.generic], mask: NDArray[np.bool_]) -> bool:
+    """Equal, eight pixels at a time where they can be taken so."""
+    if stored.size % 8 == 0 and stored.flags.c_contiguous and mask.flags.c_contiguous:
+        return np.array_equal(stored.reshape(-1).view(np.uint64), mask.reshape(-1).view(np.uint64))
+    return np.array_equal(stored, mask)
+
+
+def _is_labelled(here: Sequence[Numbered], plane: int, stored: NDArray[np.generic]) -> bool:
     """True where each segment's pixels, and no others, have its number."""
-    here = {number: item for number, item in described.items() if item.pixels[plane]}
-    if np.count_nonzero(stored) != sum(int(item.pixels[plane]) for item in here.values()):
+    maps = {id(item.segment.array) for item in here}
+    labels = here[0].array_on(plane)
+    if len(maps) == 1 and has_those_alone(labels, here, plane) and np.array_equal(stored, labels):
+        return True
+    if np.count_nonzero(stored) != sum(int(item.pixels[plane]) for item in here):
         return False
-    for number, item in here.items():
-        rows = slice(*item.rows[plane].tolist())
-        if not (stored[rows][item.on(plane, rows)] == number).all():
-            return False
-    return True
+    return all((stored[item.on(plane)] == item.number).all() for item in here)

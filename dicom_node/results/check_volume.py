@@ -22,19 +22,20 @@ def check_volume(volume: Volume, planes: Sequence[Plane]) -> None:
     corners = np.array([(0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)], np.float64)
     within_plane = corners @ volume.affine_lps[:3, 1:3].T
     allowed_mm = tolerance(volume.spacing_mm[0])
-    for index, (origin, plane) in enumerate(zip(origins_lps(volume), planes, strict=True)):
+    for number, plane in enumerate(planes):
         if (plane.rows, plane.columns) != (rows, columns):
             raise ResultRefused(
-                f"image {index} of the volume has {rows} x {columns} pixels, its source"
+                f"image {number} of the volume has {rows} x {columns} pixels, its source"
                 f" {plane.reference.sop_instance_uid} {plane.rows} x {plane.columns}"
             )
-        theirs = np.column_stack([corners, np.ones(4)]) @ plane.affine_lps().T
-        apart_mm = float(np.linalg.norm(origin + within_plane - theirs, axis=1).max())
-        if apart_mm > allowed_mm:
-            raise ResultRefused(
-                f"image {index} of the volume lies {apart_mm:.2f} mm from its source"
-                f" {plane.reference.sop_instance_uid} (allowed {allowed_mm:.2f} mm): its masks are flipped or moved"
-            )
+    ours = origins_lps(volume)[:, None] + within_plane
+    theirs = np.column_stack([corners, np.ones(4)]) @ np.stack([plane.affine_lps().T for plane in planes])
+    apart_mm = np.linalg.norm(ours - theirs, axis=2).max(axis=1)
+    for index in np.flatnonzero(~(apart_mm <= allowed_mm)).tolist():
+        raise ResultRefused(
+            f"image {index} of the volume lies {apart_mm[index]:.2f} mm from its source"
+            f" {planes[index].reference.sop_instance_uid} (allowed {allowed_mm:.2f} mm): its masks are flipped or moved"
+        )
 
 
 def origins_lps(volume: Volume) -> NDArray[np.float64]:

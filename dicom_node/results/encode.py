@@ -8,6 +8,7 @@ from dicom_node.results import (
     identity,
     key_images,
     parametric_map,
+    pdf,
     sc,
     seg,
     seg_fractional,
@@ -23,7 +24,7 @@ from dicom_node.results.scene import Scene, Segmentation, scene_of
 from dicom_node.results.sources import Reference, ResultRefused
 from dicom_node.results.writing import Written
 
-MODULES = (seg, seg_fractional, seg_labelmap, sr, sr_comprehensive, sr_text, sc, key_images, gsps, parametric_map)
+MODULES = (seg, seg_fractional, seg_labelmap, sr, sr_comprehensive, sr_text, sc, key_images, gsps, parametric_map, pdf)
 TYPES: dict[ResultKind, ResultType] = {module.RESULT.kind: module.RESULT for module in MODULES}
 
 

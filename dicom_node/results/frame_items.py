@@ -14,7 +14,7 @@ from pydicom.valuerep import DSfloat
 
 from dicom_node.results import codes
 from dicom_node.results.explicit_vr import element, encoded, item, text
-from dicom_node.results.sources import Plane
+from dicom_node.results.sources import Plane, Reference
 from inference.findings import Code
 
 DERIVATION_IMAGE, SOURCE_IMAGE, DERIVATION_CODE = 0x00089124, 0x00082112, 0x00089215
@@ -55,15 +55,20 @@ def frame_items(
 
 def derivation(plane: Plane, derived_by: Code) -> bytes:
     """Derivation Image Sequence (PS3.3 C.7.6.16.2.6): the one source frame, which lies where the frame lies."""
-    source = plane.reference
-    image = element(REFERENCED_SOP_CLASS, b"UI", text(source.sop_class_uid, b"\0"))
-    image += element(REFERENCED_SOP_INSTANCE, b"UI", text(source.sop_instance_uid, b"\0"))
-    if source.frame_number is not None:
-        image += element(REFERENCED_FRAME, b"IS", text(str(source.frame_number)))
+    image = reference(plane.reference)
     image += element(SPATIAL_LOCATIONS_PRESERVED, b"CS", b"YES ")
     image += element(PURPOSE_OF_REFERENCE, b"SQ", code_item(codes.SOURCE_OF_PROCESSING))
     how = element(DERIVATION_CODE, b"SQ", code_item(derived_by))
     return element(DERIVATION_IMAGE, b"SQ", item(element(SOURCE_IMAGE, b"SQ", item(image)) + how))
+
+
+def reference(source: Reference) -> bytes:
+    """The content of an item that references an image (PS3.3 table 10-3)."""
+    image = element(REFERENCED_SOP_CLASS, b"UI", text(source.sop_class_uid, b"\0"))
+    image += element(REFERENCED_SOP_INSTANCE, b"UI", text(source.sop_instance_uid, b"\0"))
+    if source.frame_number is not None:
+        image += element(REFERENCED_FRAME, b"IS", text(str(source.frame_number)))
+    return image
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from dicom_node.result_kinds import ResultKind, kind_of
+from dicom_node.result_words import AS_DELIVERED
 from dicom_node.results.report import Report
 from inference.findings import Classification, Detection, Landmark, Segment
 
@@ -58,7 +59,7 @@ def sop_instance_uid(report: Report, ordered: str) -> str:
     Otherwise the findings of a job that failed once, and was run again, would hide behind the report of its failure.
     """
     said = "not analysed" if report.findings.not_analysed else "analysed"
-    return derived_uid("instance", *_origin(report), ordered, said)
+    return derived_uid("instance", *_origin(report), ordered, said, *_words(report, ordered))
 
 
 def dimension_organization_uid(report: Report, ordered: str) -> str:
@@ -107,6 +108,13 @@ def fitted(text: str, most: int = LO_LENGTH) -> str:
     PS3.5 6.2 counts characters; there are validators and databases that count bytes, and Unicode has up to four a character.
     """
     return text.encode()[:most].decode(errors="ignore")
+
+
+def _words(report: Report, ordered: str) -> tuple[str, ...]:
+    """A picture or page that a job makes again, after the site chose other words for it, is another one."""
+    if kind_of(ordered) not in ("sc", "pdf") or report.words == AS_DELIVERED:
+        return ()
+    return report.words.disclaimer, str(report.words.pdf_names_patient)
 
 
 def _origin(report: Report) -> tuple[str, ...]:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dicom_node.profiles import Demand, first_choice, orders_besides, reserve, share
-from dicom_node.result_kinds import kind_of
-from dicom_node.results.encode import TYPES, encode
+from dicom_node.results.encode import encode
 from dicom_node.results.report import EncodedResult, Report
 from inference.findings import Code, Findings, NotAnalysed
 
@@ -28,8 +27,6 @@ def make(report: Report, demands: Sequence[Demand], *, report_failure: bool) -> 
 
     Raises ResultRefused where no object could be right, as `encode` does.
     """
-    chosen = {ordered for one in demands for ordered in first_choice(one)}
-    report = replace(report, kinds=frozenset(one for one in report.kinds if one in chosen or kind_of(one) in TYPES))
     is_analysed = report.findings.not_analysed is None
     results = encode(report)
     if is_analysed or _lost(results):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.results.segments import Numbered
+from dicom_node.results.shared_maps import value_of
 from inference.findings import Labelled
 
 
@@ -23,13 +24,9 @@ def overlap(segments: Sequence[Numbered]) -> bool:
         else:
             alone.append(item)
     groups = [[item] for item in alone] + list(maps.values())
-    if any(len(set(map(_value, group))) < len(group) for group in maps.values()):
+    if any(len(set(map(value_of, group))) < len(group) for group in maps.values()):
         return True
     return len(groups) > 1 and any(_share_on(groups, plane) for plane in range(len(groups[0][0].pixels)))
-
-
-def _value(item: Numbered) -> int:
-    return item.segment.region.value if isinstance(item.segment.region, Labelled) else 0
 
 
 def _share_on(groups: Sequence[Sequence[Numbered]], plane: int) -> bool:
@@ -49,5 +46,5 @@ def _mask(items: Sequence[Numbered], plane: int) -> NDArray[np.bool_]:
         return items[0].on(plane)
     labels = items[0].array_on(plane)
     known = np.zeros(1 << 8 * labels.itemsize, np.bool_)
-    known[[_value(item) for item in items]] = True
+    known[[value_of(item) for item in items]] = True
     return np.asarray(known[labels])

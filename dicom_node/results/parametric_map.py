@@ -21,9 +21,9 @@ from dicom_node.results.check_map import check_map
 from dicom_node.results.frame_items import MaskFrame, frame_items
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
-from dicom_node.results.seg_head import BY_POSITION, add_dimensions, decimals, referenced_series, shared_groups
+from dicom_node.results.seg_head import BY_POSITION, add_dimensions, decimals, references, shared_groups
 from dicom_node.results.sources import ResultRefused
-from dicom_node.results.splice import BITS_OF_FLOATS, spliced
+from dicom_node.results.splice import BITS_OF_FLOATS, Pixels, spliced
 from dicom_node.results.writing import Written
 from inference.findings import Code, HeatMap
 from inference.transforms import Cut, cuts
@@ -77,13 +77,13 @@ def encode_map(scene: Scene, ordered: str) -> Written:
     dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid("frame of reference", series)
     dataset.PositionReferenceIndicator = ""
     add_image(dataset, scene, heat_map, extent)
-    dataset.ReferencedSeriesSequence = [referenced_series(report, volume)]
     dataset.AcquisitionContextSequence = []
     add_dimensions(dataset, identity.dimension_organization_uid(report, ordered), (BY_POSITION,))
     dataset.SharedFunctionalGroupsSequence = [groups_of(scene, heat_map, extent)]
     frames = frame_items([MaskFrame(plane) for plane in extent.planes], scene.planes, CALCULATION)
     size = 4 * len(extent.planes) * dataset.Rows * dataset.Columns
-    return spliced(dataset, frames, size, lambda out: fill(heat_map, [planes[index] for index in extent.planes], out))
+    pixels = Pixels(size, lambda out: fill(heat_map, [planes[index] for index in extent.planes], out))
+    return spliced(dataset, references(scene), frames, pixels)
 
 
 def map_of(scene: Scene) -> HeatMap:

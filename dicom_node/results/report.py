@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node import __version__
 from dicom_node.result_kinds import ResultKind, kind_of, segmentation_of
+from dicom_node.result_words import AS_DELIVERED, Words
 from inference.findings import Findings, ModelIdentity
 from inference.frames import Frame
 from inference.volume import Volume
@@ -52,6 +53,7 @@ class Report:
     remark: what limits all of it and must be said with it, such as "analysed 410 of 412 images".
     kinds: what is ordered: a kind each, and of reports the Segmentation that they refer to (see `result_kinds`).
     predecessors: reports that this one may take the place of, the latest first; itself may be among them.
+    words: what the site decided about the words of pictures and pages.
     """
 
     sources: Sequence[Dataset]
@@ -65,6 +67,7 @@ class Report:
     companions: tuple[ReadBesides, ...] = ()
     remark: str | None = None
     predecessors: Sequence[Predecessor] = ()
+    words: Words = AS_DELIVERED
     frames: Sequence[Frame] = ()
 
     def __post_init__(self) -> None:

@@ -8,21 +8,26 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_node.results import codes, context
 from dicom_node.results.card import draw_card
+from dicom_node.results.check_sc import check_sc
 from dicom_node.results.report import Report
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.sources import instances_used
 from dicom_node.results.writing import Written, written
 
+DRAWN = "Slices with what an algorithm (AI) found drawn over them, and a table of its findings"
+WHY_NOT = "Why an algorithm (AI) did not analyse the images, in words"
 
-def applies(scene: Scene) -> bool:
-    return scene.is_analysed
+
+def applies(_scene: Scene) -> bool:
+    """A destination that takes pictures only must not meet silence: what was not analysed has its card, too."""
+    return True
 
 
 def encode_sc(scene: Scene, _ordered: str) -> Written:
     """One RGB image. It says of itself that it bears burned in text; neither name nor number of the patient is in it."""
-    report, volume = scene.report, scene.volume
-    pixels = np.asarray(draw_card(report, volume), np.uint8)
+    report = scene.report
+    pixels = np.asarray(draw_card(scene), np.uint8)
     dataset = context.new_object(report, "sc", SecondaryCaptureImageStorage, "OT")
     dataset.ConversionType = "SYN"
     dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = dataset.ContentDate, dataset.ContentTime
@@ -31,7 +36,7 @@ def encode_sc(scene: Scene, _ordered: str) -> Written:
     dataset.BurnedInAnnotation = "YES"
     dataset.RecognizableVisualFeatures = "NO"
     dataset.LossyImageCompression = "00"
-    dataset.DerivationDescription = "Slices with segments drawn over them, and a table of measurements"
+    dataset.DerivationDescription = DRAWN if scene.is_analysed else WHY_NOT
     dataset.SourceImageSequence = source_images(report)
     dataset.SamplesPerPixel = 3
     dataset.PhotometricInterpretation = "RGB"
@@ -46,8 +51,8 @@ def encode_sc(scene: Scene, _ordered: str) -> Written:
     return written(dataset)
 
 
-def check(_scene: Scene, _ordered: str, _sc: Written) -> list[str]:
-    return []
+def check(scene: Scene, _ordered: str, sc: Written) -> list[str]:
+    return check_sc(scene, sc)
 
 
 def source_images(report: Report) -> list[Dataset]:

@@ -21,7 +21,7 @@ from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.seg_head import BY_POSITION, BY_SEGMENT, Coding
 from dicom_node.results.segments import Numbered
-from dicom_node.results.splice import spliced
+from dicom_node.results.splice import Pixels, spliced
 from dicom_node.results.writing import Written
 
 CODING = Coding(SegmentationStorage, "BINARY", 1, (BY_SEGMENT, BY_POSITION))
@@ -41,9 +41,8 @@ def encode_seg(scene: Scene, ordered: str) -> Written:
     dataset.NumberOfFrames = len(frames)
     size = dataset.Rows * dataset.Columns
     masks = [(described[frame.number or 0], frame.plane) for frame in frames]
-    return spliced(
-        dataset, frame_items(frames, scene.planes), -(-size * len(frames) // 8), lambda out: pack(masks, out)
-    )
+    pixels = Pixels(-(-size * len(frames) // 8), lambda out: pack(masks, out), is_dense=False)
+    return spliced(dataset, seg_head.references(scene), frame_items(frames, scene.planes), pixels)
 
 
 def check(scene: Scene, _ordered: str, seg: Written) -> list[str]:

@@ -17,7 +17,7 @@ from dicom_node.results.frame_items import MaskFrame, frame_items
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.seg_head import BY_POSITION, BY_SEGMENT, Coding
-from dicom_node.results.splice import spliced
+from dicom_node.results.splice import Pixels, spliced
 from dicom_node.results.writing import Written
 
 CODING = Coding(SegmentationStorage, "FRACTIONAL", 8, (BY_SEGMENT, BY_POSITION))
@@ -44,7 +44,8 @@ def encode_fractional(scene: Scene, ordered: str) -> Written:
         for frame, pixels in zip(frames, out.reshape(len(frames), rows, columns), strict=True):
             pixels[:] = fractions_on(described[frame.number or 0], frame.plane)
 
-    return spliced(dataset, frame_items(frames, scene.planes), rows * columns * len(frames), fill)
+    pixels = Pixels(rows * columns * len(frames), fill)
+    return spliced(dataset, seg_head.references(scene), frame_items(frames, scene.planes), pixels)
 
 
 def check(scene: Scene, _ordered: str, seg: Written) -> list[str]:

@@ -17,14 +17,16 @@ from pydicom.tag import Tag
 from pydicom.valuerep import DSfloat
 
 from dicom_node.results import codes, context, identity
+from dicom_node.results.explicit_vr import element, item, text
+from dicom_node.results.frame_items import reference
 from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene
 from dicom_node.results.segments import Numbered
 from dicom_node.results.sources import Plane, instances_used
 from inference.findings import ModelIdentity
 from inference.geometry import tolerance
-from inference.volume import Volume
 
+REFERENCED_SERIES, REFERENCED_INSTANCE, SERIES_INSTANCE = 0x00081115, 0x0008114A, 0x0020000E
 BY_SEGMENT = ("ReferencedSegmentNumber", "SegmentIdentificationSequence")
 BY_POSITION = ("ImagePositionPatient", "PlanePositionSequence")
 
@@ -40,15 +42,18 @@ class Coding:
 
 
 def head(scene: Scene, ordered: str, coding: Coding) -> Dataset:
-    """All modules but Per-Frame Functional Groups and Pixel Data; segments that hold a voxel are described."""
+    """All modules but Common Instance Reference, Per-Frame Functional Groups and Pixel Data, which are spliced in.
+
+    Segments that hold a voxel are described.
+    """
     report, volume, planes = scene.report, scene.volume, scene.planes
     dataset = context.new_object(report, ordered, coding.sop_class_uid, "SEG")
     series = report.first_source.SeriesInstanceUID
     dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid("frame of reference", series)
     dataset.PositionReferenceIndicator = ""
     add_image(dataset, report, planes[0], coding)
-    dataset.SegmentSequence = [describe(report, item) for item in scene.segments if item.number]
-    dataset.ReferencedSeriesSequence = [referenced_series(report, volume)]
+    by = algorithm(report.model, report.findings.parameters)
+    dataset.SegmentSequence = [describe(report, item, by) for item in scene.segments if item.number]
     add_dimensions(dataset, identity.dimension_organization_uid(report, ordered), coding.dimensions)
     dataset.SharedFunctionalGroupsSequence = [shared_groups(planes, volume.spacing_mm[0])]
     return dataset
@@ -76,7 +81,7 @@ def add_image(dataset: Dataset, report: Report, plane: Plane, coding: Coding) ->
                 setattr(dataset, keyword, source[keyword].value)
 
 
-def describe(report: Report, item: Numbered) -> Dataset:
+def describe(report: Report, item: Numbered, by: AlgorithmIdentificationSequence) -> Dataset:
     """Segment Description (PS3.3 10.10 and C.8.20.2): what it is, where, who made it, in which colour to show it."""
     segment = item.segment
     description: Dataset = SegmentDescription(
@@ -85,7 +90,7 @@ def describe(report: Report, item: Numbered) -> Dataset:
         segmented_property_category=codes.concept(segment.category),
         segmented_property_type=codes.concept(segment.type),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm(report.model, report.findings.parameters),
+        algorithm_identification=by,
         tracking_uid=identity.tracking_uid(report, segment),
         tracking_id=identity.fitted(segment.label),
         anatomic_regions=[codes.concept(segment.finding_site)] if segment.finding_site else None,
@@ -112,12 +117,11 @@ def algorithm(model: ModelIdentity, parameters: dict[str, str]) -> AlgorithmIden
     )
 
 
-def referenced_series(report: Report, volume: Volume) -> Dataset:
-    """Common Instance Reference (PS3.3 C.12.2): viewers find the images to draw on by it."""
-    series = Dataset()
-    series.SeriesInstanceUID = volume.series_instance_uid
-    series.ReferencedInstanceSequence = [source.item() for source in instances_used(report)]
-    return series
+def references(scene: Scene) -> dict[int, bytes]:
+    """Common Instance Reference (PS3.3 C.12.2), by which viewers find the images to draw on: the sequence's items, by tag."""
+    series = element(SERIES_INSTANCE, b"UI", text(scene.volume.series_instance_uid, b"\0"))
+    instances = b"".join(item(reference(source)) for source in instances_used(scene.report))
+    return {REFERENCED_SERIES: item(element(REFERENCED_INSTANCE, b"SQ", instances) + series)}
 
 
 def add_dimensions(dataset: Dataset, organization_uid: str, pointers: Sequence[tuple[str, str]]) -> None:

@@ -24,7 +24,8 @@ from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.seg_head import BY_POSITION, Coding
 from dicom_node.results.segments import Numbered
-from dicom_node.results.splice import spliced
+from dicom_node.results.shared_maps import has_those_alone, touching_each, value_of
+from dicom_node.results.splice import Pixels, spliced
 from dicom_node.results.writing import Written
 from inference.findings import Labelled
 
@@ -56,12 +57,14 @@ def encode_labelmap(scene: Scene, ordered: str) -> Written:
     rows, columns = dataset.Rows, dataset.Columns
 
     def fill(out: NDArray[np.uint8]) -> None:
-        pixels: Labels = out if coding.bits == 8 else out.view(np.dtype("<u2"))
+        values: Labels = out if coding.bits == 8 else out.view(np.dtype("<u2"))
         size = rows * columns
+        touching = touching_each(described)
         for index, frame in enumerate(frames):
-            draw(described, frame.plane, pixels[index * size : (index + 1) * size].reshape(rows, columns))
+            draw(touching[frame.plane], frame.plane, values[index * size : (index + 1) * size].reshape(rows, columns))
 
-    return spliced(dataset, frame_items(frames, scene.planes), rows * columns * len(frames) * coding.bits // 8, fill)
+    pixels = Pixels(rows * columns * len(frames) * coding.bits // 8, fill)
+    return spliced(dataset, seg_head.references(scene), frame_items(frames, scene.planes), pixels)
 
 
 def check(scene: Scene, _ordered: str, seg: Written) -> list[str]:
@@ -79,34 +82,23 @@ def shown(described: Sequence[Numbered]) -> list[int]:
     return [int(plane) for plane in np.flatnonzero(sum(item.pixels for item in described))]
 
 
-def draw(described: Sequence[Numbered], plane: int, out: Labels) -> None:
-    """Write the numbers of the segments into one plane of zeros (rows, columns)."""
+def draw(here: Sequence[Numbered], plane: int, out: Labels) -> None:
+    """Write the numbers of the segments that touch a plane into zeros (rows, columns)."""
     maps: dict[int, list[Numbered]] = {}
-    for item in described:
-        if not item.pixels[plane]:
-            continue
+    for item in here:
         if isinstance(item.segment.region, Labelled):
             maps.setdefault(id(item.segment.array), []).append(item)
         else:
             rows = slice(*item.rows[plane].tolist())
             out[rows][item.on(plane, rows)] = item.number
     for items in maps.values():
-        _draw_map(items, plane, out)
-
-
-def _draw_map(items: Sequence[Numbered], plane: int, out: Labels) -> None:
-    """The same for segments of one label map that have pixels in the plane."""
-    labels = items[0].array_on(plane)
-    first, last = min(item.rows[plane, 0] for item in items), max(item.rows[plane, 1] for item in items)
-    labels, within = labels[first:last], out[first:last]
-    numbers = {item.segment.region.value: item.number for item in items if isinstance(item.segment.region, Labelled)}
-    is_all = np.count_nonzero(labels) == sum(int(item.pixels[plane]) for item in items)
-    if is_all and all(value == number for value, number in numbers.items()) and not within.any():
-        within[:] = labels
-        return
-    table = np.zeros(1 << 8 * labels.itemsize, out.dtype)
-    table[list(numbers)] = list(numbers.values())
-    within += table[labels]
+        labels = items[0].array_on(plane)
+        if len(items) == len(here) and has_those_alone(labels, items, plane):
+            out[:] = labels
+        else:
+            table = np.zeros(1 << 8 * labels.itemsize, out.dtype)
+            table[[value_of(item) for item in items]] = [item.number for item in items]
+            out += table[labels]
 
 
 def background() -> Dataset:

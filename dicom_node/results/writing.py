@@ -36,9 +36,14 @@ def written(dataset: Dataset) -> Written:
 
 def part10(dataset: Dataset) -> bytes:
     """The data set as a file, with its private coding schemes named, in a character set that can write all of it."""
+    say_what_it_is_written_in(dataset)
+    return whole_file(dataset)
+
+
+def say_what_it_is_written_in(dataset: Dataset) -> None:
+    """Its character set, and who is responsible for its private codes."""
     name_private_coding_schemes(dataset)
     choose_character_set(dataset)
-    return whole_file(dataset)
 
 
 def whole_file(dataset: Dataset, last: tuple[int, bytes] | None = None) -> bytes:

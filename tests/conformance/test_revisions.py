@@ -51,7 +51,7 @@ def variants() -> dict[str, Report]:
 @pytest.mark.parametrize("name", list(variants()))
 def test_objects_of_later_revisions_are_valid(name: str, peer: Peer, tmp_path: Path) -> None:
     paths = write(encode(variants()[name]), tmp_path)
-    assert [path.stem for path in paths] == (["sr"] if name == "nothing_analysed_any_more" else list(USUAL_KINDS))
+    assert [path.stem for path in paths] == (["sr", "sc"] if name == "nothing_analysed_any_more" else list(USUAL_KINDS))
     assert complaints(peer, paths) == {}
     document = srread(tmp_path / "sr.dcm")
     assert document.CompletionFlag == ("PARTIAL" if variants()[name].remark else "COMPLETE")

@@ -71,7 +71,7 @@ def test_objects_on_series_from_scanners_are_valid(series: str, peer: Peer, tmp_
 
 def test_a_report_that_nothing_was_analysed_is_valid(peer: Peer, tmp_path: Path) -> None:
     paths = write(encode(not_analysed(made_volume("axial")[0])), tmp_path)
-    assert [path.stem for path in paths] == ["sr"]
+    assert [path.stem for path in paths] == ["sr", "sc"]
     assert complaints(peer, paths) == {}
 
 

@@ -89,7 +89,7 @@ def test_another_revision_has_other_instances(stored: JobSpec) -> None:
 def test_images_that_are_no_volume_are_reported_as_not_analysed(stored: JobSpec) -> None:
     gap = dataclasses.replace(stored, object_keys=stored.object_keys[:10] + stored.object_keys[11:])
     outcome = run_attempt(gap)
-    assert [item.kind for item in outcome.results] == ["sr"]
+    assert [item.kind for item in outcome.results] == ["sr", "sc"]
     assert "no image between" in str(outcome.not_analysed)
     report = dcmread(BytesIO(open_store(gap.objects_url).get(outcome.results[0].object_key)))
     assert any("no image between" in text for text in comments_of(report))
@@ -104,7 +104,7 @@ def test_a_route_may_want_no_report_of_what_was_not_analysed(stored: JobSpec) ->
 
 def test_a_job_that_was_given_up_only_reports_why(stored: JobSpec) -> None:
     outcome = run_attempt(dataclasses.replace(stored, give_up_reason="the worker ended, 3 times"))
-    assert [item.kind for item in outcome.results] == ["sr"]
+    assert [item.kind for item in outcome.results] == ["sr", "sc"]
     assert outcome.not_analysed == "the worker ended, 3 times"
     assert "predict" not in outcome.stage_s
 
@@ -238,7 +238,7 @@ def test_without_the_series_that_a_model_needs_it_reports_why_it_did_not_analyse
     absent = CompanionSpec("prior", 0, (), absent="no earlier study of the patient is here")
     outcome = run_attempt(dataclasses.replace(compared, companions=(absent,)))
     assert outcome.not_analysed == "no prior: no earlier study of the patient is here"
-    assert [item.kind for item in outcome.results] == ["sr"]
+    assert [item.kind for item in outcome.results] == ["sr", "sc"]
     assert "predict" not in outcome.stage_s
     assert run_attempt(dataclasses.replace(compared, companions=())).not_analysed == "no prior: it was not looked for"
 

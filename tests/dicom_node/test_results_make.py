@@ -10,7 +10,7 @@ import pytest
 from pydicom import dcmread
 
 from dicom_node.profiles import Profile, demand, first_choice, usual_demand
-from dicom_node.result_kinds import ResultKind
+from dicom_node.result_kinds import RESULT_KINDS, ResultKind
 from dicom_node.results import encode as encoding
 from dicom_node.results.encode import encode
 from dicom_node.results.make import CHECKS_FAILED, make
@@ -68,6 +68,10 @@ def test_a_segmentation_that_fails_takes_neither_report_nor_picture_with_it(
     assert not results["sr"].faults
     assert not results["sc"].faults
     assert results["seg"].sop_instance_uid.encode() not in results["sr"].payload
+
+
+def test_every_kind_that_may_be_ordered_has_a_type_that_makes_it() -> None:
+    assert set(encoding.TYPES) == set(RESULT_KINDS)
 
 
 def test_a_kind_that_no_type_makes_is_a_fault_and_no_crash(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,14 +159,15 @@ def test_a_report_without_its_segmentation_does_not_refer_to_one() -> None:
     assert [item.SeriesInstanceUID for item in series] == [made_report("axial").first_source.SeriesInstanceUID]
 
 
-def test_nothing_analysed_gives_the_report_alone_with_the_reason() -> None:
+def test_nothing_analysed_gives_the_reason_to_those_who_take_reports_and_to_those_who_take_pictures() -> None:
     report = not_analysed(made_volume("axial")[0])
-    (result,) = encode(report)
+    result, picture = encode(report)
+    assert (result.kind, picture.kind) == ("sr", "sc")
     dataset = dcmread(BytesIO(result.payload))
     assert "Not analysed, because the images end above the diaphragm" in texts(dataset)
     evidence = dataset.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
     assert len(evidence.ReferencedSOPSequence) == len(report.sources)
-    assert encode(replace(report, kinds=frozenset({"seg", "sc"}))) == ()
+    assert encode(replace(report, kinds=frozenset({"seg"}))) == ()
 
 
 def test_frames_of_a_multi_frame_source_are_named_by_number() -> None:

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.results import identity
-from dicom_node.results.card import NOTICE
+from dicom_node.results.blocks import NOTICE
 from dicom_node.results.encode import encode
 from dicom_node.results.predecessors import predecessor
 from dicom_node.results.reading import comments_of
