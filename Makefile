@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= config.yaml
+VOLUME_PEERS := .cache/volume-peers
 OHIF := .cache/ohif/3.13.2
+DCMJS := .cache/dcmjs/0.49.0
 
-.PHONY: demo run test test-long fuzz check bench bench-receive bench-send bench-time bench-result bench-encode peers lock clean help
+.PHONY: demo run test test-long fuzz check bench bench-receive bench-send bench-time bench-result bench-encode bench-volume peers lock clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,7 +34,7 @@ check: $(VENV)/.test  ## lint, format, types, walls between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: bench-receive bench-send bench-time bench-result bench-encode  ## measure what benchmarks/README.md claims; half an hour
+bench: bench-receive bench-send bench-time bench-result bench-encode bench-volume  ## measure what benchmarks/README.md claims; half an hour
 
 bench-receive: $(VENV)/.test  ## receiving, against Orthanc, DCMTK and pynetdicom
 	$(BIN)/python -m benchmarks.receive
@@ -49,11 +51,23 @@ bench-result: $(VENV)/.test peers  ## from the last image to the job, and jobs t
 bench-encode: $(VENV)/.test  ## results to DICOM objects, against highdicom and dcmqi; ten minutes
 	$(BIN)/python -m benchmarks.encode
 
-peers: $(OHIF)/index.html  ## install the programs that tests talk to (Debian packages, OHIF)
+bench-volume: $(VENV)/.test $(VOLUME_PEERS)/.installed  ## images to a volume, against dcm2niix, SimpleITK, pydicom and MONAI; ten minutes
+	$(BIN)/python -m benchmarks.volume --peers $(VOLUME_PEERS)
+
+# An environment of its own: the project needs none of them.
+$(VOLUME_PEERS)/.installed:
+	$(PYTHON) -m venv $(VOLUME_PEERS)
+	$(VOLUME_PEERS)/bin/pip install --quiet dcm2niix itk monai pydicom torch==2.13.0
+	touch $@
+
+peers: $(OHIF)/index.html $(DCMJS)/node_modules  ## install the programs that tests talk to (Debian packages, OHIF, dcmjs)
 	scripts/install-peers
 
 $(OHIF)/index.html:
 	scripts/install-ohif $(OHIF)
+
+$(DCMJS)/node_modules:
+	scripts/install-dcmjs $(DCMJS)
 
 lock:  ## write both locks anew from pyproject.toml
 	scripts/lock

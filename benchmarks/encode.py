@@ -20,11 +20,11 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import encode_seg
+from benchmarks import encode_seg, encode_sr
 from benchmarks.measured import Measured, measure
 from benchmarks.rounds import machine
 
-PARTS: tuple[ModuleType, ...] = (encode_seg,)
+PARTS: tuple[ModuleType, ...] = (encode_seg, encode_sr)
 """Each has CASES, PROGRAMS, BARS, `prepare(folder)`, which writes what its programs read, and `verify(folder, case, console)`,
 which holds what they write against each other."""
 

@@ -1,5 +1,6 @@
-"""Is a measurement group as its template says? highdicom is asked, which knows the templates (PS3.16 TID 1410, 1411, 1501).
+"""Is a measurement group as its template says (PS3.16 TID 1410, 1411, 1501)?
 
+What must be there is counted in each group; highdicom, which knows the templates, is asked about the rest.
 Groups of one shape, with the same kinds of item under the same names, are alike to the template: one of them is asked about.
 """
 
@@ -17,6 +18,8 @@ from dicom_node.results.sr_reading import Container, Name
 
 _OnRegions = hd.PlanarROIMeasurementsAndQualitativeEvaluations | hd.VolumetricROIMeasurementsAndQualitativeEvaluations
 _MEASUREMENT_GROUP = ("125007", "DCM")
+_ONCE = {("112039", "DCM"): "tracking identifier", ("112040", "DCM"): "tracking UID"}
+_IMAGE_REGION, _REFERENCED_SEGMENT = ("111030", "DCM"), ("121191", "DCM")
 _BROKEN = (ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError)
 
 _TEMPLATES: dict[str, type[hd.MeasurementsAndQualitativeEvaluations | _OnRegions]] = {
@@ -29,13 +32,35 @@ Shape = tuple[str, tuple[tuple[str, Name], ...]]
 
 
 def faults_of_groups(containers: Iterable[Container], character_set: bytes) -> list[str]:
-    """What is wrong with the first group of each shape, in words. character_set: the value of (0008,0005)."""
+    """What is wrong with the groups, in words; highdicom judges the first of each shape.
+
+    character_set: the value of (0008,0005).
+    """
     encodings = convert_encodings(character_set.decode("ascii").strip().split("\\"))
     faults, seen = [], set()
     for group in containers:
-        if group.name == _MEASUREMENT_GROUP and (shape := shape_of(group)) not in seen:
+        if group.name != _MEASUREMENT_GROUP:
+            continue
+        faults += _miscounted(group)
+        if (shape := shape_of(group)) not in seen:
             seen.add(shape)
             faults += _faults(group, encodings)
+    return faults
+
+
+def _miscounted(group: Container) -> list[str]:
+    """What highdicom sees to when it makes a group, but not when it reads one."""
+    names = [child.name for child in group.children]
+    faults = [
+        f"a measurement group must have one {what}, but has {names.count(name)}"
+        for name, what in _ONCE.items()
+        if names.count(name) != 1
+    ]
+    regions, segments = names.count(_IMAGE_REGION), names.count(_REFERENCED_SEGMENT)
+    if group.template == "1410" and regions != 1:
+        faults.append(f"a group of TID 1410 must have one image region, but has {regions}")
+    if group.template == "1411" and not ((regions and not segments) or (segments == 1 and not regions)):
+        faults.append(f"a group of TID 1411 must have regions or a segment, but has {regions} and {segments}")
     return faults
 
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.results.card import foot_of
 from dicom_node.results.scene import Scene
-from dicom_node.results.sources import ResultRefused
+from dicom_node.results.sources import ResultRefused, source_instances
 from dicom_node.results.writing import Written
 
 
@@ -42,7 +42,7 @@ def pixels_of(dataset: Dataset) -> NDArray[np.uint8]:
 
 def dangling(scene: Scene, stored: Dataset, keyword: str = "SourceImageSequence") -> list[str]:
     """References to instances that are no sources of the report."""
-    known = {str(source.SOPInstanceUID) for source in scene.report.sources}
+    known = source_instances(scene.report)
     named = [str(item.ReferencedSOPInstanceUID) for item in stored.get(keyword) or ()]
     if not named:
         return ["it names no image that it was made from"]

@@ -14,7 +14,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_node.results.scene import Scene
-from dicom_node.results.sources import Reference
+from dicom_node.results.sources import Reference, source_finder
 from inference.volume import Volume
 
 LEAST_WIDTH = 1.0
@@ -52,11 +52,11 @@ class Greys:
 def greys(scene: Scene, shown: Sequence[int]) -> Greys:
     """shown: indices of acquired planes."""
     report, volume = scene.report, scene.volume
-    sources = {str(source.SOPInstanceUID): source for source in report.sources}
+    find = source_finder(report)
     rescales, given = {}, {}
     for plane in shown:
         reference = scene.planes[plane].reference
-        source = sources[reference.sop_instance_uid]
+        source = find(reference.sop_instance_uid)
         groups = functional_groups(source, reference)
         rescales[plane] = rescale_of(
             [*(g for group in groups for g in group.get("PixelValueTransformationSequence") or ()), source]

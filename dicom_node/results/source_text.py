@@ -55,10 +55,11 @@ def _copy(dataset: Dataset, tag: BaseTag, terms: Sequence[str]) -> DataElement:
             values = [text] if vr in ONE_VALUE else text.split("\\")
             value = values[0] if len(values) == 1 else values
             return DataElement(tag, vr, value, validation_mode=IGNORE)
-    element = deepcopy(dataset[tag])
+    element = dataset[tag]
     if element.VR == VR.SQ:
-        element.value = Items([_copied(item, terms) for item in element.value])
-    return element
+        # A new one, since that of a source may be of undefined length, and ours are not.
+        return DataElement(tag, VR.SQ, Items([_copied(item, terms) for item in element.value]))
+    return deepcopy(element)
 
 
 def _copied(item: Dataset, terms: Sequence[str]) -> Dataset:

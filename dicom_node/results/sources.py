@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +90,15 @@ def instance_numbers(report: Report) -> dict[str, int | None]:
     """Instance Number of each source instance, by its SOP Instance UID."""
     if report.frames:
         return {frame.source.sop_instance_uid: frame.instance_number or None for frame in report.frames}
-    return {str(source.SOPInstanceUID): source.get("InstanceNumber") for source in report.sources}
+    return {str(source.get("SOPInstanceUID")): source.get("InstanceNumber") for source in report.sources}
+
+
+def source_finder(report: Report) -> Callable[[str], Dataset]:
+    """From a SOP Instance UID to the source instance; no more of these are read than are asked for."""
+    if not report.frames:
+        return {str(source.SOPInstanceUID): source for source in report.sources}.__getitem__
+    places = {frame.source.sop_instance_uid: frame.instance for frame in report.frames}
+    return lambda sop_instance_uid: report.sources[places[sop_instance_uid]]
 
 
 def _class_by_instance(report: Report) -> dict[str, str]:

@@ -32,6 +32,7 @@ def document(scene: Scene, ordered: str, sop_class_uid: str, content: Item) -> W
     dataset.ValueType = content.value_type
     dataset.ConceptNameCodeSequence = [concept(content.name)]
     dataset.ContinuityOfContent = "SEPARATE"
+    dataset.ObservationDateTime = context.local_time(scene.report).strftime("%Y%m%d%H%M%S%z")
     if content.template:
         template = Dataset()
         template.MappingResource, template.TemplateIdentifier = "DCMR", content.template

@@ -9,7 +9,7 @@ from dicom_node.results.context import local_time
 from dicom_node.results.lettering import ABSENT, ABSENT_EXPLAINED, spelled
 from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene
-from dicom_node.results.sources import instances_used
+from dicom_node.results.sources import instance_numbers, instances_used
 from dicom_node.results.table import ImageName, Table, tables
 from inference.findings import NotAnalysed
 
@@ -102,7 +102,7 @@ def _failure(report: Report, reason: NotAnalysed) -> Failure:
 
 def image_names(report: Report) -> ImageName:
     """What the image of a slice is called: its Instance Number, else its place among the slices, or the frame."""
-    numbers = {str(source.get("SOPInstanceUID")): source.get("InstanceNumber") for source in report.sources}
+    numbers = instance_numbers(report)
     frames = report.volume.sources if report.volume else ()
 
     def name(place: float) -> str:

@@ -175,12 +175,15 @@ def test_sequences_of_the_patient_may_have_a_character_set_of_their_own(peer: Pe
         other.PatientID, other.IssuerOfPatientID = "T-2", "Больница"
         other.TypeOfPatientID = "TEXT"
         dataset.OtherPatientIDsSequence = [other]
+        dataset["OtherPatientIDsSequence"].is_undefined_length = True
         code = Dataset()
         code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "CT1", "99LOCAL", "ทรวงอก"
         dataset.ProcedureCodeSequence = Sequence([code])
     datasets = [dcmread(BytesIO(part10_of(dataset))) for dataset in datasets]
     (result,) = encode(report_on(datasets, volume, kinds=("sr",)))
     dataset = read(result)
+    assert result.faults == ()
+    assert not dataset["OtherPatientIDsSequence"].is_undefined_length
     (other,) = dataset.OtherPatientIDsSequence
     assert other.IssuerOfPatientID == "Больница"
     assert str(dataset.PatientName) == AS_DEFINED["Thai"].meant["PatientName"]

@@ -26,6 +26,7 @@ from tests.conformance.reports import (
     report_on,
 )
 from tests.conformance.validators import dciodvfy_errors, dsrdump_errors, pixelmed_errors
+from tests.conformance.verdicts import says
 
 Peer = Callable[[str], str]
 
@@ -140,7 +141,10 @@ def test_no_report_breaks_the_template(pixelmed: str, tmp_path: Path) -> None:
     names = ("several", "one", "not_analysed")
     with ThreadPoolExecutor(2) as pool:  # each takes several seconds
         verdicts = pool.map(lambda name: judge(name, pixelmed, tmp_path), names)
-        assert dict(zip(names, verdicts, strict=True)) == {name: [] for name in names}
+        found = dict(zip(names, verdicts, strict=True))
+    for name in names:
+        says("PixelMed", "sr, not analysed" if name == "not_analysed" else "sr", f"{len(found[name])} errors")
+    assert found == {name: [] for name in names}
 
 
 @pytest.mark.long

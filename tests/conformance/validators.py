@@ -44,6 +44,13 @@ def dsrdump_errors(program: str, path: Path) -> list[str]:
     return [line for line in lines if line.startswith(("E:", "F:"))] + ([f"exit status {status}"] if status else [])
 
 
+def dcmpschk_errors(program: str, path: Path) -> list[str]:
+    """Lines of DCMTK's dcmpschk on a presentation state that begin with E: or F:. It must say that it passed."""
+    _, lines = run([program, str(path)])
+    errors = [line for line in lines if line.startswith(("E:", "F:"))]
+    return errors if any("Test passed" in line for line in lines) else [*errors, "test not passed"]
+
+
 def run(command: Sequence[str]) -> tuple[int, list[str]]:
     """Exit status and all lines of a program; validators tell by either."""
     done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace", timeout=LIMIT_S)

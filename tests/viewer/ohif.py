@@ -109,11 +109,11 @@ class Viewer:
             "() => window.cornerstone?.getRenderingEngines()?.[0]?.getViewports()?.[0]?.getImageIds?.()?.length > 1"
         )
 
-    def show(self, series_number: int) -> None:
-        """Double-click the series in the list at the left."""
+    def show(self, series_number: int, patience_s: float = LIMIT_S) -> None:
+        """Double-click the series in the list at the left. Raises Error where it is not in the list in that time."""
         self.series_number = series_number
         thumbnail = self.page.locator(f"text='S:{series_number}'").first
-        thumbnail.wait_for()
+        thumbnail.wait_for(timeout=patience_s * 1000)
         thumbnail.scroll_into_view_if_needed()
         thumbnail.dblclick()
 
@@ -163,9 +163,9 @@ class Viewer:
         shot = self.page.screenshot(clip=VIEWPORT)  # type: ignore[arg-type]
         return np.asarray(Image.open(BytesIO(shot)).convert("RGB"))
 
-    def comes_to_show(self, what: Callable[[NDArray[np.uint8]], bool]) -> bool:
+    def comes_to_show(self, what: Callable[[NDArray[np.uint8]], bool], limit_s: float = LIMIT_S) -> bool:
         """Whether the image, as shown, becomes one of which this holds: the viewer draws a while after it has loaded."""
-        deadline = time.monotonic() + LIMIT_S
+        deadline = time.monotonic() + limit_s
         while not (holds := what(self.pixels())) and time.monotonic() < deadline:
             self.page.wait_for_timeout(_LOOK_EACH_MS)
         return holds
