@@ -30,6 +30,7 @@ from dicom_node.config_values import (
     ModelName,
     Name,
     Seconds,
+    Sha256,
     When,
 )
 from dicom_node.room import marks_from
@@ -41,7 +42,13 @@ class Model(Section):
     name: ModelName = Field(description="Name of the model, or name@version to hold it to one version.")
     folder: FilePath | None = Field(
         default=None,
-        description="Folder of the model package (model.yaml and weights). Without it: a model of the installation.",
+        description="Folder of the model package (model.yaml and weights), or of a MONAI bundle. Without it: a model of the "
+        "installation.",
+    )
+    sha256: Sha256 | None = Field(
+        default=None,
+        description="Digest of all of the package, as `dicom-node models check` shows it: any other content is refused. Without "
+        "it: whatever lies in the folder, as far as its own digests hold.",
     )
     enabled: bool = Field(default=True, description="false: routes pass this model over, and say so.")
     device: Literal["auto", "cpu", "cuda"] = Field(

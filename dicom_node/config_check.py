@@ -30,6 +30,7 @@ from dicom_node.config_node import Tls
 from dicom_node.config_sources import Find
 from dicom_node.destinations.dicom import peer_of
 from dicom_node.errors import ConfigError, Problem
+from dicom_node.models import problem_of
 from dicom_node.network.certificates import findings
 from dicom_node.network.find import NotAsked, ask
 from dicom_node.network.requestor import echo
@@ -37,8 +38,6 @@ from dicom_node.room import Place, judge
 from dicom_node.room_gauge import marks_of
 from dicom_node.sources import asked_peers
 from dicom_node.sources import peer_of as peer_to_ask
-from inference.errors import PackageError
-from inference.registry import Registry
 
 ECHOES_AT_ONCE = 8
 
@@ -88,15 +87,6 @@ def name_of(peer: Peer) -> str:
     return peer.name if isinstance(peer, DicomDestination) else "(asked by C-FIND)"
 
 
-def package_problem(model: Model) -> str | None:
-    """Why the model cannot be found and verified, or None."""
-    try:
-        Registry([model.folder] if model.folder else []).get(model.name)
-    except PackageError as error:
-        return str(error)
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Remark:
     """Something that the check found about a valid file. `key` is the key path it is about."""
@@ -127,7 +117,7 @@ def check_config(
     connect: bool,
     echo: Echo = echo_peer,
     env: Mapping[str, str] = os.environ,
-    model_problem: Callable[[Model], str | None] = package_problem,
+    model_problem: Callable[[Model], str | None] = problem_of,
 ) -> CheckReport:
     """Check the file and what it names on this machine.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dicom_node.config import Config, Model
 from dicom_node.routing import RoutableModel
 from inference.errors import PackageError
+from inference.package import Package
 from inference.registry import Registry
 
 
@@ -22,6 +23,8 @@ def routable_models(config: Config) -> dict[str, RoutableModel]:
             if model.enabled:
                 raise
             continue
+        if model.enabled:
+            check_content(model, package)
         timeout_s = model.timeout_s or package.manifest.resources.timeout_s
         models[model.name] = RoutableModel(package, model.enabled, timeout_s, model.device)
     return models
@@ -30,7 +33,16 @@ def routable_models(config: Config) -> dict[str, RoutableModel]:
 def problem_of(model: Model) -> str | None:
     """What keeps this model from being loaded, in words; None where nothing does."""
     try:
-        Registry([model.folder] if model.folder else []).get(model.name)
+        check_content(model, Registry([model.folder] if model.folder else []).get(model.name))
     except PackageError as error:
         return str(error)
     return None
+
+
+def check_content(model: Model, package: Package) -> None:
+    """Raises PackageError where the configuration pins the model to another content than its package has."""
+    if model.sha256 is not None and model.sha256 != package.content_sha256:
+        raise PackageError(
+            f"model {model.name}: sha256 of config.yaml is {model.sha256}, but the content of {package.folder} is"
+            f" {package.content_sha256}: fetch the package again, or pin the new one"
+        )

@@ -10,7 +10,7 @@ from typing import Literal
 from inference.devices import chosen_device
 from inference.errors import InferenceError
 from inference.golden import run_golden_cases
-from inference.manifest import NetworkRuntime
+from inference.manifest import PythonRuntime
 from inference.network import network_of
 from inference.package import Package, load_package
 
@@ -34,8 +34,9 @@ def check_package(folder: Path, device: Literal["auto", "cpu", "cuda"] = "auto")
     if package is None:
         return
     files = len(package.manifest.weights) + len(package.manifest.golden)
-    yield Finding("manifest and files", True, f"{package.key}, {files} files with the SHA-256 that they should have")
-    if isinstance(package.manifest.runtime, NetworkRuntime):
+    words = f"{package.key}, {files} files with the SHA-256 that they should have; content {package.content_sha256}"
+    yield Finding("manifest and files", True, words)
+    if not isinstance(package.manifest.runtime, PythonRuntime):
         yield _tried("weights", lambda: _load(package, device))
     if not package.manifest.golden:
         yield Finding(

@@ -41,6 +41,15 @@ class NetworkRuntime(Manifested):
     file: PathInPackage
 
 
+class BundleRuntime(Manifested):
+    """A network of a MONAI bundle: read from the bundle's own files, never written by hand (see `inference.bundle`)."""
+
+    kind: Literal["monai_bundle"]
+    file: PathInPackage
+    network: str
+    arguments: dict[str, Any]
+
+
 class Weights(Manifested):
     file: PathInPackage
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -60,7 +69,7 @@ class Manifest(Manifested):
     manufacturer: Label
     intended_use: str = Field(min_length=1)
     limits: tuple[str, ...] = Field(min_length=1)
-    runtime: PythonRuntime | NetworkRuntime = Field(discriminator="kind")
+    runtime: PythonRuntime | NetworkRuntime | BundleRuntime = Field(discriminator="kind")
     weights: tuple[Weights, ...] = ()
     input: InputContract
     preprocessing: Preprocessing | None = None
@@ -134,6 +143,11 @@ def read_manifest(path: Path) -> Manifest:
         tree = frozen(yaml.safe_load(content))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise PackageError(f"{path}: is not YAML of plain values: {' '.join(str(error).split())}") from error
+    return validated(tree, path)
+
+
+def validated(tree: Any, path: Path) -> Manifest:
+    """Hold a tree against the definitions above; `path` is named where it breaks them."""
     try:
         return Manifest.model_validate(tree)
     except ValidationError as error:

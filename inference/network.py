@@ -6,6 +6,7 @@ Networks stay loaded: the next study of the same model finds its network where t
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ import torch
 from torch import Tensor
 
 from inference.errors import InferenceError, PackageError
-from inference.manifest import NetworkRuntime
+from inference.manifest import BundleRuntime, PythonRuntime
 from inference.package import Package
 from inference.recipe import Use
-from inference.runtimes import onnx, torch_export, torchscript
+from inference.runtimes import monai_bundle, onnx, torch_export, torchscript
 from inference.sliding_window import Slab, Windows, slabs
 
 Network = Callable[[Tensor], object]
@@ -46,18 +47,23 @@ class Boxes:
 def network_of(package: Package, device: torch.device) -> Network:
     """The package's network on the device. Raises PackageError where its weights are not what the manifest says."""
     runtime = package.manifest.runtime
-    if not isinstance(runtime, NetworkRuntime):
+    if isinstance(runtime, PythonRuntime):
         raise PackageError(f"{package.key}: runtime.kind {runtime.kind} has no network")
     (weights,) = [item for item in package.manifest.weights if item.file == runtime.file]
-    return _loaded(package.folder / runtime.file, weights.sha256, runtime.kind, str(device))
+    bundled = runtime if isinstance(runtime, BundleRuntime) else None
+    made = json.dumps([bundled.network, bundled.arguments]) if bundled else ""
+    return _loaded(package.folder / runtime.file, weights.sha256, runtime.kind, str(device), made)
 
 
 @lru_cache(maxsize=LOADED_AT_ONCE)
-def _loaded(path: Path, sha256: str, kind: str, device: str) -> Network:
+def _loaded(path: Path, sha256: str, kind: str, device: str, made: str) -> Network:
+    """made: class and arguments of a network that is not all in its file, as JSON."""
     # What is parsed is what was verified: one reading of the file serves both.
     content = path.read_bytes()
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise PackageError(f"{path}: SHA-256 must be {sha256}, but is {found}; fetch the file again")
+    if made:
+        return monai_bundle.load(BytesIO(content), torch.device(device), *json.loads(made))
     return _LOADERS[kind](BytesIO(content), torch.device(device))
 
 

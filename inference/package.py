@@ -6,10 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference import bundle
 from inference.errors import PackageError
 from inference.findings import ModelIdentity
 from inference.golden_case import GoldenCase
-from inference.manifest import Manifest, PythonRuntime, Weights, read_manifest
+from inference.manifest import Manifest, PythonRuntime, Weights, frozen, read_manifest, validated
 
 MANIFEST = "model.yaml"
 BUILT_IN = Path(__file__).parent / "models"
@@ -44,14 +45,17 @@ class Package:
 
 
 def load_package(folder: Path) -> Package:
-    """Read and verify the package in folder; nothing of it is imported or unpickled.
+    """Read and verify the package, or MONAI bundle, in folder; nothing of it is imported or unpickled.
 
     Raises PackageError with every problem of model.yaml, or with the file that is not as it says.
     """
-    manifest = read_manifest(folder / MANIFEST)
+    digests = file_digests(folder)
+    if MANIFEST not in digests and bundle.is_bundle(folder):
+        manifest = validated(frozen(bundle.manifest_of(folder, digests)), folder / bundle.METADATA)
+    else:
+        manifest = read_manifest(folder / MANIFEST)
     if isinstance(manifest.runtime, PythonRuntime):
         check_built_in(manifest.runtime, folder)
-    digests = file_digests(folder)
     for weights in manifest.weights:
         check_file(weights, "weights", digests, folder)
     for case in manifest.golden:

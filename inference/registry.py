@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from inference.bundle import is_bundle
 from inference.errors import PackageError
 from inference.package import BUILT_IN, MANIFEST, Package, load_package
 
@@ -49,9 +50,13 @@ class Registry:
 
 def package_folders(folder: Path) -> list[Path]:
     """The folder itself where it is a package, else the packages right below it."""
-    if (folder / MANIFEST).is_file():
+    if _is_package(folder):
         return [folder]
-    found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    found = sorted(path for path in folder.glob("*") if _is_package(path))
     if not found:
-        raise PackageError(f"{folder}: holds no {MANIFEST}, and none of its folders does")
+        raise PackageError(f"{folder}: holds no {MANIFEST} and is no MONAI bundle, nor is any of its folders")
     return found
+
+
+def _is_package(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file() or is_bundle(folder)
