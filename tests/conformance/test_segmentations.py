@@ -115,8 +115,17 @@ def test_dcmqi_reads_the_label_map(geometry: str, peer: Peer, tmp_path: Path) ->
         assert np.array_equal(read[item.number], item.segment.mask), item.segment.key
 
 
-@pytest.mark.parametrize("make", [masks, probabilities, many])
-@pytest.mark.parametrize("series", ["ct_chest_siemens_A0002_B40f", "mr_brain_siemens_prisma_sag"])
+@pytest.mark.parametrize(
+    ("series", "make"),
+    [
+        ("ct_chest_siemens_A0002_B40f", masks),
+        ("ct_chest_siemens_A0002_B40f", probabilities),
+        pytest.param("ct_chest_siemens_A0002_B40f", many, marks=pytest.mark.long),
+        ("mr_brain_siemens_prisma_sag", masks),
+        ("mr_brain_siemens_prisma_sag", probabilities),
+        ("mr_brain_siemens_prisma_sag", many),
+    ],
+)
 def test_series_from_scanners(series: str, make: Make, peer: Peer, tmp_path: Path, shared_data: Path) -> None:
     datasets, volume = real_volume(shared_data / series)
     findings = make(volume)
