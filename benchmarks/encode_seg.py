@@ -287,8 +287,7 @@ def voxels_of(file: Path, shape: tuple[int, ...], affine: NDArray[np.float64]) -
     """The segments as a label map on the grid of the CT, by their positions; slices without a frame are zero."""
     with warnings.catch_warnings(action="ignore"):
         read = hd.seg.segread(BytesIO(file.read_bytes()))
-        is_map = read.segmentation_type is SegmentationTypeValues.LABELMAP
-        volume = read.get_volume() if is_map else read.get_volume(combine_segments=True)
+        volume = read.get_volume(combine_segments=True)
     to_grid = np.linalg.inv(affine) @ volume.affine
     indices = np.rint((to_grid @ np.stack([np.arange(len(volume.array)), *np.zeros((2, len(volume.array))),
                                            np.ones(len(volume.array))]))[0]).astype(int)  # fmt: skip
