@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from dicom_node.results import codes
-from dicom_node.results.skimmed import Skimmed
+from dicom_node.results.explicit_vr import elements, items
+from dicom_node.results.skimmed import Skimmed, items_of_raw
 from inference.findings import ModelIdentity
 
 _TEXT_VALUE, _UID_VALUE = b"\x40\x00\x60\xa1UT\x00\x00", b"\x40\x00\x24\xa1UI"
 _CODE_VALUE = b"\x08\x00\x00\x01SH"
+_SEGMENT_NUMBER, _ALGORITHM_TYPE, _ALGORITHM = 0x00620004, 0x00620008, 0x00620007
+_ALGORITHM_NAME, _ALGORITHM_VERSION = 0x00660036, 0x00660031
 
 
 def air_faults(model: ModelIdentity, skimmed: Skimmed, payload: bytes) -> Iterator[str]:
@@ -23,17 +25,11 @@ def air_faults(model: ModelIdentity, skimmed: Skimmed, payload: bytes) -> Iterat
     yield from _equipment_faults(model, dataset)
     if dataset.get("VerificationFlag", "UNVERIFIED") != "UNVERIFIED":
         yield f"VerificationFlag must be UNVERIFIED, since no person has reviewed it, but is {dataset.VerificationFlag}"
-    # Usually all segments name the algorithm in the same bytes: these are read once.
-    named: set[bytes] = set()
-    for item in dataset.get("SegmentSequence") or ():
-        raw = item.get_item("SegmentationAlgorithmIdentificationSequence")
-        same = raw.value if isinstance(raw, RawDataElement) else None
-        if not same or same not in named:
-            yield from _algorithm_faults(model, item)
-            named |= {same} if same else set()
-        yield from _segment_faults(item)
+    encodings = convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
+    for item in items_of_raw(dataset, "SegmentSequence"):
+        yield from _segment_faults(model, elements(item), encodings)
     if "ContentSequence" in dataset:
-        yield from _content_faults(model, skimmed, payload)
+        yield from _content_faults(model, skimmed, payload, encodings)
 
 
 def _equipment_faults(model: ModelIdentity, dataset: Dataset) -> Iterator[str]:
@@ -57,31 +53,31 @@ def _equipment_faults(model: ModelIdentity, dataset: Dataset) -> Iterator[str]:
             yield f"{keyword} of the contributing equipment must be the model's, {wanted!r}, but is {found!r} (IHE AIR)"
 
 
-def _segment_faults(item: Dataset) -> Iterator[str]:
-    """A Label Map may describe a background, which nobody found (PS3.3 C.8.20.2)."""
-    number = item.get("SegmentNumber")
-    if number != 0 and (found := item.get("SegmentAlgorithmType")) != "AUTOMATIC":
-        yield f"SegmentAlgorithmType of segment {number} must be AUTOMATIC, but is {found} (IHE AIR)"
-
-
-def _algorithm_faults(model: ModelIdentity, item: Dataset) -> Iterator[str]:
-    number, algorithm = item.get("SegmentNumber"), item.get("SegmentationAlgorithmIdentificationSequence")
+def _segment_faults(model: ModelIdentity, item: Mapping[int, bytes], encodings: Sequence[str]) -> Iterator[str]:
+    """Of a segment's elements. A Label Map may describe a background, which nobody found (PS3.3 C.8.20.2)."""
+    number = int.from_bytes(item.get(_SEGMENT_NUMBER, b""), "little")
     if number == 0:
         return
-    if not algorithm:
+    if (found := _text(item.get(_ALGORITHM_TYPE, b""), encodings)) != "AUTOMATIC":
+        yield f"SegmentAlgorithmType of segment {number} must be AUTOMATIC, but is {found} (IHE AIR)"
+    algorithm = next(items(item.get(_ALGORITHM, b"")), None)
+    if algorithm is None:
         yield f"SegmentationAlgorithmIdentificationSequence of segment {number} is missing (IHE AIR)"
         return
-    for keyword, wanted in (("AlgorithmName", model.title), ("AlgorithmVersion", model.version)):
-        if (said := str(algorithm[0].get(keyword, ""))) != wanted.strip():
+    said = elements(algorithm)
+    for keyword, tag, wanted in (
+        ("AlgorithmName", _ALGORITHM_NAME, model.title),
+        ("AlgorithmVersion", _ALGORITHM_VERSION, model.version),
+    ):
+        if (found := _text(said.get(tag, b""), encodings)) != wanted.strip():
             yield (
-                f"{keyword} of segment {number} must be that of the contributing equipment, {wanted!r}, but is {said!r}"
+                f"{keyword} of segment {number} must be that of the contributing equipment, {wanted!r}, but is {found!r}"
                 " (IHE AIR)"
             )
 
 
-def _content_faults(model: ModelIdentity, skimmed: Skimmed, payload: bytes) -> Iterator[str]:
+def _content_faults(model: ModelIdentity, skimmed: Skimmed, payload: bytes, encodings: Sequence[str]) -> Iterator[str]:
     """TID 4019 and TID 1004, where the content has them."""
-    encodings = convert_encodings(skimmed.dataset.get("SpecificCharacterSet") or "ISO_IR 6")
     for code, meaning, begin, wanted in (
         ("111001", "Algorithm Name", _TEXT_VALUE, model.title),
         ("111003", "Algorithm Version", _TEXT_VALUE, model.version),
@@ -90,11 +86,15 @@ def _content_faults(model: ModelIdentity, skimmed: Skimmed, payload: bytes) -> I
         ("121015", "Device Observer Model Name", _TEXT_VALUE, model.title),
     ):
         for value in _values(payload, skimmed.head, code, begin):
-            if (found := decode_bytes(value, encodings, set()).rstrip("\0 ")) != wanted.strip():
+            if (found := _text(value, encodings)) != wanted.strip():
                 yield (
                     f"{meaning} ({code}, DCM) must be that of the contributing equipment, {wanted!r}, but is {found!r}"
                     " (IHE AIR)"
                 )
+
+
+def _text(value: bytes, encodings: Sequence[str]) -> str:
+    return decode_bytes(value, encodings, set()).strip("\0 ")
 
 
 def _values(payload: bytes, end: int, code: str, begin: bytes) -> set[bytes]:

@@ -6,19 +6,22 @@ functional groups are left to these, so this takes milliseconds for an object of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from dicom_node.result_kinds import kind_of
+from dicom_node.results import explicit_vr
 from dicom_node.results.check_air import air_faults
 from dicom_node.results.check_uids import uid_faults
+from dicom_node.results.explicit_vr import elements
 from dicom_node.results.patient import REQUIRED_IF_EMPTY
 from dicom_node.results.required import IODS, ITEMS, MODULES, Needs
 from dicom_node.results.scene import Scene
-from dicom_node.results.skimmed import Skimmed, skim
+from dicom_node.results.skimmed import Skimmed, items_of_raw, skim
 from dicom_node.results.source_text import element_of
 
 PIXELS = ("PixelData", "FloatPixelData")
@@ -35,18 +38,20 @@ def check_structure(scene: Scene, ordered: str, payload: bytes) -> list[str]:
     faults = [
         fault for module in iod.modules for fault in _lacking(dataset, MODULES[module], f"module {module}", skimmed)
     ]
-    for path, needs in ITEMS.items():
-        for where, item in _items(dataset, path):
-            faults += _lacking(item, needs, where)
+    try:
+        for path, needs in ITEMS.items():
+            faults += _lacking_in_items(dataset, path, needs)
+    except (ValueError, struct.error) as error:
+        faults.append(f"a sequence cannot be read back: {error}")
     faults += _class_faults(dataset, iod.sop_class_uid)
     faults += _source_faults(scene, dataset)
     faults += _size_faults(skimmed)
     return [*faults, *uid_faults(scene, skimmed, payload), *air_faults(scene.report.model, skimmed, payload)]
 
 
-def _lacking(dataset: Dataset, needs: Needs, where: str, skimmed: Skimmed | None = None) -> Iterator[str]:
+def _lacking(dataset: Dataset, needs: Needs, where: str, skimmed: Skimmed) -> Iterator[str]:
     for keyword in (*needs.type_1, *needs.type_2):
-        if keyword in PIXELS and skimmed is not None:
+        if keyword in PIXELS:
             if not skimmed.frames_size and skimmed.frames_at is None:
                 yield f"{named(keyword)} is missing ({where}, type 1)"
         elif keyword not in dataset:
@@ -55,14 +60,25 @@ def _lacking(dataset: Dataset, needs: Needs, where: str, skimmed: Skimmed | None
             yield f"{named(keyword)} has no value ({where}, type 1)"
 
 
-def _items(dataset: Dataset, path: Sequence[str], above: str = "") -> Iterator[tuple[str, Dataset]]:
-    """The items of the sequences at a path, each with its place in words."""
-    for number, item in enumerate(dataset.get(path[0]) or (), start=1):
-        where = f"{above}item {number} of {path[0]}"
-        if len(path) == 1:
-            yield where, item
+def _lacking_in_items(dataset: Dataset, path: Sequence[str], needs: Needs) -> Iterator[str]:
+    """The same of each item of the sequences at a path; all that is asked of items is of type 1."""
+    wanted = [(tag_for_keyword(keyword) or 0, keyword) for keyword in needs.type_1]
+    for where, item in _items(items_of_raw(dataset, path[0]), path):
+        for tag, keyword in wanted:
+            if not item.get(tag):
+                said = "has no value" if tag in item else "is missing"
+                yield f"{named(keyword)} {said} ({where}, type 1)"
+
+
+def _items(items: Iterable[bytes], path: Sequence[str], above: str = "") -> Iterator[tuple[str, Mapping[int, bytes]]]:
+    """The elements of each item of the sequences at a path, with its place in words."""
+    further = tag_for_keyword(path[1]) or 0 if len(path) > 1 else 0
+    for number, item in enumerate(items, start=1):
+        where, found = f"{above}item {number} of {path[0]}", elements(item)
+        if not further:
+            yield where, found
         else:
-            yield from _items(item, path[1:], f"{where}, ")
+            yield from _items(explicit_vr.items(found.get(further, b"")), path[1:], f"{where}, ")
 
 
 def _is_empty(dataset: Dataset, keyword: str) -> bool:

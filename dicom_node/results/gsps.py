@@ -139,7 +139,7 @@ def layer_item(layer: Layer, name: str, order: int) -> Dataset:
     item = Dataset()
     item.GraphicLayer, item.GraphicLayerOrder = name, order
     item.GraphicLayerRecommendedDisplayCIELabValue = list(CIELabColor.from_rgb(*layer.color_rgb).value)
-    item.GraphicLayerDescription = layer.description[: identity.LO_LENGTH]
+    item.GraphicLayerDescription = identity.fitted(layer.description)
     return item
 
 

@@ -123,7 +123,7 @@ def add_image(dataset: Dataset, scene: Scene, heat_map: HeatMap, extent: Extent)
     dataset.BurnedInAnnotation = dataset.RecognizableVisualFeatures = "NO"
     dataset.ContentQualification = "RESEARCH"
     dataset.ContentLabel = "AI_MAP"
-    dataset.ContentDescription = f"AI: {heat_map.label}"[: identity.LO_LENGTH]
+    dataset.ContentDescription = identity.fitted(f"AI: {heat_map.label}")
     dataset.ContentCreatorName = ""
     dataset.LossyImageCompression = "01" if source.get("LossyImageCompression") == "01" else "00"
     if dataset.LossyImageCompression == "01":
@@ -147,8 +147,8 @@ def groups_of(scene: Scene, heat_map: HeatMap, extent: Extent) -> Dataset:
     groups.FrameVOILUTSequence = [window]
     groups.RealWorldValueMappingSequence = [
         RealWorldValueMapping(
-            lut_label=heat_map.label[:SH_LENGTH],
-            lut_explanation=heat_map.label[: identity.LO_LENGTH],
+            lut_label=identity.fitted(heat_map.label, SH_LENGTH),
+            lut_explanation=identity.fitted(heat_map.label),
             unit=codes.concept(heat_map.unit),
             value_range=(extent.least, extent.largest),
             slope=1.0,

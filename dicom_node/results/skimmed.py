@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
-from pydicom.dataset import FileDataset
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
+from dicom_node.results.explicit_vr import UNDEFINED_LENGTH, WITH_LONG_LENGTH, encoded, items
+
 _PER_FRAME = 0x52009230
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-_UNDEFINED = 0xFFFFFFFF
-_LONG_FORM = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,9 +40,9 @@ def skim(payload: bytes) -> Skimmed:
     head = at = stream.tell()
     while at < len(payload):
         tag, value_at, size = _element(payload, at)
-        if tag in _PIXELS and size == _UNDEFINED:
+        if tag in _PIXELS and size == UNDEFINED_LENGTH:
             return Skimmed(dataset, head, value_at, None)
-        if size == _UNDEFINED:
+        if size == UNDEFINED_LENGTH:
             raise ValueError(f"the sequence at byte {at} does not state its length")
         at = value_at + size
         if at > len(payload):
@@ -58,9 +60,23 @@ def _element(payload: bytes, at: int) -> tuple[int, int, int]:
     """Tag, where the value begins, its length."""
     try:
         group, element, vr, size = struct.unpack_from("<HH2sH", payload, at)
-        if vr not in _LONG_FORM:
+        if vr not in WITH_LONG_LENGTH:
             return group << 16 | element, at + 8, size
         (size,) = struct.unpack_from("<L", payload, at + 8)
     except struct.error as error:
         raise ValueError(f"the file ends within the element at byte {at}") from error
     return group << 16 | element, at + 12, size
+
+
+def items_of_raw(dataset: Dataset, keyword: str) -> Iterator[bytes]:
+    """The items of a sequence as bytes, so that none of them is parsed further than it must be; none where it is absent.
+
+    Raises ValueError where items have no stated length.
+    """
+    if keyword not in dataset:
+        return
+    element = dataset.get_item(keyword)
+    if isinstance(element, RawDataElement):
+        yield from items(element.value or b"")
+    else:
+        yield from map(encoded, element.value)

@@ -7,7 +7,10 @@ const [folder, file] = process.argv.slice(2);
 const { DicomMessage, DicomMetaDictionary } = require(path.join(path.resolve(folder), "node_modules", "dcmjs")).data;
 
 const bytes = fs.readFileSync(file);
-const message = DicomMessage.readFile(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+// It refuses a Specific Character Set of several values unless it is told to go on.
+const message = DicomMessage.readFile(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength), {
+  ignoreErrors: true,
+});
 const report = DicomMetaDictionary.naturalizeDataset(message.dict);
 
 const all = (sequence) => (sequence === undefined ? [] : Array.isArray(sequence) ? sequence : [sequence]);

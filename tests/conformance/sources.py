@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def real_sources(folder: Path) -> Iterator[Source]:
 def image(path: Path) -> Dataset | None:
     """The data set of a file with a CT or MR image."""
     try:
-        dataset = dcmread(path)
+        with warnings.catch_warnings(action="ignore"):  # some are faulty on purpose
+            dataset = dcmread(path)
     except (InvalidDicomError, EOFError, NotImplementedError):
         return None
     is_image = dataset.get("Rows") and dataset.get("Modality") in {"CT", "MR"}

@@ -15,8 +15,11 @@ from tests.conformance.objects import objects_of
 from tests.conformance.sources import MADE, REAL, Source, image, made_source, real_sources
 from tests.conformance.test_report_kinds import unexplained
 from tests.conformance.verdicts import JUDGES
+from tests.waiting import PATIENCE_S
 
 Peer = Callable[[str], str]
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 FAST = ("oblique", "multi_frame")
 """Of the made sources those that are judged whenever tests run; `test_validators` and `test_readers` do the others in part."""

@@ -80,7 +80,9 @@ def test_every_object_states_its_zone_and_its_times_stand_in_it(kind: str, state
         assert offset is not None
         assert read.TimezoneOffsetFromUTC == (stated or "+0100")
         said = CREATED.astimezone(offset)
-        for part in ("Content", "Series", "InstanceCreation"):
+        # A presentation state has a date of its own in place of the content's (PS3.3 C.11.10).
+        content = "PresentationCreation" if kind == "gsps" else "Content"
+        for part in (content, "Series", "InstanceCreation"):
             assert read[f"{part}Date"].value + read[f"{part}Time"].value == said.strftime("%Y%m%d%H%M%S")
         assert (read.StudyDate, read.StudyTime) == ("20260304", "101500")
         for element in read.iterall():

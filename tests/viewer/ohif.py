@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import mimetypes
@@ -125,6 +126,16 @@ class Viewer:
             " return words.every(word => text.includes(word)) ? text : false }"
         )
         return str(self._shown(script, words))
+
+    def wait_for_document(self) -> bytes:
+        """The PDF that OHIF hands to the browser, which shows it where it can: one without windows cannot."""
+        self._shown("() => document.querySelector('object[type=\"application/pdf\"]')?.data", ())
+        script = (
+            "async () => { const url = document.querySelector('object[type=\"application/pdf\"]').data;"
+            " const bytes = new Uint8Array(await (await fetch(url)).arrayBuffer());"
+            " return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join('')) }"
+        )
+        return base64.b64decode(self.page.evaluate(script))
 
     def wait_for_segments(self, *labels: str) -> list[str]:
         """Labels of the segments that OHIF has loaded, once those asked for are among them."""

@@ -86,13 +86,7 @@ def picture(study: Study, row: str) -> bool:
 
 def pages(study: Study, _row: str) -> bool:
     """The document stands in the viewport, as a PDF."""
-    script = (
-        "async () => { const element = document.querySelector('object[type=\"application/pdf\"], embed, iframe');"
-        " const url = element && (element.data || element.src);"
-        " return url && (await (await fetch(url)).text()).startsWith('%PDF-') }"
-    )
-    study.viewer.page.wait_for_function(script, timeout=PATIENCE_MS)
-    return True
+    return study.viewer.wait_for_document().startswith(b"%PDF-")
 
 
 def drawn(study: Study, _row: str) -> bool:
