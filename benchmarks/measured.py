@@ -1,6 +1,7 @@
-"""One thing, done once in a process of its own: how long it takes and how much memory.
+"""One thing, done in a process of its own: how long it takes and how much memory.
 
-Imports and the making of what it is given count for neither. Run: python -m benchmarks.measured MODULE PROGRAM CASE FOLDER;
+It is done twice and timed the second time, as in a process that has done such things before; imports, and the making of what it
+is given, count for nothing. Run: python -m benchmarks.measured MODULE PROGRAM CASE FOLDER;
 MODULE has PROGRAMS, by name a function of case and folder that gives what is to be done; that gives the file it has written.
 """
 
@@ -44,6 +45,7 @@ def run(module: str, program: str, case: str, folder: Path) -> Measured:
     """Here, in this process."""
     doing: Doing = importlib.import_module(module).PROGRAMS[program](case, folder)
     before = _resident_mb()
+    doing().unlink()
     started = time.perf_counter()
     file = doing()
     seconds = time.perf_counter() - started

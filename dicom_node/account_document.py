@@ -177,6 +177,8 @@ def _result(item: KeptResult, deliveries: Iterable[Delivery]) -> dict[str, Any]:
         "created_at": iso(item.created_at),
         "superseded_at": iso(item.superseded_at),
         "superseded_by_job_id": item.superseded_by,
+        "faults": list(item.result.faults),
+        "object_key": item.result.object_key,
         "deliveries": [_delivery(one) for one in deliveries if one.result.sop_instance_uid == uid],
     }
 
@@ -190,6 +192,7 @@ def _delivery(item: Delivery) -> dict[str, Any]:
         "next_at": iso(item.next_at) if item.state == "waiting" else None,
         "delivered_at": iso(item.delivered_at),
         "last_error": item.last_error,
+        "in_place_of": item.in_place_of,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dicom_node.completeness import Verdict
 from dicom_node.history import JobAccount, SeriesAccount, StudyAccount
+from dicom_node.result_kinds import in_words
 from dicom_node.revisions import RevisionAccount
 from dicom_node.terminal import STYLES, Entry, apart, count, listing, moment, table_of
 from dicom_node.timeline import announced, brought_in_words, ending_in_words
@@ -41,7 +42,7 @@ def account(item: StudyAccount) -> RenderableType:
     if item.jobs:
         parts.append(listing("jobs", [_job(entry) for entry in item.jobs]))
     if item.results:
-        parts.append(listing("results", [line for entry in item.results for line in _result(entry, item.deliveries)]))
+        parts.append(_results(item))
     return apart(parts)
 
 
@@ -159,16 +160,54 @@ def _attempt(attempt: Attempt) -> Text:
     return Text(f"attempt {attempt.number} {attempt.outcome}: {attempt.reason or ''}", "dim")
 
 
-def _result(item: KeptResult, deliveries: Iterable[Delivery]) -> list[Entry]:
+def _results(item: StudyAccount) -> RenderableType:
+    """What is in reserve is named and no more."""
+    reserve = _reserve(item)
+    entries = [
+        line for entry in item.results if entry not in reserve for line in _result(entry, item.deliveries, item.results)
+    ]
+    if not reserve:
+        return listing("results", entries)
+    kinds = dict.fromkeys(in_words(entry.result.kind) for entry in reserve)
+    return Group(listing("results", entries), Text(f"in reserve for what is not taken: {', '.join(kinds)}", "dim"))
+
+
+def _reserve(item: StudyAccount) -> list[KeptResult]:
+    """Sound results that go nowhere, of jobs of which others do."""
+    sent = {one.result.sop_instance_uid for one in item.deliveries}
+    jobs = {one.job_id for one in item.deliveries}
+    return [
+        one
+        for one in item.results
+        if one.job_id in jobs and one.result.sop_instance_uid not in sent and not one.result.faults
+    ]
+
+
+def _result(item: KeptResult, deliveries: Iterable[Delivery], known: Iterable[KeptResult]) -> list[Entry]:
     """An entry for each destination; one where it goes nowhere."""
     own = [one for one in deliveries if one.result.sop_instance_uid == item.result.sop_instance_uid]
-    kind, uid = Text(item.result.kind.upper()), Text(item.result.sop_instance_uid)
+    kind, uid = Text(in_words(item.result.kind)), Text(item.result.sop_instance_uid)
+    if item.result.faults:
+        faults = [Text(fault, STYLES["quarantined"]) for fault in item.result.faults]
+        state = Text("quarantined", STYLES["quarantined"])
+        below = (uid, *faults, Text(f"kept under {item.result.object_key}"))
+        return [Entry((kind, Text("(nowhere)"), state, Text(), Text()), below)]
     superseded = Text(
         f"superseded {moment(item.superseded_at)} by job {item.superseded_by}" if item.superseded_at else "", "yellow"
     )
     if not own:
         return [Entry((kind, Text("(nowhere)"), Text("not sent", "dim"), Text(), Text()), (uid, superseded))]
-    return [Entry((kind, *_delivery(one)), (uid, superseded, Text(one.last_error or ""))) for one in own]
+    return [
+        Entry((kind, *_delivery(one)), (uid, superseded, Text(one.last_error or ""), _in_place(one, known)))
+        for one in own
+    ]
+
+
+def _in_place(item: Delivery, known: Iterable[KeptResult]) -> Text:
+    """Of what it is there, where the destination did not take that."""
+    uids = {one.result.sop_instance_uid: one.result.kind for one in known}
+    kind = uids.get(item.in_place_of or "")
+    return Text(f"in place of {in_words(kind)}, which {item.destination} did not take" if kind else "", "yellow")
 
 
 def _delivery(item: Delivery) -> tuple[Text, ...]:

@@ -6,10 +6,12 @@ Only `run_attempt`, in the worker, loads what computes.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from dicom_node import logs
+from dicom_node.profiles import Demand
 from dicom_node.result_words import AS_DELIVERED, Words
 from storage.records import Predecessor, Result
 
@@ -35,7 +37,8 @@ class JobSpec:
     never to be run on these images, so nothing failed.
     rejected_as: the code (DCM) with which somebody rejected every image of it, where that is why.
     remark: what every report must say besides. predecessors: the reports that this one's may take the place of, the latest
-    first. words: what the site decided about the words of results.
+    first. kinds: what is to be made for the destinations; demands: what each of them takes. words: what the site decided about
+    the words of results.
     """
 
     study_instance_uid: str
@@ -55,12 +58,16 @@ class JobSpec:
     rejected_as: str | None = None
     remark: str | None = None
     predecessors: tuple[Predecessor, ...] = ()
+    demands: tuple[Demand, ...] = ()
     words: Words = AS_DELIVERED
 
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """results: put and durable. not_analysed: why there are no findings. error: the model or the encoding failed.
+    """results: put and durable; those with faults go to nobody. not_analysed: why there are no findings.
+
+    instead: "not analysed, since the result failed its checks", for destinations that nothing else is left for.
+    not_made: of each kind that could not be made, as ordered, the reason. error: the model or the encoding failed.
 
     storage_error: objects could not be read or written; the job itself is not to blame and is run again.
     """
@@ -70,6 +77,8 @@ class JobOutcome:
     not_analysed: str | None = None
     error: str | None = None
     storage_error: str | None = None
+    instead: tuple[Result, ...] = ()
+    not_made: Mapping[str, str] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
 
 

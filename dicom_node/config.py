@@ -17,6 +17,7 @@ from pydantic import ByteSize, Field, SecretStr, field_validator, model_validato
 from dicom_node.conditions import Condition
 from dicom_node.config_destinations import Destination, DicomDestination, FolderDestination
 from dicom_node.config_node import Access, Node
+from dicom_node.config_profiles import Profile
 from dicom_node.config_references import MAX_NAMES, reference_problems
 from dicom_node.config_results import Results
 from dicom_node.config_section import AT_START, DAY_S, GIB, MIB, Section
@@ -273,6 +274,9 @@ class Config(Section):
     models: tuple[Model, ...] = Field(default=(), max_length=256, description="Models that may run.")
     routes: tuple[Route, ...] = Field(default=(), max_length=1024, description="Which models run on which series.")
     destinations: tuple[Destination, ...] = Field(default=(), max_length=256, description="Where results go.")
+    profiles: tuple[Profile, ...] = Field(
+        default=(), max_length=64, description="What destinations can show, beside the profiles that are built in."
+    )
     sources: tuple[Source, ...] = Field(
         default=(), max_length=256, description="What is known of those who send, and whom to ask what they sent."
     )
@@ -303,6 +307,7 @@ class Config(Section):
             "models": self.models,
             "routes": self.routes,
             "destinations": self.destinations,
+            "profiles": self.profiles,
             "sources": self.sources,
         }
         tree: dict[str, object] = {key: [vars(entry) for entry in part] for key, part in named.items()}

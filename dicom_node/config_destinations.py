@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
+from pydantic import ByteSize, Field, SecretStr, model_validator
 
 from dicom_node.config_section import DAY_S, MIB, Section
 from dicom_node.config_values import (
@@ -11,11 +11,12 @@ from dicom_node.config_values import (
     Count,
     FilePath,
     Host,
+    Kinds,
     Name,
     Port,
-    ResultKind,
     Seconds,
 )
+from dicom_node.profiles import DEFAULT_PROFILE, PROFILES
 
 
 class Retry(Section):
@@ -45,10 +46,13 @@ class Breaker(Section):
 
 class _Destination(Section):
     name: Name = Field(description="Name of the destination, as routes refer to it.")
-    results: tuple[ResultKind, ...] = Field(
-        default=("seg", "sr", "sc"),
-        min_length=1,
-        description="Kinds of result it takes: segmentation, report, summary picture.",
+    profile: Name = Field(
+        default=DEFAULT_PROFILE,
+        description=f"What it can show: {', '.join(PROFILES)}, or the name of one of `profiles`. It says which kinds of result "
+        "are sent, and what goes instead of one that is not accepted; see docs/results.md.",
+    )
+    results: Kinds | None = Field(
+        default=None, description="Kinds of result that are sent. Without it: those of the profile."
     )
     reject_superseded: bool = Field(
         default=False,
@@ -58,13 +62,6 @@ class _Destination(Section):
     )
     retry: Retry = Field(default=Retry(), description="When a failed delivery is tried again.")
     breaker: Breaker = Field(default=Breaker(), description="When it counts as down.")
-
-    @field_validator("results")
-    @classmethod
-    def _no_kind_twice(cls, value: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError("must name no kind twice")
-        return value
 
 
 class DestinationTls(Section):

@@ -129,6 +129,8 @@ def _words(annotation: object) -> str:
         return " or ".join(f"`{choice}`" for choice in get_args(annotation))
     if get_origin(annotation) is tuple:
         return f"list of {_words(get_args(annotation)[0])}"
+    if get_origin(annotation) is dict:
+        return f"of each of these a {_words(get_args(annotation)[1])}"
     if isinstance(annotation, type):
         return next(words for name, words in _TYPES if annotation.__name__.endswith(name))
     parts = [part for part in get_args(annotation) if isinstance(part, type) or get_args(part)]

@@ -11,6 +11,8 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from dicom_node.profiles import DEFAULT_PROFILE, PROFILES
+
 MAX_NAMES = 64  # in one list of a route; a bound, so that a hostile file costs little
 PathKey = tuple[str | int, ...]
 
@@ -41,7 +43,7 @@ def reference_problems(tree: object) -> list[ReferenceProblem]:
     """Names given twice and names that nothing bears, in the order of the file."""
     problems: list[ReferenceProblem] = []
     names: dict[str, list[str]] = {}
-    for section in ("models", "routes", "destinations"):
+    for section in ("models", "routes", "destinations", "profiles"):
         names[section] = []
         for index, entry in _entries(tree, section):
             name = entry.get("name")
@@ -53,7 +55,21 @@ def reference_problems(tree: object) -> list[ReferenceProblem]:
     for index, route in _entries(tree, "routes"):
         for section in ("models", "destinations"):
             problems += _unknown(("routes", index, section), route.get(section), names[section])
+    problems += _profiles(tree, names["profiles"])
     return [*problems, *_shared_ae_titles(tree), *_unseen_certificates(tree)]
+
+
+def _profiles(tree: object, own: Sequence[str]) -> Iterable[ReferenceProblem]:
+    known = (*PROFILES, *own)
+    for index, name in enumerate(own):
+        if name in PROFILES:
+            rule = "must not be the name of a built-in profile: give it another, or destinations what differs"
+            yield ReferenceProblem(("profiles", index, "name"), rule)
+    for index, destination in _entries(tree, "destinations"):
+        wanted = destination.get("profile", DEFAULT_PROFILE)
+        if isinstance(wanted, str) and wanted not in known:
+            rule = f"must be one of {', '.join(known)}"
+            yield ReferenceProblem(("destinations", index, "profile"), rule, nearest_to(wanted, known))
 
 
 def _shared_ae_titles(tree: object) -> Iterable[ReferenceProblem]:

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from dicom_node.conditions import Condition, parse_clause
+from dicom_node.result_kinds import RESULT_KINDS, ResultKind
 
 
 def _not_a_switch(value: object) -> object:
@@ -108,6 +109,30 @@ def _condition(value: object) -> Condition:
     return Condition(tuple(clauses))
 
 
+def _no_kind_twice(value: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError("must name no kind twice")
+    return value
+
+
+def _by_kind(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise ValueError("must map kinds of result to lists of kinds, as in {sr: [sr_text, sc]}")
+    errors = []
+    for kind, others in value.items():
+        rule = None
+        if kind not in RESULT_KINDS:
+            rule = f"must be a kind of result: {', '.join(RESULT_KINDS)}"
+        elif isinstance(others, list | tuple) and (kind in others or len(set(map(str, others))) < len(others)):
+            rule = "must name other kinds, none of them twice"
+        if rule:
+            problem = PydanticCustomError("next_best", "{rule}", {"rule": rule})
+            errors.append({"type": problem, "loc": (str(kind),), "input": others})
+    if errors:
+        raise ValidationError.from_exception_data("next_best", errors)  # type: ignore[arg-type]
+    return value
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 AutoOrCount = Annotated[int | Literal["auto"], BeforeValidator(_auto_or_count)]
 Bytes = Annotated[ByteSize, BeforeValidator(_not_a_switch)]
@@ -122,4 +147,5 @@ Port = Annotated[Count, Field(ge=1, le=65535)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
 Seconds = Annotated[float, BeforeValidator(_not_a_switch)]
 When = Annotated[Condition, PlainValidator(_condition), PlainSerializer(Condition.as_written)]
-ResultKind = Literal["seg", "sr", "sc"]
+Kinds = Annotated[tuple[ResultKind, ...], AfterValidator(_no_kind_twice), Field(min_length=1)]
+NextBest = Annotated[dict[ResultKind, tuple[ResultKind, ...]], BeforeValidator(_by_kind)]

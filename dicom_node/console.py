@@ -25,12 +25,13 @@ def status(node: NodeStatus) -> RenderableType:
     queues.columns[1].justify = "right"
     for name, count in node.work.items():
         queues.add_row(name, str(count))
-    destinations = table_of("destinations", "destination", "delivered", "waiting", "refused")
+    destinations = table_of("destinations", "destination", "delivered", "waiting", "refused", "substituted")
     for column in destinations.columns[1:]:
         column.justify = "right"
+    shown = ("delivered", "waiting", "refused", "substituted")
     for name, counts in node.destinations.items():
         known = name if name in node.configured else f"{name} (no such destination)"
-        destinations.add_row(known, *(str(counts.get(state, 0)) for state in ("delivered", "waiting", "refused")))
+        destinations.add_row(known, *(str(counts.get(state, 0)) for state in shown))
     troubles = table_of("warnings and alarms, newest first", "time", "what")
     for event in node.troubles:
         troubles.add_row(moment(event.at), Text(event.text, STYLES[event.severity]))

@@ -19,6 +19,9 @@ from dicom_node import delivery_events, logs
 from dicom_node.backoff import Backoff
 from dicom_node.breaker import Breaker
 from dicom_node.destinations.protocol import Destination, Outcome, Parcel
+from dicom_node.profiles import Demand
+from dicom_node.result_kinds import segmentation_of
+from dicom_node.substitution import substitute
 from storage.errors import StorageUnavailable, UnknownObject
 from storage.events import Events
 from storage.objects.protocol import ObjectStore
@@ -50,11 +53,15 @@ class Courier:
         *,
         backoff: Backoff,
         breaker: Breaker,
+        demand: Demand,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random,
         after: Courier | None = None,
     ) -> None:
-        """after: who served the destination by other settings, and was told to stop; this one begins when it has ended."""
+        """demand: what the destination takes, and what goes there in place of what it refuses.
+
+        after: who served the destination by other settings, and was told to stop; this one begins when it has ended.
+        """
         self._after = after
         self._destination = destination
         self._outbox = outbox
@@ -62,6 +69,7 @@ class Courier:
         self._objects = objects
         self._backoff = backoff
         self._breaker = breaker
+        self._demand = demand
         self._clock = clock
         self._jitter = jitter
         self._stopping = threading.Event()
@@ -138,7 +146,7 @@ class Courier:
         parcels: list[Parcel] = []
         tried: list[_Tried] = []
         for delivery in deliveries:
-            loaded = self._load(delivery)
+            loaded = self._load(delivery, _referred_to(delivery, deliveries))
             if isinstance(loaded, Parcel):
                 parcels.append(loaded)
             else:
@@ -146,16 +154,26 @@ class Courier:
         outcomes = {outcome.sop_instance_uid: outcome for outcome in self._send(parcels)}
         for delivery in deliveries:
             outcome = outcomes.get(delivery.result.sop_instance_uid)
-            if outcome:
+            # What was held back stays as it is: others go in its place, or it goes with the next study.
+            if outcome and not outcome.is_held_back:
                 tried.append(_Tried(delivery, outcome, was_sent=True))
+        replaced = self._substitute(tried)
         now = self._clock()
-        for group in self._alike(tried, now):
+        for group in self._alike([item for item in tried if item.delivery.delivery_id not in replaced], now):
             self._record(group, now)
         if parcels:
             self._judge_destination(list(outcomes.values()))
         return bool(parcels)
 
-    def _load(self, delivery: Delivery) -> Parcel | Outcome:
+    def _substitute(self, tried: Sequence[_Tried]) -> frozenset[int]:
+        refused = [
+            (item.delivery, item.outcome)
+            for item in tried
+            if item.was_sent and item.outcome.verdict == "refused" and item.delivery.result.kind != "ko"
+        ]
+        return substitute(self._outbox, self._destination.name, self._demand, refused) if refused else frozenset()
+
+    def _load(self, delivery: Delivery, refers_to: frozenset[str]) -> Parcel | Outcome:
         result = delivery.result
         try:
             part10 = self._objects.get(result.object_key)
@@ -165,7 +183,7 @@ class Courier:
             return Outcome(result.sop_instance_uid, "failed", "its stored object cannot be read now")
         if hashlib.sha256(part10).hexdigest() != result.content_sha256:
             return Outcome(result.sop_instance_uid, "refused", "its stored object is damaged: the SHA-256 differs")
-        return Parcel(result, part10)
+        return Parcel(result, part10, refers_to)
 
     def _send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
         if not parcels:
@@ -240,6 +258,18 @@ class Courier:
             pause_s = self._breaker.pause_s
             self._events.record(delivery_events.destination_down(self._destination.name, outcomes[0].reason, pause_s))
             log.warning("destination is down", destination=self._destination.name, pause_s=pause_s)
+
+
+def _referred_to(delivery: Delivery, among: Sequence[Delivery]) -> frozenset[str]:
+    """The Segmentation that a report refers to, where it is one of those on their way."""
+    if delivery.result.kind == "ko":
+        return frozenset()
+    segmentation = segmentation_of(delivery.result.kind)
+    return frozenset(
+        other.result.sop_instance_uid
+        for other in among
+        if other.job_id == delivery.job_id and other.result.kind == segmentation
+    )
 
 
 def _within_bounds(deliveries: Sequence[Delivery]) -> Sequence[Delivery]:

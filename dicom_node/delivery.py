@@ -13,7 +13,9 @@ from dicom_node.breaker import Breaker
 from dicom_node.config import Config
 from dicom_node.config_destinations import Destination
 from dicom_node.courier import Courier
+from dicom_node.demands import demand_of
 from dicom_node.destinations import open_destination
+from dicom_node.profiles import Demand
 from dicom_node.retraction import Retraction
 from dicom_node.stores import Stores
 from storage.errors import StorageUnavailable
@@ -85,6 +87,7 @@ class Delivery:
             stores.objects,
             backoff=Backoff(settings.retry.first_s, settings.retry.max_s, settings.retry.for_s),
             breaker=Breaker(settings.breaker.failures, settings.breaker.pause_s),
+            demand=served.demand,
             after=after,
         )
 
@@ -95,10 +98,14 @@ class _Served:
 
     settings: Destination
     node_ae_title: str
+    demand: Demand
 
 
 def _settings(config: Config) -> dict[str, _Served]:
-    return {settings.name: _Served(settings, config.node.ae_title) for settings in config.destinations}
+    return {
+        settings.name: _Served(settings, config.node.ae_title, demand_of(config, settings))
+        for settings in config.destinations
+    }
 
 
 def _telling(config: Config) -> tuple[str, ...]:

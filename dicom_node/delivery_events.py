@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dicom_node.destinations.protocol import Outcome
-from storage.records import Delivery, Event, Severity
+from dicom_node.result_kinds import in_words
+from storage.records import Delivery, Event, Result, Severity
 
 DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """A result of a job, and the kind (as ordered) that goes to a destination in its place.
+
+    refused: how it was refused; None where it only refers to what was. goes_anyway: the other one went there already.
+    """
+
+    result: Result
+    job_id: int
+    by: str
+    refused: Outcome | None
+    goes_anyway: bool
 
 
 def delivered(destination: str, group: Sequence[Delivery], outcome: Outcome) -> Event:
@@ -45,6 +61,24 @@ def not_sent(destination: str, group: Sequence[Delivery], outcome: Outcome) -> E
     return _event("delivery_refused", "alarm", text, group)
 
 
+def substituted(destination: str, swaps: Sequence[Swap]) -> Event:
+    """What a destination did not take, and what it gets of the same job in its place."""
+    words = []
+    for swap in sorted(swaps, key=lambda one: one.refused is None):
+        old, new = in_words(swap.result.kind), in_words(swap.by)
+        if swap.refused:
+            place = f"{new}, which goes there as well, stands" if swap.goes_anyway else f"{new} goes"
+            words.append(f"{old} refused by {destination}: {reason_in_words(swap.refused)}; {place} in its place")
+        else:
+            words.append(f"{old} goes as {new}, since {destination} does not have what it refers to")
+    text = "; ".join(dict.fromkeys(words))
+    data = {"destination": destination, "in_place_of": {swap.result.kind: swap.by for swap in swaps}}
+    result, job_id = swaps[0].result, swaps[0].job_id
+    return Event(
+        "result_substituted", text, "warning", study_instance_uid=result.study_instance_uid, job_id=job_id, data=data
+    )
+
+
 def destination_down(destination: str, reason: str, pause_s: float) -> Event:
     return Event("destination_down", f"{destination} is down, tried every {pause_s:g} s: {reason}", severity="alarm")
 
@@ -61,7 +95,7 @@ def no_such_destination(destination: str, waiting: int) -> Event:
 
 def results_in_words(group: Sequence[Delivery]) -> str:
     """The kinds of results: "SEG, SR and SC", "2 SEG"."""
-    counts = Counter(delivery.result.kind.upper() for delivery in group)
+    counts = Counter(in_words(delivery.result.kind) for delivery in group)
     words = [kind if count == 1 else f"{count} {kind}" for kind, count in counts.items()]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 

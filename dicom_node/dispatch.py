@@ -17,6 +17,8 @@ from dicom_node import logs
 from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.engine import Ended, Engine, Key
 from dicom_node.errors import NodeError
+from dicom_node.profiles import Demand
+from dicom_node.sharing import shared
 from storage.event_about import event_about
 from storage.jobs import Jobs
 from storage.records import AttemptOutcome, Job, Predecessor
@@ -30,11 +32,11 @@ log = logs.get("dispatch")
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """kinds_of, send_stale: as they were when the attempt began; what is configured since is for later ones."""
+    """demands, send_stale: as they were when the attempt began; what is configured since is for later ones."""
 
     job: Job
     deadline: float
-    kinds_of: Mapping[str, Sequence[str]]
+    demands: Mapping[str, Demand]
     send_stale: bool
 
 
@@ -45,14 +47,14 @@ class Dispatch:
         engine: Engine,
         *,
         attempts: int,
-        recipients: Mapping[str, Sequence[str]],
+        demands: Mapping[str, Demand],
         spec_of: Callable[[Job], JobSpec],
         routine_waits: Callable[[], bool] = lambda: False,
         send_stale: bool = False,
         stat_head_start_s: float = math.inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """recipients: the kinds of result that each destination takes, by its name.
+        """demands: what each destination takes, by its name.
 
         routine_waits: whether routine jobs are not to be started now; those that run go on, and STAT jobs start.
         send_stale: whether results of a series that changed while its job ran are sent all the same.
@@ -61,7 +63,7 @@ class Dispatch:
         self._jobs = jobs
         self._engine = engine
         self._attempts = attempts
-        self._kinds_of = recipients
+        self._demands = demands
         self._spec_of = spec_of
         self._routine_waits = routine_waits
         self._send_stale = send_stale
@@ -124,7 +126,7 @@ class Dispatch:
             self._fail(started, "failed", str(error))
             return
         key = (job.job_id, attempt)
-        self._running[key] = _Running(started, now + job.timeout_s, self._kinds_of, self._send_stale)
+        self._running[key] = _Running(started, now + job.timeout_s, self._demands, self._send_stale)
         self._engine.submit(key, spec)
         log.info("job started", job_id=job.job_id, attempt=attempt, model=job.model)
 
@@ -157,20 +159,22 @@ class Dispatch:
         if outcome.error:
             self._give_up(job, "failed", outcome.error)
             return
-        failed = job.give_up_reason is not None and not self._is_withheld(job)
-        reason = job.give_up_reason or outcome.not_analysed
-        event = event_about(job, "job_failed" if failed else "job_done", outcome.summary, "alarm" if failed else "info")
+        sharing = shared(job, running.demands, outcome)
+        failed = sharing.failure is not None or (job.give_up_reason is not None and not self._is_withheld(job))
+        reason = job.give_up_reason or outcome.not_analysed or sharing.failure
+        summary = f"{outcome.summary}; {sharing.failure}" if sharing.failure else outcome.summary
+        event = event_about(job, "job_failed" if failed else "job_done", summary, "alarm" if failed else "info")
         event = replace(event, data={"stage_s": outcome.stage_s})
         self._jobs.finish(
             job,
             state="failed" if failed else "done",
             outcome="done",
             reason=reason,
-            results=outcome.results,
-            recipients=_recipients(job, running.kinds_of),
-            not_analysed=reason is not None,
+            results=sharing.results,
+            recipients=sharing.recipients,
+            not_analysed=reason is not None or bool(outcome.instead),
             send_stale=running.send_stale,
-            events=[event],
+            events=[event, *sharing.events],
         )
         log.info("job ended", job_id=job.job_id, state="failed" if failed else "done", model=job.model)
 
@@ -206,15 +210,6 @@ class Dispatch:
         event = event_about(job, "job_attempt_ended", text, "info" if outcome == "interrupted" else "warning")
         self._jobs.put_back(job, outcome=outcome, reason=reason, give_up_reason=give_up_reason, events=[event])
         log.warning("job put back", job_id=job.job_id, attempt=job.attempt, outcome=outcome)
-
-
-def _recipients(job: Job, kinds_of: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Destinations by kind of result. One that is no longer configured still gets its rows: they are shown as stuck."""
-    by_kind: dict[str, list[str]] = {}
-    for name in job.destinations:
-        for kind in kinds_of.get(name, ("seg", "sr", "sc")):
-            by_kind.setdefault(kind, []).append(name)
-    return by_kind
 
 
 def replaces_another(job: Job, predecessors: Sequence[Predecessor]) -> bool:

@@ -77,7 +77,9 @@ class StudyAccount:
         """Where the study is now, in a few words; what newer revisions and results replaced does not count."""
         jobs = {entry.job.state for entry in self.jobs if self._is_newest(entry.job)}
         gone = {item.result.sop_instance_uid for item in self.results if item.superseded_at is not None}
-        sent = {item.state for item in self.deliveries if item.result.sop_instance_uid not in gone} - {"withdrawn"}
+        sent = {item.state for item in self.deliveries if item.result.sop_instance_uid not in gone}
+        sent -= {"withdrawn", "substituted"}
+        is_quarantined = any(item.result.faults for item in self.results if item.superseded_at is None)
         standings = (
             (any(item.held_at is not None for item in self.series if item.state == "arriving"), "held"),
             (any(item.state == "arriving" for item in self.series), "arriving"),
@@ -88,6 +90,7 @@ class StudyAccount:
             ("waiting" in sent, "analysed, results on their way"),
             ("refused" in sent, "analysed, but a destination refused results"),
             ("failed" in jobs, "failed"),
+            (is_quarantined, "analysed, but a result failed its checks and is kept back"),
             (bool(sent), "results delivered"),
             ("done" in jobs, "analysed, nothing to send"),
         )

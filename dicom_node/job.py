@@ -7,8 +7,9 @@ every UID and time in them derives from the job, so it does no harm that a lost 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from dicom_node import companion_volumes
@@ -16,9 +17,8 @@ from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.rejection import TITLES as REJECTION_TITLES
 from dicom_node.result_objects import put_result
 from dicom_node.results import zone
-from dicom_node.results.encode import encode
+from dicom_node.results.make import make
 from dicom_node.results.report import EncodedResult, ReadBesides, Report
-from dicom_node.results.sources import ResultRefused
 from inference.errors import InferenceError, NotAVolume
 from inference.findings import Code, Findings, NotAnalysed
 from inference.frames import Frame
@@ -80,9 +80,9 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
     volume, frames, companions, findings, left_out = _find(spec, package, instances, besides, stages)
     said_besides = left_out + (f"; {spec.remark}" if spec.remark else "")
     if findings.not_analysed and not spec.report_not_analysed:
-        return _outcome(package, findings, (), stages, said_besides)
+        return _outcome(package, findings, stages, said_besides)
     with stages.timed("encode"):
-        encoded = encode(
+        made = make(
             Report(
                 sources=sources,
                 volume=volume,
@@ -96,13 +96,15 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
                 remark=spec.remark,
                 predecessors=spec.predecessors,
                 words=spec.words,
-            )
+            ),
+            spec.demands,
+            report_failure=spec.report_not_analysed,
         )
-    if faults := [f"{item.kind}: {fault}" for item in encoded for fault in item.faults]:
-        raise ResultRefused("; ".join(faults))
     with stages.timed("put"):
-        results = tuple(_put(objects, spec, item) for item in encoded)
-    return _outcome(package, findings, results, stages, said_besides)
+        results, instead = (_put_all(objects, spec, items) for items in (made.results, made.instead))
+    outcome = _outcome(package, findings, stages, said_besides)
+    not_made = {item.kind: "; ".join(item.faults) for item in (*made.results, *made.instead) if not item.payload}
+    return replace(outcome, results=results, instead=instead, not_made=not_made)
 
 
 def _verified(spec: JobSpec) -> Package:
@@ -158,6 +160,11 @@ def _left_out(reading: SeriesReading) -> str:
     return words
 
 
+def _put_all(objects: ObjectStore, spec: JobSpec, items: Iterable[EncodedResult]) -> tuple[Result, ...]:
+    """Those that could be made; what is not sound is kept, too."""
+    return tuple(_put(objects, spec, item) for item in items if item.payload)
+
+
 def _put(objects: ObjectStore, spec: JobSpec, item: EncodedResult) -> Result:
     return put_result(
         objects,
@@ -168,15 +175,14 @@ def _put(objects: ObjectStore, spec: JobSpec, item: EncodedResult) -> Result:
         series_instance_uid=item.series_instance_uid,
         study_instance_uid=spec.study_instance_uid,
         description=item.description,
+        faults=item.faults,
     )
 
 
-def _outcome(
-    package: Package, findings: Findings, results: tuple[Result, ...], stages: Stages, said_besides: str
-) -> JobOutcome:
+def _outcome(package: Package, findings: Findings, stages: Stages, said_besides: str) -> JobOutcome:
     if findings.not_analysed:
         reason = findings.not_analysed.text
         summary = f"{package.key}: not analysed: {reason}{said_besides}"
-        return JobOutcome(summary, results, reason, stage_s=stages.seconds)
+        return JobOutcome(summary, not_analysed=reason, stage_s=stages.seconds)
     found = f"{len(findings.segments)} segments, {len(findings.measurements)} measurements"
-    return JobOutcome(f"{package.key}: {found}{said_besides}", results, stage_s=stages.seconds)
+    return JobOutcome(f"{package.key}: {found}{said_besides}", stage_s=stages.seconds)

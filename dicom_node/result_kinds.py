@@ -24,6 +24,9 @@ SEGMENTATIONS: tuple[ResultKind, ...] = ("seg", "seg_fractional", "seg_labelmap"
 
 REPORTS: tuple[ResultKind, ...] = ("sr", "sr_comprehensive", "sr_text")
 
+REFERRING: tuple[ResultKind, ...] = ("sr", "sr_comprehensive")
+"""Reports that name segments; one of text alone names none."""
+
 DEFAULT_SEGMENTATION: ResultKind = "seg"
 """What a report refers to where nothing else is said."""
 
@@ -45,7 +48,41 @@ def kind_of(ordered: str) -> ResultKind:
 def segmentation_of(ordered: str) -> ResultKind | None:
     """The kind of Segmentation that an ordered report refers to: a receiver must be able to find what it is told of.
 
-    "sr" refers to "seg", "sr-seg_labelmap" to that, "sr-alone" to none.
+    "sr" refers to "seg", "sr-seg_labelmap" to that, "sr-alone" to none; and no other kind than these reports to any.
     """
+    if kind_of(ordered) not in REFERRING:
+        return None
     referred = ordered.partition("-")[2] or DEFAULT_SEGMENTATION
     return None if referred == ALONE else kind_of(referred)
+
+
+def report_on(kind: ResultKind, segmentation: ResultKind | None) -> str:
+    """How a kind is ordered for a receiver that gets this Segmentation, or none; the reverse of `segmentation_of`."""
+    if kind not in REFERRING or segmentation == DEFAULT_SEGMENTATION:
+        return kind
+    return f"{kind}-{segmentation or ALONE}"
+
+
+_WORDS: dict[str, str] = {
+    "seg": "SEG",
+    "seg_fractional": "fractional SEG",
+    "seg_labelmap": "label map SEG",
+    "sr": "SR",
+    "sr_comprehensive": "Comprehensive SR",
+    "sr_text": "Basic Text SR",
+    "sc": "SC",
+    "gsps": "GSPS",
+    "key_images": "key images",
+    "parametric_map": "parametric map",
+    "pdf": "PDF",
+    "ko": "KO",
+}
+
+
+def in_words(ordered: str) -> str:
+    """For people: "SR", "SR on label map SEG", "Comprehensive SR alone"."""
+    kind, _, referred = ordered.partition("-")
+    words = _WORDS.get(kind, kind.upper())
+    if not referred:
+        return words
+    return f"{words} alone" if referred == ALONE else f"{words} on {_WORDS.get(referred, referred.upper())}"

@@ -20,11 +20,12 @@ def put_result(
     series_instance_uid: str,
     study_instance_uid: str,
     description: str,
+    faults: tuple[str, ...] = (),
 ) -> Result:
-    """Keep a Part 10 file in Explicit VR Little Endian; it is durable when this returns."""
+    """Keep a Part 10 file in Explicit VR Little Endian; it is durable when this returns. In quarantine where it has faults."""
     digest = hashlib.sha256(payload).hexdigest()
     study = hashlib.sha256(study_instance_uid.encode()).hexdigest()
-    key = f"results/{study[:2]}/{study[2:18]}/{digest[:32]}.dcm"
+    key = f"{'quarantine' if faults else 'results'}/{study[:2]}/{study[2:18]}/{digest[:32]}.dcm"
     objects.put(key, [payload])
     return Result(
         sop_instance_uid=sop_instance_uid,
@@ -37,4 +38,5 @@ def put_result(
         object_key=key,
         content_sha256=digest,
         size_bytes=len(payload),
+        faults=faults,
     )

@@ -64,6 +64,7 @@ def status_of(config: Config, stores: Stores, file: Path | None = None) -> NodeS
     work["instances refused"] = sum(
         item.count for item in answers if item.kind == "C-STORE" and not is_warning(item.status)
     )
+    work["results in quarantine"] = stores.history.count_quarantined()
     destinations: dict[str, Counter[str]] = {item.name: Counter() for item in config.destinations}
     for (name, state), count in stores.outbox.counts().items():
         destinations.setdefault(name, Counter())[state] += count

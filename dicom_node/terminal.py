@@ -31,6 +31,8 @@ STYLES = {
     "incomplete": "yellow",
     "held": "bold red",
     "superseded": "dim",
+    "substituted": "yellow",
+    "quarantined": "bold red",
     "withdrawn": "dim",
 }
 

@@ -35,7 +35,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A job with a deadline, and where its results are; none of those that were superseded."""
+    """A job with a deadline, and where its results are; none of those that were superseded, or have others in their place."""
 
     job: Job
     sendings: tuple[Sending, ...]
@@ -117,7 +117,7 @@ class Deadlines:
         query = (
             select(result.c.job_id, outbox.c.destination, outbox.c.state, func.max(outbox.c.delivered_at))
             .join(outbox, outbox.c.sop_instance_uid == result.c.sop_instance_uid)
-            .where(result.c.job_id.in_(job_ids), outbox.c.state != "withdrawn")
+            .where(result.c.job_id.in_(job_ids), outbox.c.state.not_in(("withdrawn", "substituted")))
             .group_by(result.c.job_id, outbox.c.destination, outbox.c.state)
             .order_by(outbox.c.destination)
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import func, select
 
 from storage.database import Database
-from storage.records import Arrivals, KeptResult, Rejections, Result
+from storage.records import Arrivals, KeptResult, Rejections
+from storage.results import result_from
 from storage.schema import instance, result, series
 
 
@@ -50,6 +51,12 @@ class History:
                 for row in connection.execute(query)
             )
 
+    def count_quarantined(self) -> int:
+        """Results that failed their checks, of series that were not analysed anew since."""
+        query = select(func.count()).where(result.c.faults.is_not(None), result.c.superseded_at.is_(None))
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
     def results(self, study_instance_uid: str) -> tuple[KeptResult, ...]:
         """Every result of a study, oldest first, those that later ones supersede among them."""
         query = (
@@ -60,7 +67,7 @@ class History:
         with self._database.read() as connection:
             return tuple(
                 KeptResult(
-                    Result(**{name: row._mapping[name] for name in Result.__dataclass_fields__}),
+                    result_from(row),
                     row.job_id,
                     row.created_at,
                     row.superseded_at,

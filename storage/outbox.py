@@ -6,14 +6,15 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
 
 from storage.database import Database
 from storage.events import record
-from storage.records import Delivery, Event, Result
-from storage.results import insert_rejection
+from storage.records import Delivery, Event, Placed, Result, Substitution
+from storage.results import REJECTION, insert_rejection, queue, result_from
 from storage.schema import outbox, result
 
+_RESULT = dict(result.c.items())
 _JOINED = select(outbox, result).join(result, result.c.sop_instance_uid == outbox.c.sop_instance_uid)
 
 
@@ -85,6 +86,53 @@ class Outbox:
             )
             record(connection, events)
 
+    def of_job(self, job_id: int, destination: str) -> tuple[Placed, ...]:
+        """The sound results of a job that count, each with its delivery to one destination."""
+        query = (
+            select(result, outbox.c.delivery_id, outbox.c.state)
+            .outerjoin(
+                outbox,
+                (outbox.c.sop_instance_uid == result.c.sop_instance_uid) & (outbox.c.destination == destination),
+            )
+            .where(
+                result.c.job_id == job_id,
+                result.c.superseded_at.is_(None),
+                result.c.faults.is_(None),
+                result.c.kind != REJECTION,
+            )
+            .order_by(result.c.created_at, result.c.kind)
+        )
+        with self._database.read() as connection:
+            return tuple(
+                Placed(result_from(row, _RESULT), row.delivery_id, row.state) for row in connection.execute(query)
+            )
+
+    def substitute(
+        self, destination: str, substitutions: Iterable[Substitution], *, events: Iterable[Event] = ()
+    ) -> int:
+        """Queue results in place of those that a destination does not take; returns how many were replaced.
+
+        Not of what was withdrawn meanwhile. What goes there by itself stays as it is and stands for both.
+        """
+        count = 0
+        with self._database.write() as connection:
+            for one in substitutions:
+                where = (outbox.c.delivery_id == one.delivery_id, outbox.c.state == "waiting")
+                uid = connection.execute(select(outbox.c.sop_instance_uid).where(*where)).scalar()
+                if uid is None:
+                    continue
+                connection.execute(
+                    update(outbox)
+                    .where(*where)
+                    .values(state="substituted", attempts=outbox.c.attempts + 1, last_error=one.error)
+                )
+                for other in one.sop_instance_uids:
+                    _queue_instead(connection, other, destination, in_place_of=uid)
+                count += 1
+            if count:
+                record(connection, events)
+        return count
+
     def retry_now(self, destination: str, *, events: Iterable[Event] = ()) -> int:
         """End the wait of everything that was postponed for one destination; returns how many results that is."""
         now = time.time()
@@ -100,20 +148,29 @@ class Outbox:
     def send_again(self, study_instance_uid: str, *, destination: str | None, events: Iterable[Event] = ()) -> int:
         """Put a study's refused and delivered results back into the outbox; returns how many. Not superseded ones.
 
-        They count as queued now: attempts and age begin anew. Nothing is recorded where there is nothing to send.
+        They count as queued now: attempts and age begin anew. Nothing is recorded where there is nothing to send. What went
+        in place of others is withdrawn, since these are tried again themselves.
         """
         now = time.time()
         of_study = select(result.c.sop_instance_uid).where(
             result.c.study_instance_uid == study_instance_uid, result.c.superseded_at.is_(None)
         )
-        where = [outbox.c.sop_instance_uid.in_(of_study), outbox.c.state != "waiting"]
+        where: list[ColumnElement[bool]] = [outbox.c.sop_instance_uid.in_(of_study)]
         if destination:
             where.append(outbox.c.destination == destination)
         queued = {"state": "waiting", "attempts": 0, "created_at": now, "next_at": now}
         with self._database.write() as connection:
             changed = connection.execute(
-                update(outbox).where(*where).values(**queued, delivered_at=None, last_error=None)
+                update(outbox)
+                .where(*where, outbox.c.state != "waiting", outbox.c.in_place_of.is_(None))
+                .values(**queued, delivered_at=None, last_error=None)
             )
+            if changed.rowcount:
+                connection.execute(
+                    update(outbox)
+                    .where(*where, outbox.c.in_place_of.is_not(None))
+                    .values(state="withdrawn", last_error="what it stood for is sent again")
+                )
             if changed.rowcount:
                 record(connection, events)
             return changed.rowcount
@@ -138,15 +195,25 @@ class Outbox:
     def results_of_study(self, study_instance_uid: str) -> tuple[Result, ...]:
         query = select(result).where(result.c.study_instance_uid == study_instance_uid).order_by(result.c.created_at)
         with self._database.read() as connection:
-            return tuple(_result(row) for row in connection.execute(query))
+            return tuple(result_from(row) for row in connection.execute(query))
 
     def _fetch(self, query: Any) -> tuple[Delivery, ...]:
         with self._database.read() as connection:
             return tuple(_delivery(row) for row in connection.execute(query))
 
 
-def _result(row: Row[Any]) -> Result:
-    return Result(**{name: row._mapping[name] for name in Result.__dataclass_fields__})
+def _queue_instead(connection: Connection, sop_instance_uid: str, destination: str, *, in_place_of: str) -> None:
+    """One that stood for another before is queued anew."""
+    known = and_(outbox.c.sop_instance_uid == sop_instance_uid, outbox.c.destination == destination)
+    if connection.execute(select(outbox.c.state).where(known)).first() is None:
+        queue(connection, sop_instance_uid, destination, in_place_of=in_place_of)
+        return
+    now = time.time()
+    connection.execute(
+        update(outbox)
+        .where(known, outbox.c.state == "withdrawn")
+        .values(state="waiting", attempts=0, created_at=now, next_at=now, delivered_at=None, last_error=None)
+    )
 
 
 def _delivery(row: Row[Any]) -> Delivery:
@@ -161,10 +228,7 @@ def _delivery(row: Row[Any]) -> Delivery:
             "created_at",
             "delivered_at",
             "last_error",
+            "in_place_of",
         )
     }
-    return Delivery(**own, job_id=row._mapping[result.c.job_id], result=_result_of_join(row))
-
-
-def _result_of_join(row: Row[Any]) -> Result:
-    return Result(**{name: row._mapping[getattr(result.c, name)] for name in Result.__dataclass_fields__})
+    return Delivery(**own, job_id=row._mapping[result.c.job_id], result=result_from(row, _RESULT))

@@ -15,7 +15,7 @@ SeriesState = Literal["arriving", "whole", "incomplete"]
 JobState = Literal["waiting", "ready", "running", "done", "failed", "skipped", "superseded"]
 Priority = Literal["stat", "routine"]
 AttemptOutcome = Literal["running", "done", "failed", "killed", "timeout", "interrupted"]
-OutboxState = Literal["waiting", "delivered", "refused", "withdrawn"]
+OutboxState = Literal["waiting", "delivered", "refused", "substituted", "withdrawn"]
 AnnouncementKind = Literal["mpps", "ian", "c-find"]
 AnnouncementState = Literal["in progress", "completed", "discontinued"]
 Severity = Literal["info", "warning", "alarm"]
@@ -337,6 +337,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Result:
+    """kind: as ordered, such as "sr-alone". faults: what our own checks found wrong; it is in quarantine where there are any."""
+
     sop_instance_uid: str
     sop_class_uid: str
     series_instance_uid: str
@@ -347,17 +349,37 @@ class Result:
     object_key: str
     content_sha256: str
     size_bytes: int
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A result and its delivery to one destination; without state where it was not to go there."""
+
+    result: Result
+    delivery_id: int | None
+    state: OutboxState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Substitution:
+    """A delivery that the destination does not take, and the results that go in its place. error: why, in words."""
+
+    delivery_id: int
+    sop_instance_uids: tuple[str, ...]
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
 class Predecessor:
-    """A report that a later one takes the place of. revision: of the series, that it is about."""
+    """A report that a later one takes the place of. revision: of the series, that it is about. kind: as ordered."""
 
     study_instance_uid: str
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
     revision: int
+    kind: str = "sr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +427,8 @@ class Delivery:
     last_error: str | None
     job_id: int
     result: Result
+    # The SOP Instance UID of what was not taken, where this goes in its place alone.
+    in_place_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 A result counts from the moment that it is recorded, until it is superseded. One of a job whose series had changed by the
 time it ended never counts, unless it is sent all the same. What does not count is kept, and is queued for nobody any more.
+
+One that is not sound, by its own faults, is in quarantine: kept, and never counted or queued.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
 from storage.event_about import event_about
 from storage.events import record
@@ -19,7 +21,7 @@ from storage.schema import job, outbox, result
 from storage.usage import grow
 
 # What tells a destination to reject earlier results is no finding, and is superseded by nothing.
-_REJECTION = "ko"
+REJECTION = "ko"
 _JOINED = select(result, job.c.revision, job.c.model).join(job, job.c.job_id == result.c.job_id)
 
 
@@ -34,40 +36,61 @@ def insert_results(
 ) -> None:
     """Record a job's results; where they count, queue them for their recipients and supersede those before them.
 
-    What an earlier attempt recorded stays as it is. not_analysed: the results say that nothing was analysed.
+    recipients: names of destinations, by SOP Instance UID; what has none is kept in reserve. What an earlier attempt recorded
+    stays as it is, unless nobody was ever sent it. not_analysed: the results say that nothing was analysed.
     """
+    sound = [item for item in results if not item.faults]
     standing = _standing(connection, finished.series_id)
     named = [row for row in standing if _name(row.model) == _name(finished.model)]
     counts = counts and not any(row.revision > finished.revision for row in named)
     new = _unknown(connection, finished, results)
-    flipped = _said_otherwise(named, finished, results)
+    flipped = _said_otherwise(named, finished, sound)
     if flipped and not_analysed:
         record(connection, [_failed_again(finished)])
         counts = False
     for item in new:
-        _insert(connection, finished, item, recipients.get(item.kind, ()) if counts else (), counts=counts)
+        to = recipients.get(item.sop_instance_uid, ()) if counts and not item.faults else ()
+        _insert(connection, finished, item, to, counts=counts)
+    if counts:
+        _queue_kept(connection, [item for item in sound if item not in new], recipients)
     if counts:
         versions = _versions(connection, finished)
         earlier = [row for row in named if row.revision < finished.revision and row.model not in versions]
-        _supersede(connection, finished, [*earlier, *flipped], replaced=bool(results))
+        _supersede(connection, finished, [*earlier, *flipped], replaced=bool(sound))
+        _supersede_quarantined(connection, finished)
+
+
+def result_from(row: Row[Any], columns: Mapping[str, Any] | None = None) -> Result:
+    """columns: by the names of their fields, where the row is of a join in which their names are not unique."""
+    values = {name: row._mapping[columns[name] if columns else name] for name in Result.__dataclass_fields__}
+    return Result(**{**values, "faults": tuple(values["faults"] or ())})
 
 
 def predecessors_of(connection: Connection, of: Job) -> tuple[Predecessor, ...]:
     """Reports that a report of this job takes the place of, the latest first: its own earlier one may be among them.
 
-    The same for every attempt of a job, whether it has superseded them yet or not.
+    The same for every attempt of a job, whether it has superseded them yet or not. None that only stood in reserve, or that
+    every receiver turned down.
     """
     versions = _versions(connection, of)
     query = _JOINED.where(
         job.c.series_id == of.series_id,
-        result.c.kind == "sr",
+        func.substr(result.c.kind, 1, 2) == "sr",
+        result.c.faults.is_(None),
         or_(result.c.superseded_at.is_(None), result.c.superseded_by == of.job_id),
-        select(outbox.c.delivery_id).where(outbox.c.sop_instance_uid == result.c.sop_instance_uid).exists(),
+        select(outbox.c.delivery_id)
+        .where(outbox.c.sop_instance_uid == result.c.sop_instance_uid, outbox.c.state != "substituted")
+        .exists(),
         or_(job.c.revision < of.revision, job.c.job_id == of.job_id),
     ).order_by(job.c.revision.desc(), result.c.created_at.desc())
     return tuple(
         Predecessor(
-            row.study_instance_uid, row.series_instance_uid, row.sop_class_uid, row.sop_instance_uid, row.revision
+            row.study_instance_uid,
+            row.series_instance_uid,
+            row.sop_class_uid,
+            row.sop_instance_uid,
+            row.revision,
+            row.kind,
         )
         for row in connection.execute(query)
         if row.job_id == of.job_id or (_name(row.model) == _name(of.model) and row.model not in versions)
@@ -92,7 +115,10 @@ def outdate(connection: Connection, judged: Series, models: Collection[str]) -> 
 def _standing(connection: Connection, series_id: int) -> list[Row[Any]]:
     """The results on a series that count, with revision and model of their jobs."""
     query = _JOINED.where(
-        job.c.series_id == series_id, result.c.superseded_at.is_(None), result.c.kind != _REJECTION
+        job.c.series_id == series_id,
+        result.c.superseded_at.is_(None),
+        result.c.kind != REJECTION,
+        result.c.faults.is_(None),
     ).order_by(result.c.created_at)
     return list(connection.execute(query))
 
@@ -110,48 +136,84 @@ def _name(model: str) -> str:
 
 
 def _said_otherwise(standing: Iterable[Row[Any]], finished: Job, results: Sequence[Result]) -> list[Row[Any]]:
-    """The report of an earlier run of this job, where that said "not analysed" and this one does not, or the reverse."""
-    reports = {item.sop_instance_uid for item in results if item.kind == "sr"}
-    own = [row for row in standing if row.job_id == finished.job_id and row.kind == "sr"]
-    return [row for row in own if row.sop_instance_uid not in reports] if reports else []
+    """What an earlier run of this job recorded, where that said "not analysed" and this one does not, or the reverse.
+
+    Then objects of one kind have UIDs that differ. Where they are the same, what is not made any more still holds.
+    """
+    made, kinds = {item.sop_instance_uid for item in results}, {item.kind for item in results}
+    own = [row for row in standing if row.job_id == finished.job_id and row.sop_instance_uid not in made]
+    return own if any(row.kind in kinds for row in own) else []
 
 
 def _unknown(connection: Connection, finished: Job, results: Iterable[Result]) -> list[Result]:
-    """Those that are not recorded yet. Where one is, and was another content, that is told."""
+    """Those that are not recorded yet. Where one is, and was another content, that is told.
+
+    What nobody can hold, since it is in quarantine or only stood in reserve, is replaced by a sound one.
+    """
     found = []
     for item in results:
         known = connection.execute(
-            select(result.c.content_sha256).where(result.c.sop_instance_uid == item.sop_instance_uid)
+            select(result.c.content_sha256, result.c.faults, result.c.size_bytes).where(
+                result.c.sop_instance_uid == item.sop_instance_uid
+            )
         ).first()
         if known is None:
             found.append(item)
-        elif known.content_sha256 != item.content_sha256:
+        elif known.content_sha256 == item.content_sha256 and tuple(known.faults or ()) == item.faults:
+            continue
+        elif known.faults is not None or (not item.faults and not _was_queued(connection, item)):
+            connection.execute(delete(result).where(result.c.sop_instance_uid == item.sop_instance_uid))
+            grow(connection, "results", -known.size_bytes)
+            found.append(item)
+        elif not item.faults:
             record(connection, [_differs(finished, item)])
     return found
+
+
+def _queue_kept(connection: Connection, known: Iterable[Result], recipients: Mapping[str, Sequence[str]]) -> None:
+    """What an earlier run left in reserve, for destinations that take it by now."""
+    for item in known:
+        query = select(outbox.c.destination).where(outbox.c.sop_instance_uid == item.sop_instance_uid)
+        has = set(connection.execute(query).scalars())
+        missing = [name for name in recipients.get(item.sop_instance_uid, ()) if name not in has]
+        row = connection.execute(
+            select(result.c.content_sha256, result.c.superseded_at).where(
+                result.c.sop_instance_uid == item.sop_instance_uid
+            )
+        ).one()
+        if row.superseded_at is None and row.content_sha256 == item.content_sha256:
+            for name in missing:
+                queue(connection, item.sop_instance_uid, name)
+
+
+def _was_queued(connection: Connection, item: Result) -> bool:
+    query = select(outbox.c.delivery_id).where(outbox.c.sop_instance_uid == item.sop_instance_uid)
+    return connection.execute(query).first() is not None
 
 
 def insert_rejection(connection: Connection, told: Result, *, job_id: int, destination: str) -> None:
     """Record what tells a destination to reject results of a job, and queue it."""
     _record(connection, told, job_id, superseded_at=None)
-    _queue(connection, told.sop_instance_uid, destination)
+    queue(connection, told.sop_instance_uid, destination)
 
 
 def _insert(connection: Connection, finished: Job, item: Result, destinations: Sequence[str], *, counts: bool) -> None:
     _record(connection, item, finished.job_id, superseded_at=None if counts else time.time())
     for destination in destinations:
-        _queue(connection, item.sop_instance_uid, destination)
+        queue(connection, item.sop_instance_uid, destination)
 
 
 def _record(connection: Connection, item: Result, job_id: int, *, superseded_at: float | None) -> None:
     values = {name: getattr(item, name) for name in Result.__dataclass_fields__}
+    values["faults"] = list(item.faults) or None
     connection.execute(
         insert(result).values(**values, job_id=job_id, created_at=time.time(), superseded_at=superseded_at)
     )
     grow(connection, "results", item.size_bytes)
 
 
-def _queue(connection: Connection, sop_instance_uid: str, destination: str) -> None:
-    """Into the outbox, to be sent as soon as may be."""
+def queue(connection: Connection, sop_instance_uid: str, destination: str, *, in_place_of: str | None = None) -> None:
+    """Into the outbox, to be sent as soon as may be. in_place_of: what the destination does not take."""
     now = time.time()
     connection.execute(
         insert(outbox).values(
@@ -161,6 +223,7 @@ def _queue(connection: Connection, sop_instance_uid: str, destination: str) -> N
             attempts=0,
             next_at=now,
             created_at=now,
+            in_place_of=in_place_of,
         )
     )
 
@@ -176,6 +239,20 @@ def _supersede(connection: Connection, finished: Job, rows: Sequence[Row[Any]], 
         record(connection, [_outdated(finished, rows, why)])
     if withdrawn:
         record(connection, [_withdrawn(finished, withdrawn)])
+
+
+def _supersede_quarantined(connection: Connection, finished: Job) -> None:
+    """What the same model left in quarantine on older revisions is of no concern any more."""
+    older = select(job.c.job_id).where(
+        job.c.series_id == finished.series_id,
+        job.c.revision < finished.revision,
+        job.c.model.startswith(f"{_name(finished.model)}@", autoescape=True),
+    )
+    connection.execute(
+        update(result)
+        .where(result.c.faults.is_not(None), result.c.superseded_at.is_(None), result.c.job_id.in_(older))
+        .values(superseded_at=time.time(), superseded_by=finished.job_id)
+    )
 
 
 def _mark(connection: Connection, rows: Sequence[Row[Any]], revision: int, *, by: int | None) -> dict[str, int]:

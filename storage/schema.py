@@ -256,7 +256,8 @@ result = Table(
     Column("study_instance_uid", String(64), nullable=False),
     Column("transfer_syntax_uid", String(64), nullable=False),
     Column("job_id", ForeignKey("job.job_id"), nullable=False, index=True),
-    Column("kind", String(16), nullable=False),
+    # As ordered: a kind, and of a report the Segmentation that it refers to.
+    Column("kind", String(48), nullable=False),
     Column("description", Text, nullable=False),
     Column("object_key", Text, nullable=False),
     Column("content_sha256", String(64), nullable=False),
@@ -265,10 +266,14 @@ result = Table(
     # By a later result of the same model on the same series; the job that made that one.
     Column("superseded_at", Float),
     Column("superseded_by", Integer),
+    # What our own checks found wrong with it: then it is in quarantine, and never has a row in the outbox.
+    Column("faults", JSON(none_as_null=True)),
 )
 # Of the few that are superseded, to find those that somebody still holds.
 _IS_SUPERSEDED = result.c.superseded_at.is_not(None)
 Index("ix_result_superseded_at", result.c.superseded_at, sqlite_where=_IS_SUPERSEDED, postgresql_where=_IS_SUPERSEDED)
+_IS_QUARANTINED = result.c.faults.is_not(None)
+Index("ix_result_quarantined", result.c.job_id, sqlite_where=_IS_QUARANTINED, postgresql_where=_IS_QUARANTINED)
 
 outbox = Table(
     "outbox",
@@ -282,8 +287,10 @@ outbox = Table(
     Column("created_at", Float, nullable=False),
     Column("delivered_at", Float),
     Column("last_error", Text),
+    # The result that the destination did not take, where this one goes in its place and would not go there else.
+    Column("in_place_of", String(64)),
     UniqueConstraint("sop_instance_uid", "destination"),
-    CheckConstraint("state in ('waiting', 'delivered', 'refused', 'withdrawn')", name="state"),
+    CheckConstraint("state in ('waiting', 'delivered', 'refused', 'substituted', 'withdrawn')", name="state"),
 )
 Index("ix_outbox_state_next_at", outbox.c.state, outbox.c.next_at)
 

@@ -14,6 +14,7 @@ from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from dicom_node.intake import Intake
 from dicom_node.part10 import file_meta
+from dicom_node.result_kinds import kind_of
 from dicom_node.room import Marks
 from dicom_node.room_gauge import Gauge
 from storage.announcements import Announcements
@@ -40,7 +41,11 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 SOP_CLASSES = {
     "seg": "1.2.840.10008.5.1.4.1.1.66.4",
+    "seg_labelmap": "1.2.840.10008.5.1.4.1.1.66.7",
     "sr": "1.2.840.10008.5.1.4.1.1.88.34",
+    "sr_comprehensive": "1.2.840.10008.5.1.4.1.1.88.33",
+    "sr_text": "1.2.840.10008.5.1.4.1.1.88.11",
+    "gsps": "1.2.840.10008.5.1.4.1.1.11.1",
     "sc": str(SecondaryCaptureImageStorage),
 }
 
@@ -57,6 +62,11 @@ class Comparison:
 def of_one_sum_alone(_key: str, _other: str, _size_bytes: int) -> bool:
     """Made rows have no content to compare: those with the same sum have the same one."""
     return True
+
+
+def recipients_of(results: Iterable[Result], by_kind: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Who gets which of the results, by SOP Instance UID."""
+    return {item.sop_instance_uid: by_kind.get(item.kind, ()) for item in results}
 
 
 class MemoryStore:
@@ -246,11 +256,12 @@ class House:
     def result(self, study_uid: str, kind: str, *, side: int = 32) -> Result:
         """A result whose object is stored."""
         uid = generate_uid()
-        part10 = secondary_capture(study_uid, uid, sop_class_uid=SOP_CLASSES[kind], side=side)
+        sop_class_uid = SOP_CLASSES[kind_of(kind)]
+        part10 = secondary_capture(study_uid, uid, sop_class_uid=sop_class_uid, side=side)
         self.objects.put(f"results/{uid}", [part10])
         return Result(
             sop_instance_uid=uid,
-            sop_class_uid=SOP_CLASSES[kind],
+            sop_class_uid=sop_class_uid,
             series_instance_uid=f"{study_uid}.1",
             study_instance_uid=study_uid,
             transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
@@ -267,15 +278,19 @@ class House:
         study_uid: str | None = None,
         destinations: Sequence[str] = ("PACS1",),
         kinds: Sequence[str] = ("seg", "sr", "sc"),
+        reserve: Sequence[str] = (),
         side: int = 32,
     ) -> tuple[Delivery, ...]:
-        """A study whose job is done: its results wait in the outbox, for each of the destinations."""
+        """A study whose job is done: its results wait in the outbox, for each of the destinations.
+
+        reserve: kinds that are kept besides, for nobody so far.
+        """
         job = self.ready_job(study_uid=study_uid, destinations=destinations)
         self.jobs.start(job.job_id)
         running = self.jobs.get(job.job_id)
         assert running
-        results = [self.result(job.study_instance_uid, kind, side=side) for kind in kinds]
-        recipients: Mapping[str, Sequence[str]] = {kind: tuple(destinations) for kind in kinds}
+        results = [self.result(job.study_instance_uid, kind, side=side) for kind in (*kinds, *reserve)]
+        recipients = recipients_of(results, dict.fromkeys(kinds, tuple(destinations)))
         assert self.jobs.finish(
             running, state="done", outcome="done", reason=None, results=results, recipients=recipients
         )

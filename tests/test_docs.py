@@ -20,6 +20,7 @@ import yaml
 from dicom_node import phantom
 from dicom_node.config_file import load_config
 from dicom_node.network.archive import Archive
+from dicom_node.profiles import orders, usual_demand
 from storage.objects import open_store
 from tests.acceptance.node import NodeUnderTest
 from tests.ports import free_port
@@ -169,7 +170,7 @@ def the_backup_holds_the_study(node: NodeUnderTest) -> None:
         keys = [key for (key,) in copy.execute("select object_key from instance union select object_key from result")]
     finally:
         copy.close()
-    assert len(keys) == INSTANCES + 3
+    assert len(keys) == INSTANCES + len(orders([usual_demand()])), "results, and those in reserve"
     objects = open_store((node.folder / "backup" / "objects").as_uri())
     assert all(objects.get(key) for key in keys)
     restored = node.folder / "restored.yaml"

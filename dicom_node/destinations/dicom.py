@@ -29,6 +29,7 @@ class DicomDestination:
                 parcel.result.sop_instance_uid,
                 parcel.result.transfer_syntax_uid,
                 parcel.part10,
+                parcel.refers_to,
             )
             for parcel in parcels
         ]
@@ -85,5 +86,7 @@ def _outcome(sent: SendOutcome) -> Outcome:
         reason=sent.reason,
         comment=sent.comment,
         has_warning=sent.verdict == "delivered" and sent.status != 0,
+        is_class_refused=sent.is_class_refused,
+        is_held_back=sent.is_held_back,
         needs_a_person=sent.needs_a_person,
     )

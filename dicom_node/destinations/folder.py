@@ -16,7 +16,7 @@ from dicom_node.destinations.protocol import Outcome, Parcel
 from storage.records import Result
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5 section 9.1; at most 64 characters
-_KIND = re.compile(r"[a-z0-9_]{1,16}")
+_KIND = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ def _unfit(result: Result) -> str | None:
     ):
         if len(uid) > 64 or not _UID.fullmatch(uid):
             return f"the {word} is no UID (PS3.5 section 9.1), so it cannot name a file"
-    return None if _KIND.fullmatch(result.kind) else "the kind of the result cannot name a file"
+    return (
+        None if len(result.kind) <= 48 and _KIND.fullmatch(result.kind) else "the kind of the result cannot name a file"
+    )
 
 
 def _make_durably(folder: Path) -> None:

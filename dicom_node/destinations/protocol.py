@@ -11,10 +11,11 @@ from storage.records import Result
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One result with its bytes (DICOM Part 10)."""
+    """One result with its bytes (DICOM Part 10). refers_to: SOP Instance UIDs of others in the same delivery."""
 
     result: Result
     part10: bytes
+    refers_to: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class Outcome:
     reason: str
     comment: str = ""
     has_warning: bool = False
+    # Refused since the destination takes no instances of this SOP class: another kind may do.
+    is_class_refused: bool = False
+    # Not sent, since what it refers to was refused just now.
+    is_held_back: bool = False
     # It is tried again, but will not succeed before a person changed something.
     needs_a_person: bool = False
 

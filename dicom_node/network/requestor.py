@@ -9,7 +9,7 @@ set is encoded anew.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -32,7 +32,7 @@ from dicom_node.network.framing import (
 )
 from dicom_node.network.read_ahead import ReadAhead
 from dicom_node.network.requested import MAX_CONTEXTS, Association, Context, associated
-from dicom_node.network.store_status import Verdict, meaning_of
+from dicom_node.network.store_status import SOP_CLASS_NOT_SUPPORTED, Verdict, meaning_of
 from dicom_node.network.wire import Broken, Late
 
 __all__ = ["MAX_CONTEXTS", "Context", "EchoResult", "Outgoing", "Peer", "SendOutcome", "Timeouts", "echo", "send"]
@@ -43,12 +43,14 @@ class Outgoing:
     """An instance to send. part10: the file's bytes, what reads them when their turn comes, or where the file is.
 
     A file is read while the answer for the instance before it is awaited.
+    refers_to: SOP Instance UIDs of instances that it is of no use without; where one of them is refused, it is not sent.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     part10: bytes | Path | Callable[[], bytes]
+    refers_to: frozenset[str] = frozenset()
 
     @property
     def contexts(self) -> tuple[Context, ...]:
@@ -69,6 +71,10 @@ class SendOutcome:
     status: int | None = None
     # The peer's own Error Comment. It may quote the data set, so it belongs in the history and never in a log.
     comment: str = ""
+    # The peer does not take instances of this SOP class at all.
+    is_class_refused: bool = False
+    # It was not sent, since what it refers to was refused.
+    is_held_back: bool = False
     # Worth a retry, but a person has to act first: the peer does not know us, or not by this name.
     needs_a_person: bool = False
 
@@ -89,10 +95,13 @@ def send(peer: Peer, items: Sequence[Outgoing]) -> Iterator[SendOutcome]:
     if len({context for item in items for context in item.contexts}) > MAX_CONTEXTS:
         raise ValueError(f"{len(items)} instances need more than {MAX_CONTEXTS} presentation contexts: send in parts")
     rest = tuple(items)
+    refused: set[str] = set()
     while rest:
         answered = 0
-        for outcome in _send_on_one_association(peer, rest):
+        for outcome in _send_on_one_association(peer, rest, refused):
             answered += 1
+            if outcome.verdict == "refused":
+                refused.add(outcome.sop_instance_uid)
             yield outcome
         rest = rest[answered:]
 
@@ -121,12 +130,15 @@ def echo(peer: Peer) -> EchoResult:
     return result(answer.status == 0, "C-ECHO answered" + (f" 0x{answer.status:04X}" if answer.status else ""))
 
 
-def _send_on_one_association(peer: Peer, items: Sequence[Outgoing]) -> Iterator[SendOutcome]:
-    """Ends early, after the outcome of the instance at fault, where the peer aborted: the rest is worth another try."""
+def _send_on_one_association(peer: Peer, items: Sequence[Outgoing], refused: Set[str]) -> Iterator[SendOutcome]:
+    """Ends early, after the outcome of the instance at fault, where the peer aborted: the rest is worth another try.
+
+    refused: grows with each outcome that is yielded.
+    """
     wanted = list(dict.fromkeys(context for item in items for context in item.contexts))
     try:
         with associated(peer, wanted) as association:
-            yield from _store_all(_Line(peer, association), items)
+            yield from _store_all(_Line(peer, association), items, refused)
     except NoAssociation as none:
         for item in items:
             yield SendOutcome(item.sop_instance_uid, "failed", str(none), needs_a_person=none.needs_a_person)
@@ -140,11 +152,15 @@ class _Line:
     association: Association
 
 
-def _store_all(line: _Line, items: Sequence[Outgoing]) -> Iterator[SendOutcome]:
+def _store_all(line: _Line, items: Sequence[Outgoing], refused: Set[str]) -> Iterator[SendOutcome]:
     """An outcome for each instance in turn, as far as the association lasts; for all of them where the peer is gone."""
     files = ReadAhead([item.part10 if isinstance(item.part10, Path) else None for item in items])
     wire = line.association.wire
     for position, item in enumerate(items):
+        if item.refers_to & refused:
+            words = "not sent, since what it refers to was refused"
+            yield SendOutcome(item.sop_instance_uid, "failed", words, is_held_back=True)
+            continue
         try:
             outcome = _store(line, item, files, position)
         except (Broken, BadPdu) as error:
@@ -161,7 +177,8 @@ def _store_all(line: _Line, items: Sequence[Outgoing]) -> Iterator[SendOutcome]:
 
 def _not_accepted(peer: Peer, item: Outgoing) -> SendOutcome:
     name, syntax = UID(item.sop_class_uid).name, UID(item.transfer_syntax_uid).name
-    return SendOutcome(item.sop_instance_uid, "refused", f"{peer.ae_title} does not accept {name} in {syntax}")
+    words = f"{peer.ae_title} does not accept {name} in {syntax}"
+    return SendOutcome(item.sop_instance_uid, "refused", words, is_class_refused=True)
 
 
 def _store(line: _Line, item: Outgoing, files: ReadAhead, position: int) -> SendOutcome:
@@ -215,4 +232,11 @@ def _answer(line: _Line, message_id: int, answer_by: float) -> Response:
 def _outcome(item: Outgoing, response: Response) -> SendOutcome:
     meaning, status = meaning_of(response.status), response.status
     words = meaning.words if status == 0 else f"{meaning.words} (0x{status:04X})"
-    return SendOutcome(item.sop_instance_uid, meaning.verdict, words, status=status, comment=response.comment)
+    return SendOutcome(
+        item.sop_instance_uid,
+        meaning.verdict,
+        words,
+        status=status,
+        comment=response.comment,
+        is_class_refused=status == SOP_CLASS_NOT_SUPPORTED,
+    )

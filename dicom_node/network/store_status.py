@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+
 Verdict = Literal["delivered", "refused", "failed"]
 
 
@@ -29,7 +31,7 @@ _STATUSES: tuple[tuple[int, int, Meaning], ...] = (
     (0x0111, 0x0111, Meaning("delivered", "was already stored")),
     (0x0116, 0x0116, Meaning("delivered", "stored, with a warning: attribute value out of range")),
     (0x0117, 0x0117, Meaning("refused", "invalid SOP Instance UID")),
-    (0x0122, 0x0122, Meaning("refused", "SOP class not supported")),
+    (SOP_CLASS_NOT_SUPPORTED, SOP_CLASS_NOT_SUPPORTED, Meaning("refused", "SOP class not supported")),
     (0x0124, 0x0124, Meaning("refused", "not authorised")),
     (0x0210, 0x0210, Meaning("failed", "duplicate invocation")),
     (0x0211, 0x0211, Meaning("refused", "C-STORE not supported")),

@@ -16,12 +16,14 @@ from dicom_node.config import Config
 from dicom_node.config_in_use import Follower, InUse
 from dicom_node.deadlines import DeadlineWatch
 from dicom_node.delivery import Delivery
+from dicom_node.demands import demands_of
 from dicom_node.dispatch import Dispatch, replaces_another
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
 from dicom_node.evidence import evidence_of
 from dicom_node.inquiry import Inquiry
 from dicom_node.models import routable_models
+from dicom_node.profiles import orders, usual_demand
 from dicom_node.reject import Reject
 from dicom_node.rejection import nothing_left
 from dicom_node.room_gauge import open_gauge
@@ -134,7 +136,7 @@ def compose(config: Config, stores: Stores, models: dict[str, RoutableModel], en
         stores.jobs,
         engine,
         attempts=config.engine.attempts,
-        recipients={destination.name: destination.results for destination in config.destinations},
+        demands=demands_of(config),
         spec_of=lambda job: spec_of(config, stores, models, job),
         routine_waits=lambda: watch.routine_waits,
         send_stale=config.completeness.send_stale,
@@ -190,7 +192,8 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     if not chosen.enabled and give_up_reason is None:
         raise NodeError(f"model {job.model} is switched off (models[].enabled); requeue once it is on again")
     predecessors = stores.jobs.predecessors(job)
-    wanted = {kind for item in config.destinations if item.name in job.destinations for kind in item.results}
+    takes = demands_of(config)
+    demands = tuple(takes.get(name) or usual_demand() for name in job.destinations)
     return JobSpec(
         study_instance_uid=job.study_instance_uid,
         series_instance_uid=job.series_instance_uid,
@@ -201,7 +204,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         package_folder=str(chosen.package.folder),
         package_sha256=chosen.package.content_sha256,
         device=chosen.device,
-        kinds=tuple(kind for kind in ("seg", "sr", "sc") if kind in wanted or not wanted),
+        kinds=tuple(sorted(orders(demands))),
         report_not_analysed=job.report_not_analysed or replaces_another(job, predecessors),
         give_up_reason=give_up_reason,
         is_withheld=rejected_as is not None,
@@ -209,6 +212,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         remark=None if give_up_reason else job.remark,
         companions=tuple(_companion_spec(stores, one) for one in job.companions),
         predecessors=predecessors,
+        demands=demands,
         words=config.results.words,
     )
 

@@ -31,26 +31,53 @@ TYPES: dict[ResultKind, ResultType] = {module.RESULT.kind: module.RESULT for mod
 def encode(report: Report) -> tuple[EncodedResult, ...]:
     """The objects that the report orders, as far as there is something to say in them; Segmentations come first.
 
-    One that does not pass its checks comes with its faults, and no report refers to it.
+    One that does not pass its checks, or cannot be made, comes with its faults, and no report refers to it.
     Raises ResultRefused where the volume does not agree with the source images: then no object could be right.
     """
     scene = scene_of(report)
-    results = []
+    results: list[EncodedResult] = []
     for ordered in sorted(report.kinds, key=_in_order):
-        result_type = TYPES[kind_of(ordered)]
-        if not result_type.applies(scene):
-            continue
-        made = [_result(part, ordered, result_type) for part in result_type.parts(scene)]
+        made = _results_or_faults(scene, ordered)
         results += made
-        result = made[-1]
-        if result_type.kind in SEGMENTATIONS and not result.faults:
+        kind = kind_of(ordered)
+        if kind in SEGMENTATIONS and made and not made[-1].faults:
+            result = made[-1]
             reference = Reference(result.sop_class_uid, result.sop_instance_uid)
-            scene = scene.besides(result_type.kind, Segmentation(result.series_instance_uid, reference))
+            scene = scene.besides(kind, Segmentation(result.series_instance_uid, reference))
     return tuple(results)
 
 
 def _in_order(ordered: str) -> tuple[int, str]:
     return RESULT_KINDS.index(kind_of(ordered)), ordered
+
+
+def _results_or_faults(scene: Scene, ordered: str) -> list[EncodedResult]:
+    """None where there is nothing to say in this type."""
+    result_type = TYPES.get(kind_of(ordered))
+    if result_type is None:
+        return [_not_made(scene, ordered, "no type of result of this version makes it")]
+    try:
+        if not result_type.applies(scene):
+            return []
+        return [_result(part, ordered, result_type) for part in result_type.parts(scene)]
+    except ResultRefused as refusal:
+        return [_not_made(scene, ordered, str(refusal))]
+    except Exception as error:  # noqa: BLE001 - a fault in one type must not take the others with it
+        return [_not_made(scene, ordered, f"{type(error).__name__}: {error}")]
+
+
+def _not_made(scene: Scene, ordered: str, fault: str) -> EncodedResult:
+    report = scene.report
+    return EncodedResult(
+        kind=ordered,
+        sop_class_uid="",
+        sop_instance_uid=identity.sop_instance_uid(report, ordered),
+        series_instance_uid=identity.series_instance_uid(report, ordered),
+        series_number=identity.series_number(report, ordered),
+        description=identity.series_description(report),
+        payload=b"",
+        faults=(fault,),
+    )
 
 
 def _result(scene: Scene, ordered: str, result_type: ResultType) -> EncodedResult:
@@ -69,8 +96,12 @@ def _result(scene: Scene, ordered: str, result_type: ResultType) -> EncodedResul
 
 
 def _faults(scene: Scene, ordered: str, result_type: ResultType, written: Written) -> list[str]:
-    faults = check_structure(scene, ordered, written.payload)
+    faults: list[str] = []
     try:
-        return [*faults, *result_type.check(scene, ordered, written)]
+        faults += check_structure(scene, ordered, written.payload)
+        faults += result_type.check(scene, ordered, written)
     except ResultRefused as refusal:
-        return [*faults, str(refusal)]
+        faults.append(str(refusal))
+    except Exception as error:  # noqa: BLE001 - what cannot be checked is not sound
+        faults.append(f"its check failed: {type(error).__name__}: {error}")
+    return faults

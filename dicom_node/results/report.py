@@ -90,7 +90,8 @@ class Report:
 class EncodedResult:
     """One result object. payload: a complete Part 10 file in Explicit VR Little Endian. kind: as ordered.
 
-    faults: what our own checks found wrong with it, in words; it is ready to be sent only where there are none.
+    faults: what our own checks found wrong with it, in words; it is ready to be sent only where there are none. One that
+    could not be made at all has no payload, and the reason among its faults.
     """
 
     kind: str

@@ -11,10 +11,11 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_node.results import codes, sr_tree
 from dicom_node.results.check_sr import check_report
+from dicom_node.results.predecessors import predecessor
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.sr_context import algorithm, context_of
-from dicom_node.results.sr_document import document, predecessor, segmentation_for
+from dicom_node.results.sr_document import document, segmentation_for
 from dicom_node.results.sr_evaluations import evaluations
 from dicom_node.results.sr_groups import has_places, measurement_groups
 from dicom_node.results.sr_tree import Item
@@ -29,16 +30,14 @@ def applies(_scene: Scene) -> bool:
 
 def encode_sr(scene: Scene, ordered: str) -> Written:
     """The report document. It refers to the Segmentation that is ordered with it, where that was made."""
-    return document(
-        scene, ordered, Comprehensive3DSRStorage, measurement_report(scene, ordered, Comprehensive3DSRStorage)
-    )
+    return document(scene, ordered, Comprehensive3DSRStorage, measurement_report(scene, ordered))
 
 
-def measurement_report(scene: Scene, ordered: str, sop_class_uid: str) -> Item:
+def measurement_report(scene: Scene, ordered: str) -> Item:
     """TID 1500. It uses nothing that Comprehensive SR does not allow: coordinates are 2D, on the images themselves."""
     report = scene.report
     groups = measurement_groups(scene, segmentation_for(scene, ordered)) if scene.is_analysed else []
-    said = evaluations(scene, predecessor(report, ordered, sop_class_uid))
+    said = evaluations(scene, predecessor(report, ordered))
     content = context_of(report, names_all=has_places(scene))
     if groups:
         content.append(sr_tree.container(codes.IMAGING_MEASUREMENTS, [*algorithm(report), *groups]))

@@ -14,7 +14,7 @@ from dicom_node.results.writing import Written
 
 def encode_sr_comprehensive(scene: Scene, ordered: str) -> Written:
     """The same content, item by item."""
-    return document(scene, ordered, ComprehensiveSRStorage, measurement_report(scene, ordered, ComprehensiveSRStorage))
+    return document(scene, ordered, ComprehensiveSRStorage, measurement_report(scene, ordered))
 
 
 RESULT = ResultType("sr_comprehensive", applies, encode_sr_comprehensive, check_report)

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from dicom_node.result_kinds import segmentation_of
 from dicom_node.results import context, identity
 from dicom_node.results.codes import concept
+from dicom_node.results.predecessors import predecessor
 from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene, Segmentation
 from dicom_node.results.sources import Besides, Reference, instances_besides, instances_used
@@ -27,9 +28,7 @@ from storage.records import Predecessor
 def document(scene: Scene, ordered: str, sop_class_uid: str, content: Item) -> Written:
     """The report with its content; the data set that is handed back beside the file holds all but the Content Sequence."""
     dataset = context.new_object(scene.report, ordered, sop_class_uid, "SR")
-    add_document(
-        dataset, scene.report, segmentation_for(scene, ordered), predecessor(scene.report, ordered, sop_class_uid)
-    )
+    add_document(dataset, scene.report, segmentation_for(scene, ordered), predecessor(scene.report, ordered))
     dataset.ValueType = content.value_type
     dataset.ConceptNameCodeSequence = [concept(content.name)]
     dataset.ContinuityOfContent = "SEPARATE"
@@ -110,15 +109,6 @@ def referenced_study(study_instance_uid: str, evidence: Iterable[tuple[str, Refe
     study.StudyInstanceUID = study_instance_uid
     study.ReferencedSeriesSequence = referenced_series(evidence)
     return study
-
-
-def predecessor(report: Report, ordered: str, sop_class_uid: str) -> Predecessor | None:
-    """The report that this one takes the place of: one of the same SOP class, for that is what its receivers hold."""
-    own = identity.sop_instance_uid(report, ordered)
-    for item in report.predecessors:
-        if item.sop_instance_uid != own and item.sop_class_uid == sop_class_uid:
-            return item
-    return None
 
 
 def predecessor_item(replaced: Predecessor) -> Dataset:

@@ -12,13 +12,14 @@ from pydicom.uid import BasicTextSRStorage
 
 from dicom_node.results import codes, sr_tree
 from dicom_node.results.check_sr import check_report
+from dicom_node.results.predecessors import predecessor
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.sentences import Sentence, sentences
 from dicom_node.results.sources import instances_besides, instances_used
 from dicom_node.results.sr import applies
 from dicom_node.results.sr_context import language, observer, procedures
-from dicom_node.results.sr_document import document, predecessor
+from dicom_node.results.sr_document import document
 from dicom_node.results.sr_evaluations import MADE_BY_AI, about_revision
 from dicom_node.results.sr_tree import Item
 from dicom_node.results.writing import Written
@@ -50,7 +51,7 @@ def _summary(scene: Scene, ordered: str) -> Iterator[str]:
     yield MADE_BY_AI
     if not_analysed := report.findings.not_analysed:
         yield f"Not analysed, because {not_analysed.text}"
-    for words in (report.remark, about_revision(report, predecessor(report, ordered, BasicTextSRStorage))):
+    for words in (report.remark, about_revision(report, predecessor(report, ordered))):
         if words:
             yield words
     yield from (remark.text for remark in report.findings.remarks)

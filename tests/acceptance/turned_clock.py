@@ -21,6 +21,7 @@ from dicom_node.evidence import evidence_of
 from dicom_node.intake import Intake
 from dicom_node.models import routable_models
 from dicom_node.processes.dispatcher import route_series, spec_of
+from dicom_node.profiles import PROFILES, demand
 from dicom_node.room import Marks
 from dicom_node.room_gauge import Gauge
 from dicom_node.settle import Settle
@@ -110,7 +111,7 @@ class TurnedNode:
             self.stores.jobs,
             self.engine,  # type: ignore[arg-type]
             attempts=3,
-            recipients={"results": ("seg", "sr", "sc")},
+            demands={"results": demand(PROFILES["generic-pacs"], None, may_refuse=False)},
             spec_of=lambda job: spec_of(self._config, self.stores, models, job),
             clock=lambda: self.now,
         )

@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 from dicom_node.companion_watch import CompanionWatch
 from inference.contract import CompanionContract, InputContract, SeriesContract
 from storage.records import Association, Companion, Job, NewJob, Series
-from tests.made_rows import House, new_instance, open_house
+from tests.made_rows import House, new_instance, open_house, recipients_of
 
 MODEL = "two@1.0.0"
 CT = SeriesContract(modality="CT")
@@ -185,7 +185,7 @@ def test_where_an_older_revision_was_reported_silence_does_not_leave_that_report
     bench.look()
     bench.house.jobs.start(first.job_id)
     results = [bench.house.result("1.2.3", "sr")]
-    recipients = {"sr": ("pacs",)}
+    recipients = recipients_of(results, {"sr": ("pacs",)})
     assert bench.house.jobs.finish(
         bench.job(first), state="done", outcome="done", reason=None, results=results, recipients=recipients
     )

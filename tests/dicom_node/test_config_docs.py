@@ -58,15 +58,17 @@ def test_every_key_in_the_comments_of_the_shipped_file_exists() -> None:
 
 def test_the_pacs_in_the_comments_works_when_the_marks_are_taken_away(tmp_path: Path) -> None:
     lines = SHIPPED.splitlines()
-    first = lines.index("  # - name: pacs")
-    last = lines.index("completeness:")
-    lines[first:last] = [line.replace("  # ", "  ", 1) for line in lines[first:last]]
+    for first, section in ((lines.index("  # - name: pacs"), "profiles:"), (lines.index("profiles:"), "completeness:")):
+        last = lines.index(section)
+        # A remark in a list of remarks begins anew: only what is a key loses its mark.
+        lines[first:last] = [re.sub(r"^  # (?=[- ] )", "  ", line) for line in lines[first:last]]
     text = "\n".join(lines).replace("destinations: [results-folder]", "destinations: [results-folder, pacs]", 1)
     path = tmp_path / "config.yaml"
     path.write_text(text, encoding="utf-8")
     config = load_config(path, {})
     assert config.routes[0].destinations == ("results-folder", "pacs")
     assert config.destination("pacs").retry.for_s == 604800
+    assert [profile.name for profile in config.profiles] == ["reading-room"]
 
 
 def test_the_requestors_in_the_comments_close_the_node_when_the_marks_are_taken_away(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dicom_node.deadlines import DeadlineWatch
 from storage.records import Job, JobState
 from storage.schema import job as job_table
 from storage.schema import outbox
-from tests.made_rows import House, open_house
+from tests.made_rows import House, open_house, recipients_of
 
 DEADLINE = 10_000.0
 
@@ -45,7 +45,7 @@ class Bench:
             outcome="done" if state == "done" else "failed",
             reason=None if state == "done" else "the model failed",
             results=results,
-            recipients=dict.fromkeys(kinds, ("pacs", "archive")),
+            recipients=recipients_of(results, dict.fromkeys(kinds, ("pacs", "archive"))),
         )
 
     def sent(self, job: Job, destination: str, state: str, at: float | None = None) -> None:

@@ -18,6 +18,7 @@ from dicom_node.breaker import Breaker
 from dicom_node.courier import MAX_BATCH_BYTES, Courier
 from dicom_node.delivery import Delivery, Watch, no_such_destination
 from dicom_node.destinations.protocol import Outcome, Parcel
+from dicom_node.profiles import usual_demand
 from storage.errors import StorageUnavailable
 from storage.records import Delivery as Row
 from tests.dicom_node.certificates import Authority
@@ -78,6 +79,7 @@ def courier_of(
         house.objects,
         backoff=Backoff(first_s=5, max_s=900, for_s=for_s),
         breaker=Breaker(failures, pause_s=60),
+        demand=usual_demand(),
         clock=clock,
         jitter=lambda: 0.0,
     )
@@ -489,16 +491,16 @@ def test_a_destination_that_never_answers_delays_no_other(
         assert {row.attempts for row in house.outbox.next_study("DEAD", due_at=None)} == {0}
 
 
-def test_a_pacs_that_refuses_one_kind_gets_the_others_and_the_refusal_is_shown(
+def test_a_pacs_that_does_not_take_one_kind_gets_the_others_and_that_is_shown(
     house: House, sending: Callable[..., Delivery]
 ) -> None:
     scp = AnsweringScp(free_port(), statuses=[0x0122, 0x0000])
     house.analysed_study()
     with scp.running():
         sending(to_port(scp.port))
-        wait_until(lambda: house.states() == {"delivered": 2, "refused": 1})
-    assert texts(house, "delivery_refused") == ["SEG refused by PACS1: SOP class not supported (0x0122)"]
-    assert len(scp.contexts) == 1
+        wait_until(lambda: house.states() == {"delivered": 2, "substituted": 1})
+    (text,) = texts(house, "result_substituted")
+    assert text.startswith("SEG refused by PACS1: SOP class not supported (0x0122); SC, which goes there as well")
 
 
 def test_a_pacs_without_room_gets_the_result_once_it_has_some(house: House, sending: Callable[..., Delivery]) -> None:

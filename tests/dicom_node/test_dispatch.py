@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.dispatch import STORAGE_PAUSE_S, Dispatch
 from dicom_node.engine import Ended, Key
 from dicom_node.errors import NodeError
+from dicom_node.profiles import Demand, Profile, demand
 from storage.database import Database
 from storage.events import Events
 from storage.instances import Instances
@@ -25,7 +26,10 @@ from tests.made_rows import new_instance, of_one_sum_alone
 STUDY = "1.2.3"
 REPORT = Result("1.2.3.9", "1.2", "1.2.3.8", STUDY, "1.2.840.10008.1.2.1", "sr", "AI", "results/a.dcm", "0" * 64, 10)
 PICTURE = Result("1.2.3.10", "1.2", "1.2.3.8", STUDY, "1.2.840.10008.1.2.1", "sc", "AI", "results/b.dcm", "1" * 64, 10)
-RECIPIENTS: Mapping[str, Sequence[str]] = {"pacs": ("sr", "sc"), "archive": ("sr",)}
+DEMANDS: Mapping[str, Demand] = {
+    "pacs": demand(Profile(("seg", "sr", "sc")), None, may_refuse=True),
+    "archive": demand(Profile(("seg", "sr")), None, may_refuse=True),
+}
 
 
 class FakeEngine:
@@ -71,12 +75,12 @@ class Bench:
         self.head_start_s = 3600.0
         self.dispatch = self.new_dispatch()
 
-    def new_dispatch(self, recipients: Mapping[str, Sequence[str]] = RECIPIENTS, attempts: int = 3) -> Dispatch:
+    def new_dispatch(self, demands: Mapping[str, Demand] = DEMANDS, attempts: int = 3) -> Dispatch:
         return Dispatch(
             self.jobs,
             self.engine,  # type: ignore[arg-type]
             attempts=attempts,
-            recipients=recipients,
+            demands=demands,
             spec_of=self._spec,
             routine_waits=lambda: self.routine_waits,
             stat_head_start_s=self.head_start_s,
@@ -357,7 +361,7 @@ def test_while_routine_jobs_wait_stat_jobs_start_and_what_runs_goes_on(bench: Be
 def test_a_job_that_runs_while_the_configuration_changes_ends_by_the_one_that_it_began_with(bench: Bench) -> None:
     first, second = bench.queue(), bench.queue()
     bench.dispatch.step(0)
-    changed = bench.new_dispatch({"pacs": ("sr",), "archive": ("sr",)})
+    changed = bench.new_dispatch(dict.fromkeys(DEMANDS, demand(Profile(("seg", "sr")), None, may_refuse=True)))
     changed.go_on_from(bench.dispatch)
     for _ in range(2):
         bench.engine.end("done", JobOutcome("ok", (REPORT, PICTURE)))
@@ -429,7 +433,7 @@ def test_a_job_whose_series_changed_while_it_ran_is_stale_and_the_next_revision_
         bench.jobs,
         bench.engine,  # type: ignore[arg-type]
         attempts=3,
-        recipients={"pacs": ("sr",), "archive": ("sr",)},
+        demands=DEMANDS,
         spec_of=bench._spec,
         send_stale=send_stale,
         clock=lambda: bench.now,

@@ -304,7 +304,7 @@ def test_results_from_images_that_were_rejected_meanwhile_are_not_sent_even_wher
         outcome="done",
         reason=None,
         results=[result],
-        recipients={"sr": ("pacs",)},
+        recipients={result.sop_instance_uid: ("pacs",)},
         send_stale=True,
     )
     assert bench.house.outbox.of_study(STUDY) == ()

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from dicom_node.results import identity
 from dicom_node.results.blocks import NOTICE
 from dicom_node.results.encode import encode
+from dicom_node.results.predecessors import predecessor
 from dicom_node.results.reading import comments_of
 from dicom_node.results.report import Report
 from storage.records import Predecessor
@@ -104,3 +105,28 @@ def test_a_remark_stands_in_the_report_in_the_picture_and_in_every_description()
     loud = [int((read(one, "sc").pixel_array == NOTICE).all(axis=2).sum()) for one in (plain, remarked)]
     assert loud[1] > loud[0] + 20_000
     assert np.array_equal(read(plain, "sc").pixel_array[:84], read(remarked, "sc").pixel_array[:84])
+
+
+def before(revision: int, kind: str, uid: str) -> Predecessor:
+    return Predecessor("1.2", "1.2.3", "1.2.840.10008.5.1.4.1.1.88.34", uid, revision, kind)
+
+
+@pytest.mark.parametrize(
+    ("ordered", "known", "named"),
+    [
+        ("sr", [before(1, "sr-alone", "1.1"), before(1, "sr", "1.2")], "1.2"),
+        ("sr-alone", [before(1, "sr-alone", "1.1"), before(1, "sr", "1.2")], "1.1"),
+        ("sr_text", [before(1, "sr", "1.2")], "1.2"),
+        ("sr", [before(2, "sr_text", "1.3"), before(1, "sr", "1.2")], "1.3"),
+        ("sr", [before(3, "sr-alone", "1.4"), before(1, "sr", "1.2")], "1.2"),
+        ("sr", [before(3, "sr", "1.5"), before(1, "sr", "1.2")], "1.5"),
+        ("sr", [before(3, "sr-alone", "1.4")], None),
+    ],
+)
+def test_a_report_takes_the_place_of_the_one_that_its_receivers_hold(
+    ordered: str, known: list[Predecessor], named: str | None
+) -> None:
+    """On revision 3; another variant of the same report, and what is older than the latest, are none."""
+    report = replace(made_report("axial"), revision=3, predecessors=known)
+    found = predecessor(report, ordered)
+    assert (found.sop_instance_uid if found else None) == named

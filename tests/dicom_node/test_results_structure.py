@@ -21,17 +21,29 @@ from dicom_node.results.scene import Scene, Segmentation, scene_of
 from dicom_node.results.skimmed import skim
 from dicom_node.results.sources import Reference
 from dicom_node.results.writing import Written
-from tests.conformance.reports import made_report
+from tests.conformance.places import placed_findings
+from tests.conformance.reports import made_report, made_volume, report_on
 
-KINDS: tuple[ResultKind, ...] = ("seg", "sr", "sc", "key_images")
+KINDS: tuple[ResultKind, ...] = (
+    "seg",
+    "sr",
+    "sr_text",
+    "sc",
+    "gsps",
+    "key_images",
+    "parametric_map",
+    "pdf",
+)
 Change = Callable[[Dataset], object]
 
 
 @cache
 def made() -> tuple[Scene, dict[str, bytes]]:
     """A report's scene, as it is when the Segmentation has been made, and its objects."""
-    report = made_report("axial", kinds=KINDS)
+    datasets, volume = made_volume("axial")
+    report = report_on(datasets, volume, placed_findings(volume), kinds=KINDS)
     results = encode(report)
+    assert [result.faults for result in results] == [()] * (len(KINDS) + 1)
     seg = results[0]
     reference = Reference(seg.sop_class_uid, seg.sop_instance_uid)
     scene = scene_of(report).besides("seg", Segmentation(seg.series_instance_uid, reference))
@@ -259,6 +271,10 @@ def test_skimming_finds_the_pixels_behind_the_frames() -> None:
 
 
 OF_OUR_OWN = {"document-root"}
+
+
+def test_every_kind_has_its_iod() -> None:
+    assert set(IODS) == set(TYPES)
 
 
 @pytest.mark.parametrize("kind", IODS)

@@ -33,7 +33,7 @@ def analysed(house: House, job: Job) -> None:
     running = house.jobs.get(job.job_id)
     assert running
     results = [house.result(job.study_instance_uid, kind) for kind in ("seg", "sr", "sc")]
-    everyone = dict.fromkeys(("seg", "sr", "sc", "ko"), ("PACS1", "ARCHIVE"))
+    everyone = dict.fromkeys((item.sop_instance_uid for item in results), ("PACS1", "ARCHIVE"))
     assert house.jobs.finish(running, state="done", outcome="done", reason=None, results=results, recipients=everyone)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 
 from storage.records import Announcement, Association, Event, NewInstance, NewJob, Result
 from storage.schema import event, instance, job, outbox, result, series
-from tests.made_rows import House, new_instance, open_house
+from tests.made_rows import House, new_instance, open_house, recipients_of
 
 # 2026-01-31T12:00:00Z
 NOON = 1769860800.0
@@ -112,9 +112,8 @@ def _finish(house: House, job_id: int) -> None:
     running = house.jobs.get(job_id)
     assert running
     results = [_result(job_id, "sr"), _result(job_id, "seg")]
-    done = house.jobs.finish(
-        running, state="done", outcome="done", reason=None, results=results, recipients={"sr": ["pacs"]}
-    )
+    recipients = recipients_of(results, {"sr": ["pacs"]})
+    done = house.jobs.finish(running, state="done", outcome="done", reason=None, results=results, recipients=recipients)
     assert done
 
 

@@ -167,5 +167,6 @@ def test_two_hundred_power_cuts_lose_nothing_that_was_acknowledged(tmp_path: Pat
 @pytest.mark.usefixtures("fuse")
 @pytest.mark.parametrize("sabotage", ["no file sync", "no folder sync", "head after the sync", "no commit sync"])
 def test_a_sync_that_is_taken_away_is_missed(tmp_path: Path, sabotage: str) -> None:
-    with pytest.raises(AssertionError, match=r"^lost: |is without"):
+    # Twice there: what was sent again, and whose first row was lost behind a seal.
+    with pytest.raises(AssertionError, match=r"^lost: |twice there|is without"):
         _cut_some_nodes(tmp_path, range(5), sabotage)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.records import Event, Job
-from tests.made_rows import House, open_house
+from tests.made_rows import House, open_house, recipients_of
 
 SAID = Event("test", "a person said so")
 
@@ -56,7 +56,7 @@ def test_the_answer_of_an_attempt_that_was_put_back_changes_nothing(house: House
     assert second.attempt == 2
     late = {"state": "done", "outcome": "done", "reason": None, "events": [SAID]}
     results = [house.result(first.study_instance_uid, "sr")]
-    assert not house.jobs.finish(first, results=results, recipients={"sr": ["PACS1"]}, **late)  # type: ignore[arg-type]
+    assert not house.jobs.finish(first, results=results, recipients=recipients_of(results, {"sr": ["PACS1"]}), **late)  # type: ignore[arg-type]
     assert not house.jobs.put_back(first, outcome="killed", reason="again", events=[SAID])
     assert house.outbox.of_study(first.study_instance_uid) == ()
     assert house.events_of_kind("test") == []
@@ -89,7 +89,7 @@ def test_results_and_the_end_of_their_job_are_written_together_or_not_at_all(hou
             outcome="done",
             reason=None,
             results=results,
-            recipients={"sr": ["PACS1"]},
+            recipients=recipients_of(results, {"sr": ["PACS1"]}),
             events=[Event("test", "cannot be written", data={"not json": object()})],
         )
     assert house.outbox.results_of_study(running.study_instance_uid) == ()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage.records import Event
-from tests.made_rows import House, open_house
+from tests.made_rows import House, open_house, recipients_of
 
 SAID = Event("test", "a person said so")
 
@@ -37,7 +37,7 @@ def test_a_result_goes_only_to_the_destinations_that_take_its_kind(house: House)
     running = house.jobs.get(job.job_id)
     assert running
     results = [house.result(job.study_instance_uid, kind) for kind in ("seg", "sr")]
-    recipients = {"seg": ["ARCHIVE"], "sr": ["PACS1", "ARCHIVE"]}
+    recipients = recipients_of(results, {"seg": ["ARCHIVE"], "sr": ["PACS1", "ARCHIVE"]})
     house.jobs.finish(running, state="done", outcome="done", reason=None, results=results, recipients=recipients)
     assert {(row.result.kind, row.destination) for row in house.outbox.of_study(job.study_instance_uid)} == {
         ("seg", "ARCHIVE"),
@@ -130,9 +130,8 @@ def test_a_job_that_ran_twice_leaves_its_results_once(house: House) -> None:
         house.jobs.start(job.job_id)
         running = house.jobs.get(job.job_id)
         assert running
-        house.jobs.finish(
-            running, state="done", outcome="done", reason=None, results=results, recipients={"sr": ["PACS1"]}
-        )
+        recipients = recipients_of(results, {"sr": ["PACS1"]})
+        house.jobs.finish(running, state="done", outcome="done", reason=None, results=results, recipients=recipients)
         house.jobs.requeue(job.job_id, event=SAID)
     assert len(house.outbox.of_study(job.study_instance_uid)) == 1
     assert house.outbox.results_of_study(job.study_instance_uid) == tuple(results)

@@ -17,7 +17,7 @@ from storage.errors import NewerRevision
 from storage.records import Association, Event, Job, JobState, NewInstance, NewJob, Result, Series
 from storage.schema import job as job_table
 from storage.schema import result as result_table
-from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, House, new_instance, open_house
+from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, House, new_instance, open_house, recipients_of
 
 SAID = Event("job_requeued", "a person said so")
 KINDS: Mapping[str, tuple[str, ...]] = dict.fromkeys(("seg", "sr", "sc"), ("PACS1", "ARCHIVE"))
@@ -95,7 +95,7 @@ class OneSeries:
             outcome="done",
             reason=reason,
             results=results,
-            recipients=KINDS,
+            recipients=recipients_of(results, KINDS),
             not_analysed=not found,
             send_stale=send_stale,
         )

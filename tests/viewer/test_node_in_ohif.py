@@ -1,4 +1,4 @@
-"""A study pushed to the running node comes back to the PACS as SEG, SR and SC that validators accept and OHIF shows."""
+"""A study pushed to the running node comes back to the PACS as SEG, SR, SC and PDF that validators accept and OHIF shows."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def delivered(peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFacto
         # The scanner sends to both, as scanners do; the viewer needs the images beside the results.
         orthanc.store(programs["dcmsend"], images)
         pacs = {"name": "pacs", "type": "dicom", "ae_title": orthanc.ae_title, "address": "127.0.0.1"}
+        pacs |= {"results": ["seg", "sr", "sc", "pdf"]}
         routes = [{"name": "ct", "when": {"Modality": "CT"}, "models": ["ct_lung_density"], "destinations": ["pacs"]}]
         tree = configuration(destinations=[pacs | {"port": orthanc.dicom_port}], routes=routes)
         node = NodeUnderTest(folder, tree)
@@ -96,7 +97,7 @@ def segments_in(delivered: Delivered) -> tuple[Segment, ...]:
 def test_the_pacs_holds_one_of_each_and_no_validator_finds_an_error(
     delivered: Delivered, peer: Callable[[str], str]
 ) -> None:
-    assert set(delivered.results) == {"SEG", "SR", "OT"}
+    assert set(delivered.results) == {"SEG", "SR", "OT", "DOC"}
     for path in delivered.results.values():
         assert dciodvfy_errors(peer("dciodvfy"), path) == []
     assert pixelmed_errors(peer("java"), delivered.results["SR"]) == []
@@ -144,6 +145,16 @@ def test_ohif_shows_the_summary(delivered: Delivered, viewer: Viewer) -> None:
     viewer.screenshot(delivered.folder / "sc.png")
     if REMAKE_PICTURE:
         remake_picture([delivered.folder / name for name in ("seg.png", "sr.png")])
+
+
+def test_ohif_shows_the_page(delivered: Delivered, viewer: Viewer) -> None:
+    viewer.open(delivered.study_instance_uid)
+    viewer.show(int(delivered.dataset("DOC").SeriesNumber))
+    document = viewer.wait_for_document()
+    assert document == bytes(delivered.dataset("DOC").EncapsulatedDocument)[: len(document)]
+    assert document.startswith(b"%PDF-")
+    assert viewer.errors == []
+    viewer.screenshot(delivered.folder / "pdf.png")
 
 
 def remake_picture(shots: list[Path]) -> None:
