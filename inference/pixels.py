@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
-from inference import codecs, elements
+from inference import codecs, elements, memory
 from inference.errors import NotAVolume
 from inference.frames import Frame, frame_count
 from inference.instances import Instance, Unread
@@ -38,7 +38,7 @@ def read_frames(instances: Sequence[Instance], frames: Sequence[Frame], *, threa
     first = frames[0]
     stored, formats = _stored(instances, frames)
     try:
-        out = np.empty((len(frames), first.rows, first.columns), np.float32)
+        out = memory.zeros((len(frames), first.rows, first.columns), np.float32)
     except MemoryError as error:
         raise NotAVolume(
             f"{len(frames)} images of {first.rows} x {first.columns} need more memory than there is: {error}"

@@ -1,4 +1,4 @@
-"""Both benchmarks of the network, with a handful of instances: every program starts, and every instance is stored."""
+"""Benchmarks with a handful of instances: every program starts, and every instance is stored or read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import receive, send
+from benchmarks import receive, send, volume
 from benchmarks.rounds import file_system
 
 pytestmark = pytest.mark.long
@@ -52,3 +52,11 @@ def test_receiving_is_measured_for_every_bar_with_nothing_left_behind(
 def test_a_folder_that_is_not_the_medium_it_stands_for_is_refused(in_memory: Path) -> None:
     with pytest.raises(AssertionError, match="is no disk"):
         receive.measure({receive.DISK: in_memory}, receive.Scale(1, 1, 1, 1))
+
+
+def test_reading_a_series_is_measured_in_every_form_beside_the_readers_that_tests_have(tmp_path: Path) -> None:
+    measured = volume.measure(tmp_path, rounds=1, images=16, peers=None)
+    assert {form for form, _ in measured.seconds} == set(volume.SYNTAXES)
+    judged = [bar.what for bar in volume.BARS if measured.rounds.judge(bar)]
+    assert len(judged) == 6, judged
+    assert min(measured.peak_bytes.values()) > 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import mmap
-
 import numpy as np
 from numpy.typing import NDArray
+
+from inference import memory
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, ...]
@@ -14,8 +13,7 @@ Box = tuple[slice, ...]
 
 def blank(shape: tuple[int, ...]) -> Mask:
     """An empty mask, to be written to within a box: memory is taken for the pages that are written to, and no others."""
-    room = mmap.mmap(-1, max(1, math.prod(shape)), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(room, np.bool_, math.prod(shape)).reshape(shape)
+    return memory.zeros(shape, np.bool_)
 
 
 def box_of(mask: Mask) -> Box:
