@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import yaml
 from inference.anatomy import codes_of
 from inference.bundle_config import Config, Step
 from inference.errors import PackageError
+from inference.findings import Code
 
+NOT_INPUT = Code("NOTINPUT", "99DICOMNODE", "Series is outside the model's input contract")
 METADATA = "configs/metadata.json"
 INFERENCE = ("configs/inference.json", "configs/inference.yaml")
 WEIGHTS = ("models/model.pt", "models/model.ts")
@@ -200,11 +203,10 @@ def _outputs(pred: Mapping[str, Any]) -> dict[str, Any]:
         )
     volume = {"value": "118565006", "scheme": "SCT", "meaning": "Volume"}
     unit = {"value": "mL", "scheme": "UCUM", "meaning": "milliliter"}
-    reason = {"value": "NOTINPUT", "scheme": "99DICOMNODE", "meaning": "Series is outside the model's input contract"}
     return {
         "segments": tuple(segments),
         "measurements": ({"key": "volume", "name": volume, "unit": unit, "compute": "volume"},),
-        "not_analysed": {"input_refused": reason},
+        "not_analysed": {"input_refused": asdict(NOT_INPUT)},
     }
 
 
