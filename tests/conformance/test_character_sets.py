@@ -121,8 +121,10 @@ def test_every_object_echoes_the_name(name: str, peer: Peer, tmp_path: Path) -> 
 
 def test_the_report_that_nothing_was_analysed_echoes_the_name() -> None:
     for named in AS_DEFINED.values():
-        (result,) = encode(not_analysed(named.volume()[0]))
-        assert str(read(result).PatientName).rstrip("=") == named.meant["PatientName"]
+        results = encode(not_analysed(named.volume()[0]))
+        assert [result.kind for result in results] == ["sr", "sc"]
+        for result in results:
+            assert str(read(result).PatientName).rstrip("=") == named.meant["PatientName"]
 
 
 @pytest.mark.parametrize("name", FAULTY)
