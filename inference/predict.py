@@ -13,6 +13,7 @@ from inference.contract import SeriesFacts
 from inference.findings import Findings, NotAnalysed
 from inference.manifest import PythonRuntime
 from inference.package import Package
+from inference.repeatable import repeatable
 from inference.runtimes import python
 from inference.volume import Volume
 
@@ -24,12 +25,14 @@ def predict(
     package: Package,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     companions: Mapping[str, Volume] = MappingProxyType({}),
+    *,
+    seed: int = 0,
 ) -> Findings:
     """Run the model on the volume, or say which rule of its input contract a volume breaks.
 
     device "auto" takes CUDA where there is one, unless the package asks for the CPU.
     companions: the other series that the model reads, by the names of its input contract; those that it requires must be
-    there.
+    there. seed: of what it draws by chance, if it does; the same one gives the same findings.
     """
     manifest = package.manifest
     reasons = manifest.input.reasons_against(facts_of(volume))
@@ -40,9 +43,9 @@ def predict(
         code = manifest.outputs.not_analysed[INPUT_REFUSED].code
         return Findings(not_analysed=NotAnalysed(code, "; ".join(reasons)))
     wanted = manifest.resources.device if device == "auto" else device
-    if isinstance(manifest.runtime, PythonRuntime):
-        return python.run(volume, package, wanted, companions)
-    return analysis.run(volume, package, wanted, companions)
+    run = python.run if isinstance(manifest.runtime, PythonRuntime) else analysis.run
+    with repeatable(seed):
+        return run(volume, package, wanted, companions)
 
 
 def facts_of(volume: Volume) -> SeriesFacts:
