@@ -24,6 +24,7 @@ from inference.findings import Code, Findings, NotAnalysed
 from inference.frames import Frame
 from inference.instances import Headers, Instance, instance_of
 from inference.package import Package, load_package
+from inference.passes import PASSES, Taken
 from inference.predict import predict
 from inference.series import SeriesReading, read_instances
 from inference.volume import Volume
@@ -57,6 +58,12 @@ class Stages:
             yield
         finally:
             self.seconds[name] = round(time.perf_counter() - started, 3)
+
+    def part(self, whole: str, name: str, taken: Taken) -> None:
+        """What the network took is a stage of its own, and no part of the one that it ran in."""
+        if taken.count:
+            self.seconds[name] = round(taken.seconds, 3)
+            self.seconds[whole] = round(self.seconds[whole] - self.seconds[name], 3)
 
 
 def run(spec: JobSpec) -> JobOutcome:
@@ -147,6 +154,7 @@ def _find(
     besides.clear()
     with stages.timed("predict"):
         findings = predict(volume, package, spec.device, {one.name: one.volume for one in companions})
+    stages.part("predict", "network", PASSES.taken())
     return volume, frames, companions, findings, left_out
 
 

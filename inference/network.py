@@ -20,6 +20,7 @@ from torch import Tensor
 from inference.errors import InferenceError, PackageError
 from inference.manifest import BundleRuntime, PythonRuntime
 from inference.package import Package
+from inference.passes import timed
 from inference.recipe import Use
 from inference.runtimes import monai_bundle, onnx, torch_export, torchscript
 from inference.sliding_window import Slab, Windows, slabs
@@ -52,7 +53,7 @@ def network_of(package: Package, device: torch.device) -> Network:
     (weights,) = [item for item in package.manifest.weights if item.file == runtime.file]
     bundled = runtime if isinstance(runtime, BundleRuntime) else None
     made = json.dumps([bundled.network, bundled.arguments]) if bundled else ""
-    return _loaded(package.folder / runtime.file, weights.sha256, runtime.kind, str(device), made)
+    return timed(_loaded(package.folder / runtime.file, weights.sha256, runtime.kind, str(device), made), device)
 
 
 @lru_cache(maxsize=LOADED_AT_ONCE)
@@ -80,7 +81,8 @@ def maps(image: Tensor, network: Network, use: Use, device: torch.device) -> Ite
         windows = Windows(patch, use.overlap, use.blending, use.batch)
         found = slabs(image, predict, windows, device=device)
     for slab in found:
-        if not bool(torch.isfinite(slab.values).all()):
+        # Reads what is there once and makes no array of its size; NaN is the least and the largest of what holds it.
+        if not all(map(torch.isfinite, torch.aminmax(slab.values))):
             raise InferenceError("the network answered with values that are no finite numbers (NaN or infinite)")
         yield slab
 

@@ -106,7 +106,7 @@ def _blended(image: Tensor, predict: Predict, windows: Windows, device: torch.de
             if len(total) != len(values):
                 # Only now is it known how many channels the model gives.
                 total = total.new_zeros((len(values), *share.shape))
-            total[(slice(None), *_window(0, place, patch))] += values * weights
+            total[(slice(None), *_window(0, place, patch))].addcmul_(values, weights)
         weight += share
         done = following - row
         yield Slab(row, total[:, :done] / weight[:done])

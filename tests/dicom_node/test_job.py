@@ -64,7 +64,7 @@ def test_results_are_stored_and_described_as_they_are(stored: JobSpec) -> None:
         assert (item.size_bytes, item.sop_instance_uid) == (len(content), header.SOPInstanceUID)
         assert header.file_meta.TransferSyntaxUID == item.transfer_syntax_uid
         assert header.StudyInstanceUID == stored.study_instance_uid
-    assert set(outcome.stage_s) == {"fetch", "volume", "predict", "encode", "put"}
+    assert set(outcome.stage_s) == {"fetch", "volume", "predict", "network", "encode", "put"}
 
 
 def test_a_job_that_is_run_twice_leaves_the_same_bytes(stored: JobSpec) -> None:
