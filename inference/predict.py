@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from pydicom.dataset import Dataset
+
 from inference import analysis
 from inference.contract import SeriesFacts
 from inference.findings import Findings, NotAnalysed
@@ -61,6 +63,7 @@ def facts_of(volume: Volume) -> SeriesFacts:
         image_type=(image_type,) if isinstance(image_type, str) else tuple(map(str, image_type)),
         image_orientation=tuple(map(float, (*along_row, *along_column))),
         slice_spacing_mm=spacing_mm[0],
+        pixel_spacing_mm=(spacing_mm[1], spacing_mm[2]),
         coverage_mm=spacing_mm[0] * slices,
         gantry_tilt_deg=volume.gantry_tilt_deg,
         rows=rows,
@@ -69,8 +72,16 @@ def facts_of(volume: Volume) -> SeriesFacts:
         series_description=str(header.get("SeriesDescription", "") or ""),
         manufacturer=str(header.get("Manufacturer", "") or ""),
         convolution_kernel=words_of(header.get("ConvolutionKernel")),
-        contrast_agent=str(header.get("ContrastBolusAgent", "") or ""),
+        contrast_agent=contrast_agent_of(header),
     )
+
+
+def contrast_agent_of(header: Dataset) -> str | None:
+    """By its name, or in an enhanced object by that of its code; None where this is the header of no image."""
+    if "SOPClassUID" not in header:
+        return None
+    named = [str(item.get("CodeMeaning", "")) for item in header.get("ContrastBolusAgentSequence") or ()]
+    return str(header.get("ContrastBolusAgent", "") or "") or " ".join(named)
 
 
 def words_of(value: object) -> str:
