@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dicom_node import companion_volumes
 from dicom_node.attempt import JobOutcome, JobSpec
+from dicom_node.provenance_gathered import gather, put_provenance, seed_for
 from dicom_node.rejection import TITLES as REJECTION_TITLES
 from dicom_node.result_objects import put_result
 from dicom_node.results import zone
@@ -108,10 +109,12 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
             report_failure=spec.report_not_analysed,
         )
     with stages.timed("put"):
-        results, instead = (_put_all(objects, spec, items) for items in (made.results, made.instead))
+        to = objects if spec.results_url is None else open_store(spec.results_url)
+        results, instead = (_put_all(to, spec, items) for items in (made.results, made.instead))
+        provenance_key = put_provenance(to, gather(spec, package))
     outcome = _outcome(package, findings, stages, said_besides)
-    not_made = {item.kind: "; ".join(item.faults) for item in (*made.results, *made.instead) if not item.payload}
-    return replace(outcome, results=results, instead=instead, not_made=not_made)
+    not_made = _not_made((*made.results, *made.instead))
+    return replace(outcome, results=results, instead=instead, not_made=not_made, provenance_key=provenance_key)
 
 
 def _verified(spec: JobSpec) -> Package:
@@ -153,7 +156,9 @@ def _find(
     instances.clear()
     besides.clear()
     with stages.timed("predict"):
-        findings = predict(volume, package, spec.device, {one.name: one.volume for one in companions})
+        PASSES.taken()
+        besides_read = {one.name: one.volume for one in companions}
+        findings = predict(volume, package, spec.device, besides_read, seed=seed_for(spec, package))
     stages.part("predict", "network", PASSES.taken())
     return volume, frames, companions, findings, left_out
 
@@ -166,6 +171,15 @@ def _left_out(reading: SeriesReading) -> str:
     if reading.set_aside:
         words += f"; {len(reading.set_aside)} images set aside, the first because: {reading.set_aside[0].reason}"
     return words
+
+
+def _not_made(items: Iterable[EncodedResult]) -> dict[str, str]:
+    """Why, by kind as ordered; of some kinds there are several objects."""
+    why: dict[str, list[str]] = {}
+    for item in items:
+        if not item.payload:
+            why.setdefault(item.kind, []).extend(item.faults)
+    return {kind: "; ".join(dict.fromkeys(faults)) for kind, faults in why.items()}
 
 
 def _put_all(objects: ObjectStore, spec: JobSpec, items: Iterable[EncodedResult]) -> tuple[Result, ...]:

@@ -88,7 +88,7 @@ def computed(found: Sequence[Segment], volume: Volume, outputs: Outputs) -> tupl
             if output.compute == "volume":
                 measurements.append(measurement(output, voxels * volume.voxel_volume_ml, segment.key))
             elif voxels:
-                measurements.append(measurement(output, _computed(output, values), segment.key))
+                measurements.append(measurement(output, computed_of(output, values), segment.key))
     return tuple(measurements)
 
 
@@ -200,7 +200,8 @@ def _steps(recipe: Postprocessing, output: SegmentOutput) -> list[Cleaning]:
     return [step for step in recipe.cleaning if not step.segments or output.key in step.segments]
 
 
-def _computed(output: MeasurementOutput, values: NDArray[np.float32]) -> float:
+def computed_of(output: MeasurementOutput, values: NDArray[np.float32]) -> float:
+    """What `output.compute` names, but for the volume, of values of which there is one at least."""
     match output.compute:
         case "mean":
             return float(values.mean(dtype=np.float64))

@@ -46,20 +46,20 @@ class Passes:
 PASSES = Passes()
 
 
-def timed(network: Callable[[torch.Tensor], object], device: torch.device) -> Callable[[torch.Tensor], object]:
+def timed(network: Callable[..., object], device: torch.device) -> Callable[..., object]:
     """The same network, its passes counted in PASSES. Where the device computes by itself nobody waits for it here."""
 
-    def on_cuda(image: torch.Tensor) -> object:
+    def on_cuda(*given: torch.Tensor) -> object:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        answer = network(image)
+        answer = network(*given)
         end.record()
         PASSES.add_events(start, end)
         return answer
 
-    def on_cpu(image: torch.Tensor) -> object:
+    def on_cpu(*given: torch.Tensor) -> object:
         started = time.perf_counter()
-        answer = network(image)
+        answer = network(*given)
         PASSES.add(time.perf_counter() - started)
         return answer
 
