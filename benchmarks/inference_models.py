@@ -7,6 +7,7 @@ Run by a Python that has MONAI: python -m benchmarks.inference_models FOLDER SIZ
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 SEED = 20
+PROBABILITIES = "postprocessing_of_probabilities"
+"""Besides the postprocessing that both run: probabilities brought back to the images before the largest decides."""
 CLASSES = {"0": "background", "1": "liver", "2": "spleen"}
 SEGRESNET, SWIN_UNETR = "SegResNet", "SwinUNETR"
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
@@ -67,28 +70,21 @@ def metadata(name: str) -> dict[str, Any]:
 
 def inference(name: str, arguments: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
     """As the Zoo's bundles of CT have it: what is around the network is theirs in kind and order."""
-    image = {"keys": "image"}
+    image, pred = {"keys": "image"}, {"keys": "pred"}
+    window = {"a_min": -1000, "a_max": 500, "b_min": 0.0, "b_max": 1.0, "clip": True}
+    softmax = {"_target_": "Activationsd", **pred, "softmax": True}
+    argmax = {"_target_": "AsDiscreted", **pred, "argmax": True}
+    inverted = {"_target_": "Invertd", **pred, "transform": "@preprocessing", "orig_keys": "image", "to_tensor": True}
     return {
         "network_def": {"_target_": name, **arguments},
-        "preprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {"_target_": "LoadImaged", **image},
-                {"_target_": "EnsureChannelFirstd", **image},
-                {"_target_": "Orientationd", **image, "axcodes": "RAS"},
-                {"_target_": "Spacingd", **image, "pixdim": [sizes.spacing_mm] * 3, "mode": "bilinear"},
-                {
-                    "_target_": "ScaleIntensityRanged",
-                    **image,
-                    "a_min": -1000,
-                    "a_max": 500,
-                    "b_min": 0.0,
-                    "b_max": 1.0,
-                    "clip": True,
-                },
-                {"_target_": "EnsureTyped", **image},
-            ],
-        },
+        "preprocessing": composed(
+            {"_target_": "LoadImaged", **image},
+            {"_target_": "EnsureChannelFirstd", **image},
+            {"_target_": "Orientationd", **image, "axcodes": "RAS"},
+            {"_target_": "Spacingd", **image, "pixdim": [sizes.spacing_mm] * 3, "mode": "bilinear"},
+            {"_target_": "ScaleIntensityRanged", **image, **window},
+            {"_target_": "EnsureTyped", **image},
+        ),
         "inferer": {
             "_target_": "SlidingWindowInferer",
             "roi_size": [sizes.patch] * 3,
@@ -96,31 +92,20 @@ def inference(name: str, arguments: Mapping[str, Any], sizes: Sizes) -> dict[str
             "overlap": sizes.overlap,
             "mode": "gaussian",
         },
-        "postprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {"_target_": "Activationsd", "keys": "pred", "softmax": True},
-                {
-                    "_target_": "Invertd",
-                    "keys": "pred",
-                    "transform": "@preprocessing",
-                    "orig_keys": "image",
-                    "nearest_interp": False,
-                    "to_tensor": True,
-                },
-                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
-            ],
-        },
+        "postprocessing": composed(softmax, argmax, inverted | {"nearest_interp": True}),
+        PROBABILITIES: composed(softmax, inverted | {"nearest_interp": False}, argmax),
     }
 
 
-def sizes_of(text: str) -> Sizes:
-    return Sizes(**json.loads(text))
+def composed(*transforms: dict[str, Any]) -> dict[str, Any]:
+    return {"_target_": "Compose", "transforms": list(transforms)}
 
 
-def text_of(sizes: Sizes) -> str:
-    return json.dumps(asdict(sizes))
+def make(python: str, folder: Path, sizes: Sizes) -> None:
+    """`write` by another Python, which has MONAI."""
+    command = [python, "-m", "benchmarks.inference_models", str(folder), json.dumps(asdict(sizes))]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), sizes_of(sys.argv[2]))
+    write(Path(sys.argv[1]), Sizes(**json.loads(sys.argv[2])))

@@ -1,7 +1,8 @@
 """MONAI as its users run a bundle: one series at a time, in a process that stays. It needs nothing of this project.
 
 python -m benchmarks.inference_peer BUNDLE FOLDER DEVICE answers each line of its input with a line of JSON:
-`run` from the folder of images to the labels on their grid; `pass` one forward pass; `labels FILE` as run, the labels kept.
+`run` from the folder of images to the labels on their grid; `pass` one forward pass; `labels FILE` as run, the labels kept;
+`probabilities` as run, with probabilities brought back to the images, and only then decided by.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 
-NETWORK_PREFIX = "network_def"
+from benchmarks.inference_models import PROBABILITIES
 
 
 class Peer:
@@ -29,14 +30,14 @@ class Peer:
         parser.read_config(str(bundle / "configs" / "inference.json"))
         self._before = parser.get_parsed_content("preprocessing")
         self._inferer = parser.get_parsed_content("inferer")
-        self._after = parser.get_parsed_content("postprocessing")
+        self._after = {name: parser.get_parsed_content(name) for name in ("postprocessing", PROBABILITIES)}
         self._patch = parser.get("inferer")["roi_size"]
-        self._network = parser.get_parsed_content(NETWORK_PREFIX).to(device).eval()
+        self._network = parser.get_parsed_content("network_def").to(device).eval()
         self._network.load_state_dict(torch.load(bundle / "models" / "model.pt", weights_only=True))
         self._folder, self._device = folder, device
         self._passes_s: list[float] = []
 
-    def run(self) -> tuple[dict[str, float], Any]:
+    def run(self, after: str = "postprocessing") -> tuple[dict[str, float], Any]:
         """Seconds by part, `network` being what forward passes took of `windows`; and the labels (1, x, y, z)."""
         self._passes_s.clear()
         times = [time.perf_counter()]
@@ -46,7 +47,7 @@ class Peer:
             found = self._inferer(data["image"][None].to(self._device), self._timed)
             times.append(time.perf_counter())
             data["pred"] = found[0]
-            data = self._after(data)
+            data = self._after[after](data)
         times.append(time.perf_counter())
         before, windows, after = (then - now for now, then in zip(times, times[1:], strict=False))
         whole = {"before": before, "windows": windows, "after": after, "seconds": times[-1] - times[0]}
@@ -84,7 +85,7 @@ def main() -> None:
         if word == "pass":
             answer: object = {"seconds": peer.one_pass()}
         else:
-            answer, labels = peer.run()
+            answer, labels = peer.run(PROBABILITIES if word == "probabilities" else "postprocessing")
             if word == "labels":
                 import numpy as np
 

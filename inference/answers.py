@@ -99,7 +99,9 @@ def _voxels_of(found: Sequence[Segment]) -> list[int]:
         shared = found[0].region.labels
         if all(isinstance(one.region, Labelled) and one.region.labels is shared for one in found):
             most = max(one.region.value for one in found if isinstance(one.region, Labelled))
-            counts = sum(np.bincount(plane.ravel(), minlength=most + 1) for plane in shared)
+            counts = np.zeros(most + 1, np.int64)
+            for plane in shared:
+                counts += np.bincount(plane.ravel(), minlength=most + 1)[: most + 1]
             return [int(counts[one.region.value]) for one in found if isinstance(one.region, Labelled)]
     # Plane by plane: what is compared stays in the processor's cache.
     return [sum(int(np.count_nonzero(one.part(plane))) for plane in range(one.shape[0])) for one in found]

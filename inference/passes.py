@@ -1,4 +1,4 @@
-"""How much of a job's time its network computed: the rest is reading, resampling, deciding and writing, which is ours to shorten."""
+"""How much of a job's time its network computed: the rest is reading, resampling, deciding and writing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def timed(network: Callable[..., object], device: torch.device) -> Callable[...,
     """The same network, its passes counted in PASSES. Where the device computes by itself nobody waits for it here."""
 
     def on_cuda(*given: torch.Tensor) -> object:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
         answer = network(*given)
         end.record()
