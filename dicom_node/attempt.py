@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from dicom_node import logs
@@ -18,6 +19,9 @@ from storage.records import Predecessor, Result
 
 # How a worker of this machine is told to log; one elsewhere has its own environment.
 LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
+
+# Without it, products of matrices on CUDA need not be the same twice (cuBLAS, "Results reproducibility").
+REPEATABLE: Mapping[str, str] = MappingProxyType({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"})
 
 
 @dataclass(frozen=True, slots=True)
