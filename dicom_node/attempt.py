@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from dicom_node import logs
 from dicom_node.own_code import own_code
@@ -54,6 +54,8 @@ class JobSpec:
     first. kinds: what is to be made for the destinations; demands: what each of them takes. words: what the site decided about
     the words of results.
     recorded: of the instances under object_keys, in their order. results_url: where results are put, if not beside the images.
+    findings_key: the object that what was found is kept in, for a shadow; None where there is none. compare_with: of a shadow
+    that object of the job that it is compared with; nothing is made of what a shadow finds.
     """
 
     study_instance_uid: str
@@ -77,6 +79,8 @@ class JobSpec:
     words: Words = AS_DELIVERED
     recorded: tuple[RecordedInput, ...] = ()
     results_url: str | None = None
+    findings_key: str | None = None
+    compare_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ class JobOutcome:
     not_made: of each kind that could not be made, as ordered, the reason. error: the model or the encoding failed.
 
     storage_error: objects could not be read or written; the job itself is not to blame and is run again.
-    provenance_key: the object that says what the results were made of, and with what.
+    provenance_key: the object that says what the results were made of, and with what. comparison: of a shadow, how what it
+    found differs (see `inference.monitor.paired`).
     """
 
     summary: str = ""
@@ -99,6 +104,7 @@ class JobOutcome:
     not_made: Mapping[str, str] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
     provenance_key: str | None = None
+    comparison: Mapping[str, Any] | None = None
 
 
 def run_attempt(spec: JobSpec) -> JobOutcome:

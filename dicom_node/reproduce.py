@@ -90,6 +90,7 @@ def reproduce(
     sop_instance_uid: str,
     package_of: Callable[[str, str], Package],
     told: Told,
+    *,
     device: Device | None = None,
 ) -> Reproduction:
     """package_of: of a model, by name@version and the SHA-256 of its content; raises NodeError where it is not here.

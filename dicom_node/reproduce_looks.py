@@ -20,9 +20,7 @@ def reproduced(found: Reproduction) -> RenderableType:
     parts: list[RenderableType] = [_head(found), listing("results", [_result(one) for one in found.repeated])]
     if found.changes:
         parts.append(_changes(found))
-    for one in found.repeated:
-        if one.compared and one.compared.pairs:
-            parts.append(_pairs(one))
+    parts += [_pairs(one) for one in found.repeated if one.compared and one.compared.pairs]
     return apart(parts)
 
 

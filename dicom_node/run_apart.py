@@ -18,9 +18,14 @@ def run_apart(spec: JobSpec, *, threads: str | None = None) -> tuple[JobOutcome,
         surroundings["OMP_NUM_THREADS"] = threads
     started = time.perf_counter()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=os.environ.update, initargs=(surroundings,)) as process:
+    with ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(surroundings,)) as process:
         try:
             outcome = process.submit(run_attempt, spec).result()
         except BrokenProcessPool:
             outcome = JobOutcome(error="its process ended while it ran the job (killed, or out of memory)")
     return outcome, time.perf_counter() - started
+
+
+def _prepare(surroundings: dict[str, str]) -> None:
+    """Before anything is loaded that looks at them once."""
+    os.environ.update(surroundings)
