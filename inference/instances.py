@@ -21,7 +21,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from inference import frames, pixel_format
-from inference.layout import PIXEL_DATA, Layout, Unusual, closes, is_end, is_padding, layout_of
+from inference.layout import PIXEL_DATA, Layout, Unusual, closes, is_end, is_padding, layout_of, lone_fragment
 
 _PIXEL_DATA = Tag(PIXEL_DATA)
 _PIXELS = frozenset((_PIXEL_DATA, Tag("FloatPixelData"), Tag("DoubleFloatPixelData")))
@@ -30,6 +30,8 @@ _WANTED = frozenset(_TAGS)
 _FIRST_READ_BYTES = 16 << 10
 _LONGEST_PADDING_BYTES = 64 << 10
 _END_BYTES = 8
+_OFFSET_TABLE_BYTES = 64
+"""More than that of one frame, and the head of its fragment."""
 
 
 class InstanceFile(Protocol):
@@ -85,6 +87,10 @@ class Instance(Protocol):
         """The value of Pixel Data, which must be there."""
         ...
 
+    def lone_fragment(self) -> Unread | None:
+        """The compressed frame, where there is one, in one fragment, and it need not be read to know that."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parsed:
@@ -111,6 +117,9 @@ class Parsed:
         value = None if element is None else element.value
         return value if isinstance(value, bytes) else bytes(self.attributes.PixelData)
 
+    def lone_fragment(self) -> None:
+        return None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scanned:
@@ -130,11 +139,22 @@ class Scanned:
         return _parsed(self._file)
 
     def pixel_data(self) -> bytes | Unread:
-        at, length = self._layout.pixels_at, self._layout.pixels_bytes
-        if length is not None:
-            return Unread(self._file, at, length)
-        value = self._file.read(at, self._file.size_bytes - _END_BYTES - at)
+        if self._layout.pixels_bytes is not None:
+            return Unread(self._file, self._layout.pixels_at, self._layout.pixels_bytes)
+        items = self._items()
+        value = self._file.read(items.start, items.length)
         return value if closes(value) else Parsed(self.whole()).pixel_data()
+
+    def lone_fragment(self) -> Unread | None:
+        if self._layout.pixels_bytes is not None:
+            return None
+        items = self._items()
+        found = lone_fragment(self._file.read(items.start, min(items.length, _OFFSET_TABLE_BYTES)), items.length)
+        return None if found is None else items[found]
+
+    def _items(self) -> Unread:
+        at = self._layout.pixels_at
+        return Unread(self._file, at, self._file.size_bytes - _END_BYTES - at)
 
 
 def instance_of(file: InstanceFile) -> Instance:
@@ -202,7 +222,9 @@ def _scanned(file: InstanceFile, layout: Layout) -> Scanned:
             raise Unusual("encapsulated pixels do not end with the file")
         return Scanned(attributes, file, layout)
     behind -= layout.pixels_bytes
-    if not 0 <= behind <= _LONGEST_PADDING_BYTES or not is_padding(file.read(file.size_bytes - behind, behind)):
+    if behind and not (
+        0 < behind <= _LONGEST_PADDING_BYTES and is_padding(file.read(file.size_bytes - behind, behind))
+    ):
         raise Unusual(f"{behind} bytes behind Pixel Data")
     return Scanned(attributes, file, layout)
 
