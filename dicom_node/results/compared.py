@@ -109,7 +109,9 @@ class _Frames:
     def __init__(self, of: Dataset) -> None:
         self._of = of
         self._is_label_map = of.get("SegmentationType") == _LABEL_MAP
-        self.labels = {int(item.SegmentNumber): str(item.SegmentLabel) for item in of.SegmentSequence}
+        described = ((int(item.SegmentNumber), str(item.SegmentLabel)) for item in of.SegmentSequence)
+        # Number 0 of a label map is what belongs to no segment.
+        self.labels = {number: label for number, label in described if number}
         self._size = int(of.Rows) * int(of.Columns)
         self._stored: NDArray[Any] = np.frombuffer(of.PixelData, np.uint16 if of.BitsAllocated == 16 else np.uint8)
 

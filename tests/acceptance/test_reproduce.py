@@ -6,16 +6,20 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from io import BytesIO
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 from sqlalchemy import select, update
 
+from dicom_node.kept_packages import package_with
+from dicom_node.reproduce import CannotReproduce, Reproduction, reproduce
 from storage.records import Result
 from storage.schema import result
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import storescu
-from tests.acceptance.studies import made_study
+from tests.acceptance.studies import SLICES, made_study
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.timeout(PATIENCE_S)
@@ -34,22 +38,23 @@ def analysed(
     return node, {item.result.kind: item.result for item in node.stores.history.results(study.uid)}
 
 
-def reproduced(node: NodeUnderTest, uid: str) -> tuple[int, dict[str, Any]]:
-    """Exit code, and what was said for machines; nothing of the node's data has changed but what SQLite keeps beside it."""
-    before = set(node.stores.objects.keys())
-    done = node.cli("reproduce", uid, "--json")
-    assert set(node.stores.objects.keys()) == before
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
+def again(node: NodeUnderTest, uid: str) -> Reproduction:
+    """As the command does it, in this process as far as it does not run the model."""
+    return reproduce(node.config, node.stores, uid, package_with(node.config), lambda _what, _done, _of: None)
 
 
-def test_each_kind_of_result_comes_out_the_same_again(analysed: tuple[NodeUnderTest, dict[str, Result]]) -> None:
+def test_each_kind_of_result_comes_out_the_same_again_and_nothing_is_written_for_it(
+    analysed: tuple[NodeUnderTest, dict[str, Result]],
+) -> None:
     node, results = analysed
-    code, told = reproduced(node, results["sr"].sop_instance_uid)
-    assert (code, told["verdict"], told["changes"]) == (0, "identical", {})
+    before = set(node.stores.objects.keys())
+    done = node.cli("reproduce", results["sr"].sop_instance_uid, "--json")
+    assert (done.returncode, set(node.stores.objects.keys())) == (0, before), done.stderr
+    told = json.loads(done.stdout)
+    assert (told["verdict"], told["changes"]) == ("identical", {})
     assert told["results"][0]["sop_instance_uid"] == results["sr"].sop_instance_uid
     assert {item["kind"]: item["identical"] for item in told["results"]} == dict.fromkeys(("seg", "sr", "sc"), True)
-    assert len(told["then"]["inputs"]) == 40
+    assert len(told["then"]["inputs"]) == SLICES
     assert told["then"] == told["now"]
 
 
@@ -57,15 +62,15 @@ def test_a_result_that_is_not_what_comes_out_is_told_finding_by_finding(
     analysed: tuple[NodeUnderTest, dict[str, Result]],
 ) -> None:
     node, results = analysed
-    seg = results["seg"]
-    content = bytearray(node.stores.objects.get(seg.object_key))
-    content[-600:] = bytes(600)
-    with replaced(node, seg, bytes(content)):
-        done = node.cli("reproduce", seg.sop_instance_uid)
-        assert done.returncode == 1
-        assert "differs" in done.stdout
-        assert "Dice 0.9" in done.stdout
-        assert "code, libraries and machine are the same, so nothing may differ" in done.stdout
+    seg = dcmread(BytesIO(node.stores.objects.get(results["seg"].object_key)))
+    seg.PixelData = bytes(1000) + seg.PixelData[1000:]
+    content = BytesIO()
+    seg.save_as(content)
+    with replaced(node, results["seg"], content.getvalue()):
+        done = node.cli("reproduce", results["seg"].sop_instance_uid)
+    assert done.returncode == 1, done.stderr
+    assert "Dice 0.9" in done.stdout
+    assert "code, libraries and machine are the same, so nothing may differ" in done.stdout
 
 
 def test_an_image_that_is_not_what_was_received_is_not_analysed_again(
@@ -73,17 +78,14 @@ def test_an_image_that_is_not_what_was_received_is_not_analysed_again(
 ) -> None:
     node, results = analysed
     (pack,) = [path for path in (node.folder / "data").rglob("*.pack") if path.stat().st_size > 100_000]
-    content = bytearray(pack.read_bytes())
-    place = len(content) // 2
-    content[place] ^= 1
-    pack.write_bytes(content)
+    whole = pack.read_bytes()
+    place = len(whole) // 2
+    pack.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     try:
-        code, told = reproduced(node, results["seg"].sop_instance_uid)
+        with pytest.raises(CannotReproduce, match=r"^image [0-9.]+ (is not what was received|cannot be read)"):
+            again(node, results["seg"].sop_instance_uid)
     finally:
-        content[place] ^= 1
-        pack.write_bytes(content)
-    assert (code, told["verdict"]) == (2, "cannot be run")
-    assert told["reason"].startswith("image ")
+        pack.write_bytes(whole)
 
 
 def test_a_model_that_has_another_content_now_is_not_run(analysed: tuple[NodeUnderTest, dict[str, Result]]) -> None:
@@ -93,20 +95,23 @@ def test_a_model_that_has_another_content_now_is_not_run(analysed: tuple[NodeUnd
     record = json.loads(node.stores.objects.get(str(row.provenance_key)))
     record["model"]["content_sha256"] = "0" * 64
     node.stores.objects.put("provenance/other.json", [json.dumps(record).encode()])
-    with changed(node, row.result, provenance_key="provenance/other.json"):
-        code, told = reproduced(node, row.result.sop_instance_uid)
-    assert code == 2
-    assert "model ct_lung_density@1.0.0: must have the content 0000" in told["reason"]
+    with (
+        changed(node, row.result, provenance_key="provenance/other.json"),
+        pytest.raises(CannotReproduce, match=r"model ct_lung_density@1\.0\.0: must have the content 0000"),
+    ):
+        again(node, row.result.sop_instance_uid)
 
 
-def test_what_no_model_made_and_what_nobody_knows_is_said(analysed: tuple[NodeUnderTest, dict[str, Result]]) -> None:
+def test_what_nobody_knows_and_what_nothing_is_kept_of_is_said(
+    analysed: tuple[NodeUnderTest, dict[str, Result]],
+) -> None:
     node, results = analysed
-    code, told = reproduced(node, "1.2.3.4")
-    assert (code, told["reason"].split(";")[0]) == (2, "no result has the SOP Instance UID 1.2.3.4")
+    with pytest.raises(CannotReproduce, match="no result has the SOP Instance UID"):
+        again(node, "1.2.3.4")
     with changed(node, results["sc"], provenance_key=None):
-        code, told = reproduced(node, results["sc"].sop_instance_uid)
-    assert code == 2
-    assert "no provenance is kept" in told["reason"]
+        done = node.cli("reproduce", results["sc"].sop_instance_uid, "--json")
+    assert done.returncode == 2
+    assert "no provenance is kept" in json.loads(done.stdout)["reason"]
 
 
 @contextmanager
