@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from inference import analysis
 from inference.contract import SeriesFacts
 from inference.findings import Findings, NotAnalysed
 from inference.manifest import PythonRuntime
 from inference.package import Package
-from inference.runtimes import python
 from inference.volume import Volume
 
 INPUT_REFUSED = "input_refused"
@@ -29,17 +27,33 @@ def predict(
     companions: the other series that the model reads, by the names of its input contract; those that it requires must be
     there.
     """
+    refused = refusal(volume, package, companions)
+    return refused if refused is not None else computed(volume, package, device, companions)
+
+
+def refusal(volume: Volume, package: Package, companions: Mapping[str, Volume]) -> Findings | None:
+    """Which rules of the model's input contract the volumes break; None where they break none."""
     manifest = package.manifest
     reasons = manifest.input.reasons_against(facts_of(volume))
     for name, companion in companions.items():
         against = manifest.input.companion(name).series.reasons_against(facts_of(companion))
         reasons += [f"{name}: {reason}" for reason in against]
-    if reasons:
-        code = manifest.outputs.not_analysed[INPUT_REFUSED].code
-        return Findings(not_analysed=NotAnalysed(code, "; ".join(reasons)))
-    wanted = manifest.resources.device if device == "auto" else device
-    if isinstance(manifest.runtime, PythonRuntime):
+    if not reasons:
+        return None
+    return Findings(not_analysed=NotAnalysed(manifest.outputs.not_analysed[INPUT_REFUSED].code, "; ".join(reasons)))
+
+
+def computed(
+    volume: Volume, package: Package, device: Literal["auto", "cpu", "cuda"], companions: Mapping[str, Volume]
+) -> Findings:
+    """What the model says of volumes that its contract takes."""
+    wanted = package.manifest.resources.device if device == "auto" else device
+    if isinstance(package.manifest.runtime, PythonRuntime):
+        from inference.runtimes import python
+
         return python.run(volume, package, wanted, companions)
+    from inference import analysis
+
     return analysis.run(volume, package, wanted, companions)
 
 
