@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from pydicom.dataset import Dataset
+
 from inference.contract import SeriesFacts
 from inference.findings import Findings, NotAnalysed
 from inference.manifest import PythonRuntime
@@ -20,15 +22,19 @@ def predict(
     package: Package,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     companions: Mapping[str, Volume] = MappingProxyType({}),
+    *,
+    seed: int = 0,
 ) -> Findings:
     """Run the model on the volume, or say which rule of its input contract a volume breaks.
 
     device "auto" takes CUDA where there is one, unless the package asks for the CPU.
     companions: the other series that the model reads, by the names of its input contract; those that it requires must be
-    there.
+    there. seed: of what it draws by chance, if it does; the same one gives the same findings.
+
+    It runs in this process. What comes from outside is not to: see `inference.confined.pool.predict`.
     """
     refused = refusal(volume, package, companions)
-    return refused if refused is not None else computed(volume, package, device, companions)
+    return refused if refused is not None else computed(volume, package, device, companions, seed=seed)
 
 
 def refusal(volume: Volume, package: Package, companions: Mapping[str, Volume]) -> Findings | None:
@@ -44,17 +50,22 @@ def refusal(volume: Volume, package: Package, companions: Mapping[str, Volume]) 
 
 
 def computed(
-    volume: Volume, package: Package, device: Literal["auto", "cpu", "cuda"], companions: Mapping[str, Volume]
+    volume: Volume,
+    package: Package,
+    device: Literal["auto", "cpu", "cuda"],
+    companions: Mapping[str, Volume],
+    *,
+    seed: int,
 ) -> Findings:
     """What the model says of volumes that its contract takes."""
-    wanted = package.manifest.resources.device if device == "auto" else device
-    if isinstance(package.manifest.runtime, PythonRuntime):
-        from inference.runtimes import python
-
-        return python.run(volume, package, wanted, companions)
     from inference import analysis
+    from inference.repeatable import repeatable
+    from inference.runtimes import python
 
-    return analysis.run(volume, package, wanted, companions)
+    wanted = package.manifest.resources.device if device == "auto" else device
+    run = python.run if isinstance(package.manifest.runtime, PythonRuntime) else analysis.run
+    with repeatable(seed):
+        return run(volume, package, wanted, companions)
 
 
 def facts_of(volume: Volume) -> SeriesFacts:
@@ -72,6 +83,7 @@ def facts_of(volume: Volume) -> SeriesFacts:
         image_type=(image_type,) if isinstance(image_type, str) else tuple(map(str, image_type)),
         image_orientation=tuple(map(float, (*along_row, *along_column))),
         slice_spacing_mm=spacing_mm[0],
+        pixel_spacing_mm=(spacing_mm[1], spacing_mm[2]),
         coverage_mm=spacing_mm[0] * slices,
         gantry_tilt_deg=volume.gantry_tilt_deg,
         rows=rows,
@@ -80,8 +92,16 @@ def facts_of(volume: Volume) -> SeriesFacts:
         series_description=str(header.get("SeriesDescription", "") or ""),
         manufacturer=str(header.get("Manufacturer", "") or ""),
         convolution_kernel=words_of(header.get("ConvolutionKernel")),
-        contrast_agent=str(header.get("ContrastBolusAgent", "") or ""),
+        contrast_agent=contrast_agent_of(header),
     )
+
+
+def contrast_agent_of(header: Dataset) -> str | None:
+    """By its name, or in an enhanced object by that of its code; None where this is the header of no image."""
+    if "SOPClassUID" not in header:
+        return None
+    named = [str(item.get("CodeMeaning", "")) for item in header.get("ContrastBolusAgentSequence") or ()]
+    return str(header.get("ContrastBolusAgent", "") or "") or " ".join(named)
 
 
 def words_of(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from inference.manifested import Key, Manifested
+from inference.sampling import Sampler
 
 THIS_SERIES = "series"
 """The channel of the series that the model runs on; others are named as its companions."""
@@ -112,7 +113,8 @@ class Use(Manifested):
 
     mode `whole`: once, on all. `windows`: on windows of `patch` voxels that overlap by a share and are blended. `slices`: on
     each plane of the first axis, with so many `neighbours` on each side as further channels (2.5D).
-    flips: axes (0 the first) that are flipped for further predictions, which are averaged.
+    flips: axes (0 the first) that are flipped for further predictions, which are averaged. sampler: for a network that takes
+    noise away; it is then run so at each of its steps.
     """
 
     mode: Literal["whole", "windows", "slices"] = "whole"
@@ -123,6 +125,7 @@ class Use(Manifested):
     neighbours: Annotated[int, Field(ge=0, le=16)] = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     flips: tuple[tuple[Annotated[int, Field(ge=0, le=2)], ...], ...] = Field(default=(), max_length=7)
+    sampler: Sampler | None = None
 
     @model_validator(mode="after")
     def belongs_to_its_mode(self) -> Self:
@@ -132,6 +135,8 @@ class Use(Manifested):
             raise ValueError("neighbours are for mode slices")
         if self.mode == "slices" and any(0 in axes for axes in self.flips):
             raise ValueError("flips of mode slices are of axes 1 and 2: a slice has no axis 0")
+        if self.sampler and self.flips:
+            raise ValueError("flips are not for a sampler: ask it for an ensemble")
         return self
 
 

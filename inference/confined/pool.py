@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -37,6 +38,8 @@ def predict(
     package: Package,
     device: Device = "auto",
     companions: Mapping[str, Volume] = _NONE,
+    *,
+    seed: int = 0,
     bounds: Bounds | None = None,
 ) -> Findings:
     """As `inference.predict.predict`; a package with weights runs in a process of its own, within bounds.
@@ -47,16 +50,18 @@ def predict(
     if refused is not None:
         return refused
     if isinstance(package.manifest.runtime, PythonRuntime):
-        return computed(volume, package, device, companions)
-    return POOL.predict(volume, package, device, companions, bounds or bounds_of(package))
+        return computed(volume, package, device, companions, seed=seed)
+    return POOL.predict(volume, package, device, companions, seed=seed, bounds=bounds or bounds_of(package))
 
 
-def bounds_of(package: Package, *, timeout_s: float | None = None, memory_bytes: int | None = None) -> Bounds:
+def bounds_of(
+    package: Package, *, timeout_s: float | None = None, spent_s: float = 0.0, memory_bytes: int | None = None
+) -> Bounds:
     """What the package asks for, within what is allowed; of memory without either, three quarters of the machine's."""
     resources = package.manifest.resources
     machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     most_bytes = memory_bytes or machine_bytes * 3 // 4
-    return Bounds(timeout_s or resources.timeout_s, min(resources.memory_bytes or most_bytes, most_bytes))
+    return Bounds(timeout_s or resources.timeout_s, min(resources.memory_bytes or most_bytes, most_bytes), spent_s)
 
 
 class Pool:
@@ -69,7 +74,14 @@ class Pool:
         self._told: set[str] = set()
 
     def predict(
-        self, volume: Volume, package: Package, device: Device, companions: Mapping[str, Volume], bounds: Bounds
+        self,
+        volume: Volume,
+        package: Package,
+        device: Device,
+        companions: Mapping[str, Volume],
+        *,
+        seed: int,
+        bounds: Bounds,
     ) -> Findings:
         """What the package's network says of volumes that its contract takes."""
         doing = f"while it ran {package.key}"
@@ -78,7 +90,7 @@ class Pool:
             message, descriptors = lent({"": volume, **companions})
             came: list[int] = []
             try:
-                told = {"do": "find", **message}
+                told = {"do": "find", "seed": seed, **message}
                 _, came = process.ask(told, descriptors, left, doing, lent_bytes=bytes_lent(message))
                 if len(came) != 1:
                     raise InferenceError(f"the model process answered with {len(came)} descriptors {doing}")
@@ -124,7 +136,7 @@ class Pool:
         except BaseException:
             self._forget(key)
             raise
-        return process, Bounds(max(0.0, bounds.timeout_s - (time.monotonic() - began)), bounds.memory_bytes)
+        return process, replace(bounds, spent_s=bounds.spent_s + time.monotonic() - began)
 
     def _forget(self, key: tuple[str, str]) -> None:
         with suppress(KeyError):

@@ -36,11 +36,12 @@ _starter = ThreadPoolExecutor(1, "starts model processes")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """timeout_s: for one answer, without the time that a process needs to start. memory_bytes: of the process, without what it is
-    lent and what it takes before it has a model."""
+    """timeout_s: for what is asked, without the time that a process needs to start; spent_s of it are over. memory_bytes: of the
+    process, without what it is lent and what it takes before it has a model."""
 
     timeout_s: float
     memory_bytes: int
+    spent_s: float = 0.0
 
 
 class ModelProcess:
@@ -126,7 +127,7 @@ class ModelProcess:
             raise
 
     def _watch(self, bounds: Bounds, doing: str, lent_bytes: int) -> Callable[[], None]:
-        deadline = time.monotonic() + bounds.timeout_s
+        deadline = time.monotonic() + bounds.timeout_s - bounds.spent_s
         most = bounds.memory_bytes + self._before + lent_bytes
 
         def watch() -> None:

@@ -10,6 +10,7 @@ import resource
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -44,7 +45,8 @@ class Loaded:
         self._bound(told)
         volumes = borrowed(told, descriptors)
         volume = volumes.pop("")
-        findings = computed(volume, self._package, "cuda" if self.device.type == "cuda" else "cpu", volumes)
+        device: Literal["cuda", "cpu"] = "cuda" if self.device.type == "cuda" else "cpu"
+        findings = computed(volume, self._package, device, volumes, seed=told["seed"])
         return memory_of(kept.parts(findings, packed=False))
 
     def _bound(self, told: Message) -> None:
