@@ -15,6 +15,7 @@ from inference.contract import InputContract
 from inference.errors import PackageError
 from inference.golden_case import GoldenCase
 from inference.manifested import Label, Manifested, PathInPackage
+from inference.model_card import Card
 from inference.outputs import Outputs
 from inference.recipe import THIS_SERIES, Postprocessing, Preprocessing, Use
 
@@ -75,6 +76,7 @@ class Manifest(Manifested):
     manufacturer: Label
     intended_use: str = Field(min_length=1)
     limits: tuple[str, ...] = Field(min_length=1)
+    model_card: Card = Card()
     runtime: PythonRuntime | NetworkRuntime | BundleRuntime = Field(discriminator="kind")
     weights: tuple[Weights, ...] = ()
     input: InputContract
