@@ -74,6 +74,7 @@ def manifest_of(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
             metadata.get("intended_use") or metadata.get("description") or "Not stated by its authors."
         ),
         "limits": (str(metadata.get("description") or "Its limits are not stated by its authors."),),
+        "model_card": _card(metadata),
         "runtime": {"kind": "torchscript" if network is None else "monai_bundle", "file": weights}
         | ({} if network is None else {"network": network.name, "arguments": network.arguments}),
         "weights": ({"file": weights, "sha256": digests[weights]},),
@@ -270,6 +271,21 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(tree, dict):
         raise PackageError(f"{path}: must hold keys with values")
     return tree
+
+
+def _card(metadata: Any) -> dict[str, Any]:
+    """What the authors say of their data and figures; of the latter those that are numbers."""
+    card: dict[str, Any] = {}
+    if source := str(metadata.get("data_source") or ""):
+        card["training_data"] = source[:1024]
+    found = metadata.get("eval_metrics")
+    numbers = {
+        _short(str(name), 64): float(value)
+        for name, value in (found.items() if isinstance(found, dict) else ())
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    metrics = [{"name": name, "value": value, "data": "its authors' evaluation"} for name, value in numbers.items()]
+    return card | ({"metrics": tuple(metrics[:16])} if metrics else {})
 
 
 def _at(folder: Path, tree: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

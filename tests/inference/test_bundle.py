@@ -41,6 +41,8 @@ METADATA_OF_ZOO: dict[str, Any] = {
     "authors": "Somebody",
     "description": "A small SegResNet.",
     "intended_use": "This is an example, not to be used for diagnostic purposes",
+    "data_source": "A data set of nobody",
+    "eval_metrics": {"mean_dice": 0.961, "nested": {"no": 1}, "said": "well"},
     "network_data_format": {
         "inputs": {"image": {"type": "image", "format": "hounsfield", "modality": "CT", "num_channels": 1}},
         "outputs": {
@@ -155,6 +157,8 @@ def test_a_bundle_says_who_it_is(tmp_path: Path) -> None:
         "Somebody",
     )
     assert identity.intended_use == "This is an example, not to be used for diagnostic purposes"
+    assert identity.card.training_data == "A data set of nobody"
+    assert identity.card.metrics == ("mean_dice 0.961, on its authors' evaluation",)
 
 
 def test_another_weight_makes_another_device_of_it(tmp_path: Path) -> None:
