@@ -52,7 +52,8 @@ class JobSpec:
     rejected_as: the code (DCM) with which somebody rejected every image of it, where that is why.
     remark: what every report must say besides. predecessors: the reports that this one's may take the place of, the latest
     first. kinds: what is to be made for the destinations; demands: what each of them takes. words: what the site decided about
-    the words of results.
+    the words of results. timeout_s, memory_bytes: what a model from outside may take, which the attempt itself sees to; None
+    where nothing is said.
     recorded: of the instances under object_keys, in their order. results_url: where results are put, if not beside the images.
     findings_key: the object that what was found is kept in, for a shadow; None where there is none. compare_with: of a shadow
     that object of the job that it is compared with; nothing is made of what a shadow finds.
@@ -77,6 +78,8 @@ class JobSpec:
     predecessors: tuple[Predecessor, ...] = ()
     demands: tuple[Demand, ...] = ()
     words: Words = AS_DELIVERED
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
     recorded: tuple[RecordedInput, ...] = ()
     results_url: str | None = None
     findings_key: str | None = None
@@ -90,6 +93,8 @@ class JobOutcome:
     instead: "not analysed, since the result failed its checks", for destinations that nothing else is left for.
     not_made: of each kind that could not be made, as ordered, the reason. error: the model or the encoding failed.
 
+    ended: with error, where the process that ran the model was killed or took too long; the attempt counts as such.
+
     storage_error: objects could not be read or written; the job itself is not to blame and is run again.
     provenance_key: the object that says what the results were made of, and with what. comparison: of a shadow, how what it
     found differs (see `inference.monitor.paired`).
@@ -100,6 +105,7 @@ class JobOutcome:
     not_analysed: str | None = None
     error: str | None = None
     storage_error: str | None = None
+    ended: Literal["killed", "timeout"] | None = None
     instead: tuple[Result, ...] = ()
     not_made: Mapping[str, str] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)

@@ -26,6 +26,8 @@ from storage.records import AttemptOutcome, Job, NewShadow, Predecessor
 # How long a job waits after storage could not take its results; nothing else holds a ready job back.
 STORAGE_PAUSE_S = 30.0
 KEPT_FINDINGS = "findings/"
+# An attempt that ends its model in time by itself, and its worker lives on, gets so much longer; its process takes time to start.
+OWN_TIMEOUT_GRACE_S = 150.0
 _COUNTED = ("killed", "timeout")
 
 log = logs.get("dispatch")
@@ -132,7 +134,9 @@ class Dispatch:
             self._fail(started, "failed", str(error))
             return
         key = (job.job_id, attempt)
-        self._running[key] = _Running(started, now + job.timeout_s, self._demands, self._send_stale, shadow)
+        grace_s = 0.0 if spec.timeout_s is None else OWN_TIMEOUT_GRACE_S
+        deadline = now + job.timeout_s + grace_s
+        self._running[key] = _Running(started, deadline, self._demands, self._send_stale, shadow)
         self._engine.submit(key, spec)
         log.info("job started", job_id=job.job_id, attempt=attempt, model=job.model)
 
@@ -161,6 +165,9 @@ class Dispatch:
         if outcome.storage_error:
             self._held_until[job.job_id] = self._clock() + STORAGE_PAUSE_S
             self._put_back(job, "failed", outcome.storage_error, job.give_up_reason)
+            return
+        if outcome.error and outcome.ended:
+            self._try_again(job, outcome.ended, outcome.error)
             return
         if outcome.error:
             self._give_up(job, "failed", outcome.error)

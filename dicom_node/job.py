@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dicom_node import companion_volumes
+from dicom_node import companion_volumes, logs
 from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.provenance_gathered import gather, put_provenance, seed_for
 from dicom_node.rejection import TITLES as REJECTION_TITLES
@@ -22,13 +22,13 @@ from dicom_node.results import zone
 from dicom_node.results.make import make
 from dicom_node.results.report import EncodedResult, ReadBesides, Report
 from inference import kept
-from inference.errors import InferenceError, NotAVolume
+from inference.confined import pool
+from inference.errors import InferenceError, ModelProcessEnded, NotAVolume
 from inference.findings import Code, Findings, NotAnalysed
 from inference.frames import Frame
 from inference.instances import Headers, Instance, instance_of
 from inference.monitor.paired import paired
 from inference.package import Package, load_package
-from inference.predict import predict
 from inference.series import SeriesReading, read_instances
 from inference.volume import Volume
 from storage.errors import StorageError
@@ -48,11 +48,20 @@ def rejected_code(value: str | None) -> Code | None:
     return None if value is None else Code(value, "DCM", REJECTION_TITLES[value])
 
 
+log = logs.get("job")
+
+
 class Stages:
     """How long each stage took, in seconds."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    @property
+    def spent_s(self) -> float:
+        """Since the attempt began."""
+        return time.perf_counter() - self._began
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -70,6 +79,8 @@ def run(spec: JobSpec) -> JobOutcome:
         return _run(spec, stages)
     except StorageError as error:
         return JobOutcome(storage_error=str(error), stage_s=stages.seconds)
+    except ModelProcessEnded as error:
+        return JobOutcome(error=str(error), ended=error.outcome, stage_s=stages.seconds)
     except Exception as error:  # noqa: BLE001 - a model may fail in any way, and each must be told
         return JobOutcome(error=f"{type(error).__name__}: {error}", stage_s=stages.seconds)
 
@@ -168,7 +179,12 @@ def _find(
     besides.clear()
     with stages.timed("predict"):
         besides_read = {one.name: one.volume for one in companions}
-        findings = predict(volume, package, spec.device, besides_read, seed=seed_for(spec, package))
+        bounds = pool.bounds_of(
+            package, timeout_s=spec.timeout_s, spent_s=stages.spent_s, memory_bytes=spec.memory_bytes
+        )
+        findings = pool.predict(volume, package, spec.device, besides_read, seed=seed_for(spec, package), bounds=bounds)
+    for words in pool.POOL.untold():
+        log.warning("model processes lack a wall", reason=words.lower())
     return volume, frames, companions, findings, left_out
 
 

@@ -36,6 +36,7 @@ from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from inference.contract import InputContract
 from inference.errors import PackageError
+from inference.manifest import PythonRuntime
 from storage.errors import StorageError
 from storage.records import Companion, Instance, Job, SeriesPart, StoredContent
 
@@ -215,6 +216,8 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         predecessors=predecessors,
         demands=demands,
         words=config.results.words,
+        timeout_s=None if isinstance(chosen.package.manifest.runtime, PythonRuntime) else job.timeout_s,
+        memory_bytes=config.engine.model_memory_bytes,
         recorded=_recorded(contents),
     )
 
