@@ -15,12 +15,14 @@ from storage.habits import Habits
 from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
+from storage.models import Models
 from storage.objects import open_store
 from storage.objects.protocol import PackStore
 from storage.objects.same import same_content
 from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
 from storage.rejections import RejectionNotes
+from storage.shadows import Shadows
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -42,6 +44,8 @@ class Stores:
     habits: Habits
     performed_steps: PerformedSteps
     rejection_notes: RejectionNotes
+    models: Models
+    shadows: Shadows
     run_folder: Path
 
 
@@ -64,5 +68,7 @@ def open_stores(config: Config) -> Stores:
         habits=Habits(database),
         performed_steps=PerformedSteps(database),
         rejection_notes=RejectionNotes(database),
+        models=Models(database),
+        shadows=Shadows(database),
         run_folder=config.node.data_folder / "run",
     )

@@ -15,6 +15,7 @@ from inference.contract import InputContract
 from inference.errors import PackageError
 from inference.golden_case import GoldenCase
 from inference.manifested import Label, Manifested, PathInPackage
+from inference.model_card import Card
 from inference.outputs import Outputs
 from inference.recipe import THIS_SERIES, Postprocessing, Preprocessing, Use
 
@@ -56,7 +57,13 @@ class Weights(Manifested):
 
 
 class Resources(Manifested):
+    """memory_bytes: of the machine, beside the images and what any model needs to run; without it as much as the node allows.
+    gpu_memory_bytes: of the GPU, where the model runs on one.
+    """
+
     timeout_s: float = Field(gt=0, le=86400)
+    memory_bytes: Annotated[int, Field(ge=64 * 1024**2)] | None = None
+    gpu_memory_bytes: Annotated[int, Field(ge=64 * 1024**2)] | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -69,6 +76,7 @@ class Manifest(Manifested):
     manufacturer: Label
     intended_use: str = Field(min_length=1)
     limits: tuple[str, ...] = Field(min_length=1)
+    model_card: Card = Card()
     runtime: PythonRuntime | NetworkRuntime | BundleRuntime = Field(discriminator="kind")
     weights: tuple[Weights, ...] = ()
     input: InputContract
@@ -104,12 +112,19 @@ class Manifest(Manifested):
             return self
         outputs = self.outputs
         numbers = [item for item in outputs.measurements if item.compute is None]
-        ways = [bool(outputs.segments), bool(outputs.detections), bool(outputs.classifications or numbers)]
+        of_voxels = bool(outputs.segments or outputs.maps)
+        ways = [of_voxels, bool(outputs.detections), bool(outputs.classifications or numbers)]
         if sum(ways) != 1:
             raise ValueError(
-                "outputs must be of one kind: segments (with what is computed of them), detections, or classifications and"
-                " numbers; a network answers in one way"
+                "outputs must be of one kind: segments and maps (with what is computed of them), detections, or"
+                " classifications and numbers; a network answers in one way"
             )
+        sampler = self.use.sampler if self.use else None
+        if sampler and not of_voxels:
+            raise ValueError("use.sampler is for segments and maps: it draws a value for each voxel")
+        vague = next((item.key for item in outputs.maps if item.of == "uncertainty"), None)
+        if vague and (sampler is None or sampler.ensemble == 1):
+            raise ValueError(f"map {vague} is of uncertainty, which takes a use.sampler with an ensemble of 2 or more")
         nameless = [item.key for item in outputs.segments if item.index is None]
         nameless += [item.key for item in numbers if item.index is None]
         if missing := next(iter(nameless), None):

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from inference import analysis
+from pydicom.dataset import Dataset
+
 from inference.contract import SeriesFacts
 from inference.findings import Findings, NotAnalysed
 from inference.manifest import PythonRuntime
 from inference.package import Package
-from inference.repeatable import repeatable
-from inference.runtimes import python
 from inference.volume import Volume
 
 INPUT_REFUSED = "input_refused"
@@ -31,17 +30,40 @@ def predict(
     device "auto" takes CUDA where there is one, unless the package asks for the CPU.
     companions: the other series that the model reads, by the names of its input contract; those that it requires must be
     there. seed: of what it draws by chance, if it does; the same one gives the same findings.
+
+    It runs in this process. What comes from outside is not to: see `inference.confined.pool.predict`.
     """
+    refused = refusal(volume, package, companions)
+    return refused if refused is not None else computed(volume, package, device, companions, seed=seed)
+
+
+def refusal(volume: Volume, package: Package, companions: Mapping[str, Volume]) -> Findings | None:
+    """Which rules of the model's input contract the volumes break; None where they break none."""
     manifest = package.manifest
     reasons = manifest.input.reasons_against(facts_of(volume))
     for name, companion in companions.items():
         against = manifest.input.companion(name).series.reasons_against(facts_of(companion))
         reasons += [f"{name}: {reason}" for reason in against]
-    if reasons:
-        code = manifest.outputs.not_analysed[INPUT_REFUSED].code
-        return Findings(not_analysed=NotAnalysed(code, "; ".join(reasons)))
-    wanted = manifest.resources.device if device == "auto" else device
-    run = python.run if isinstance(manifest.runtime, PythonRuntime) else analysis.run
+    if not reasons:
+        return None
+    return Findings(not_analysed=NotAnalysed(manifest.outputs.not_analysed[INPUT_REFUSED].code, "; ".join(reasons)))
+
+
+def computed(
+    volume: Volume,
+    package: Package,
+    device: Literal["auto", "cpu", "cuda"],
+    companions: Mapping[str, Volume],
+    *,
+    seed: int,
+) -> Findings:
+    """What the model says of volumes that its contract takes."""
+    from inference import analysis
+    from inference.repeatable import repeatable
+    from inference.runtimes import python
+
+    wanted = package.manifest.resources.device if device == "auto" else device
+    run = python.run if isinstance(package.manifest.runtime, PythonRuntime) else analysis.run
     with repeatable(seed):
         return run(volume, package, wanted, companions)
 
@@ -61,6 +83,7 @@ def facts_of(volume: Volume) -> SeriesFacts:
         image_type=(image_type,) if isinstance(image_type, str) else tuple(map(str, image_type)),
         image_orientation=tuple(map(float, (*along_row, *along_column))),
         slice_spacing_mm=spacing_mm[0],
+        pixel_spacing_mm=(spacing_mm[1], spacing_mm[2]),
         coverage_mm=spacing_mm[0] * slices,
         gantry_tilt_deg=volume.gantry_tilt_deg,
         rows=rows,
@@ -69,8 +92,16 @@ def facts_of(volume: Volume) -> SeriesFacts:
         series_description=str(header.get("SeriesDescription", "") or ""),
         manufacturer=str(header.get("Manufacturer", "") or ""),
         convolution_kernel=words_of(header.get("ConvolutionKernel")),
-        contrast_agent=str(header.get("ContrastBolusAgent", "") or ""),
+        contrast_agent=contrast_agent_of(header),
     )
+
+
+def contrast_agent_of(header: Dataset) -> str | None:
+    """By its name, or in an enhanced object by that of its code; None where this is the header of no image."""
+    if "SOPClassUID" not in header:
+        return None
+    named = [str(item.get("CodeMeaning", "")) for item in header.get("ContrastBolusAgentSequence") or ()]
+    return str(header.get("ContrastBolusAgent", "") or "") or " ".join(named)
 
 
 def words_of(value: object) -> str:

@@ -27,12 +27,14 @@ from storage.habits import Habits
 from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
+from storage.models import Models
 from storage.objects.protocol import ObjectStore, PackStore
 from storage.objects.same import same_content
 from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
 from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
 from storage.rejections import RejectionNotes
+from storage.shadows import Shadows
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -183,6 +185,8 @@ class House:
     habits: Habits
     performed_steps: PerformedSteps
     rejection_notes: RejectionNotes
+    models: Models
+    shadows: Shadows
     history: History
     objects: MemoryStore
     run_folder: Path
@@ -322,6 +326,8 @@ def open_house(folder: Path) -> House:
         habits=Habits(database),
         performed_steps=PerformedSteps(database),
         rejection_notes=RejectionNotes(database),
+        models=Models(database),
+        shadows=Shadows(database),
         history=History(database),
         objects=MemoryStore(),
         run_folder=folder,

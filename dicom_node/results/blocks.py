@@ -104,7 +104,7 @@ def table(of: Table, heading_lines: int = 3) -> Block:
     headings = [
         wrap(words, b - a - 16, 16)[:heading_lines] for words, a, b in zip(of.headings, lefts, lefts[1:], strict=False)
     ]
-    head = 14 + HEADING_LINE * max(1, *map(len, headings))
+    head = 14 + HEADING_LINE * max([1, *map(len, headings)])
     more = of.says_more
 
     def draw(card: Image.Image, top: int) -> None:
@@ -163,6 +163,11 @@ def paragraphs(items: Sequence[tuple[str, str]], most_lines: int) -> Block:
 def notices(items: Sequence[str], most_lines: int) -> Block:
     """What a reader must know before he trusts the numbers."""
     return _lines([line for words in items for line in wrap(words, INNER - 24, 17)], most_lines, 17, NOTICE)
+
+
+def small_print(items: Sequence[str], most_lines: int) -> Block:
+    """What the model is for, where there is room."""
+    return _lines([line for words in items for line in wrap(words, INNER - 24, 15)], most_lines, 15, MUTED)
 
 
 def _lines(lines: Sequence[str], most: int, size: int, color: tuple[int, int, int]) -> Block:
