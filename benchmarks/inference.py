@@ -154,9 +154,7 @@ def bars(figures: Figures, least_around: float) -> list[Bar]:
     found = []
     for network in figures.runs:
         ours, theirs = figures.around(network, NODE), figures.around(network, PEER)
-        found.append(
-            at_least(f"{network}: around the passes, times as fast", least_around, ratios(theirs, ours))
-        )
+        found.append(at_least(f"{network}: around the passes, times as fast", least_around, ratios(theirs, ours)))
         whole = [one["seconds"] / one["network"] for one in figures.runs[network][NODE]]
         reached = statistics.median(whole)
         found.append(

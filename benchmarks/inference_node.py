@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from benchmarks.volume_readers import KEYS, STORE
 from dicom_node.attempt import JobOutcome, JobSpec, run_attempt
+from inference.confined.pool import predict
 from inference.devices import chosen_device
 from inference.findings import Labelled
 from inference.instances import instance_of
 from inference.network import network_of
 from inference.package import Package, load_package
 from inference.passes import PASSES
-from inference.predict import predict
 from inference.series import read_instances
 from storage.objects import open_store
 

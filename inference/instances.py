@@ -11,21 +11,18 @@ import io
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol, overload
 
 from pydicom import dcmread
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.dataset import Dataset
 
-from inference import frames, pixel_format
-from inference.layout import PIXEL_DATA, Layout, Unusual, closes, is_end, is_padding, layout_of, lone_fragment
+from inference import elements, frames, pixel_format
+from inference.layout import Layout, Unusual, closes, is_end, is_padding, layout_of, lone_fragment
 
-_PIXEL_DATA = Tag(PIXEL_DATA)
-_PIXELS = frozenset((_PIXEL_DATA, Tag("FloatPixelData"), Tag("DoubleFloatPixelData")))
-_TAGS = {int(tag): tag for tag in (*frames.READ, *pixel_format.READ, Tag("StudyInstanceUID"), Tag("SeriesInstanceUID"))}
+_PIXEL_DATA = elements.tag_of("PixelData")
+_PIXELS = frozenset((_PIXEL_DATA, elements.tag_of("FloatPixelData"), elements.tag_of("DoubleFloatPixelData")))
+_SERIES = (elements.tag_of("StudyInstanceUID"), elements.tag_of("SeriesInstanceUID"))
+_TAGS = {int(tag): tag for tag in (*frames.READ, *pixel_format.READ, *_SERIES)}
 _WANTED = frozenset(_TAGS)
 _FIRST_READ_BYTES = 16 << 10
 _LONGEST_PADDING_BYTES = 64 << 10
@@ -69,7 +66,7 @@ class Instance(Protocol):
     """attributes: at least those in `frames.READ` and `pixel_format.READ`, and the UIDs of study and series."""
 
     @property
-    def attributes(self) -> Dataset: ...
+    def attributes(self) -> elements.Attributes: ...
 
     def described(self) -> Dataset:
         """All attributes; pixel data may be among them or not."""
@@ -125,7 +122,7 @@ class Parsed:
 class Scanned:
     """A file of the plain form: one frame, little endian, and its pixels the last thing in it."""
 
-    attributes: Dataset
+    attributes: elements.Encoded
     _file: InstanceFile
     _layout: Layout
 
@@ -205,15 +202,9 @@ def _parsed(file: InstanceFile) -> Dataset:
 
 def _scanned(file: InstanceFile, layout: Layout) -> Scanned:
     """Raises Unusual where there are several frames, or anything but padding behind the pixels."""
-    found: dict[BaseTag, DataElement | RawDataElement] = {
-        _TAGS[tag]: RawDataElement(_TAGS[tag], None, len(value), value, 0, True, True)
-        for tag, value in layout.values.items()
-    }
-    # As pydicom has it for a value that is to be read later.
-    found[_PIXEL_DATA] = RawDataElement(_PIXEL_DATA, None, layout.pixels_bytes or 0, None, layout.pixels_at, True, True)
-    attributes = Dataset(found)
-    attributes.set_original_encoding(True, True)
-    attributes.file_meta = _file_meta(layout.transfer_syntax_uid)
+    values = {_TAGS[tag]: value for tag, value in layout.values.items()}
+    values[_PIXEL_DATA] = b""
+    attributes = elements.Encoded(values, layout.transfer_syntax_uid)
     if frames.is_multi_frame(attributes) or frames.frame_count(attributes) > 1:
         raise Unusual("several frames")
     behind = file.size_bytes - layout.pixels_at
@@ -227,10 +218,3 @@ def _scanned(file: InstanceFile, layout: Layout) -> Scanned:
     ):
         raise Unusual(f"{behind} bytes behind Pixel Data")
     return Scanned(attributes, file, layout)
-
-
-@lru_cache(maxsize=32)
-def _file_meta(transfer_syntax_uid: str) -> FileMetaDataset:
-    found = FileMetaDataset()
-    found.TransferSyntaxUID = UID(transfer_syntax_uid)
-    return found

@@ -24,9 +24,9 @@ class Passes:
     def __init__(self) -> None:
         self._of = threading.local()
 
-    def add(self, seconds: float) -> None:
-        self._of.count = getattr(self._of, "count", 0) + 1
-        self._of.seconds = getattr(self._of, "seconds", 0.0) + seconds
+    def add(self, taken: Taken) -> None:
+        self._of.count = getattr(self._of, "count", 0) + taken.count
+        self._of.seconds = getattr(self._of, "seconds", 0.0) + taken.seconds
 
     def add_events(self, start: torch.cuda.Event, end: torch.cuda.Event) -> None:
         """A pass that the device has not come to the end of."""
@@ -60,7 +60,7 @@ def timed(network: Callable[..., object], device: torch.device) -> Callable[...,
     def on_cpu(*given: torch.Tensor) -> object:
         started = time.perf_counter()
         answer = network(*given)
-        PASSES.add(time.perf_counter() - started)
+        PASSES.add(Taken(1, time.perf_counter() - started))
         return answer
 
     return on_cuda if device.type == "cuda" else on_cpu
