@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import inference_models, inference_precisions, inference_queue, volume
-from benchmarks.inference_models import CLASSES, NETWORKS, SEGRESNET, Sizes
+from benchmarks.inference_models import NETWORKS, SEGRESNET, Sizes, dice
 from benchmarks.inference_process import NODE, PEER, Warm
 from benchmarks.rounds import machine
 
@@ -38,8 +38,8 @@ class Scale:
     rounds: int = 2
     images: int = 400
     studies: int = 20
-    sizes: Sizes = Sizes(spacing_mm=3.0, patch=64)
-    small: Sizes = Sizes(spacing_mm=6.0, patch=32)
+    sizes: Sizes = field(default_factory=lambda: Sizes(spacing_mm=3.0, patch=64))
+    small: Sizes = field(default_factory=lambda: Sizes(spacing_mm=6.0, patch=32))
 
 
 @dataclass(slots=True)
@@ -109,7 +109,12 @@ def measure(folder: Path, scale: Scale, python: str, device: str) -> Figures:
         inference_models.make(python, folder / name, sizes)
     figures = Figures()
     for network in NETWORKS:
-        against_peer(folder, network, scale.rounds, python, device, figures)
+        bundle = inference_models.folder_of(folder / "models", network)
+        with (
+            Warm(NODE, sys.executable, bundle, folder, device) as node,
+            Warm(PEER, python, bundle, folder, device) as peer,
+        ):
+            contend(network, (node, peer), folder, scale.rounds, figures)
     small = inference_models.folder_of(folder / "small", SEGRESNET)
     if scale.studies:
         figures.queue = inference_queue.measure(small, folder, device, scale.studies)
@@ -117,37 +122,27 @@ def measure(folder: Path, scale: Scale, python: str, device: str) -> Figures:
     return figures
 
 
-def against_peer(folder: Path, network: str, rounds: int, python: str, device: str, figures: Figures) -> None:
-    bundle = inference_models.folder_of(folder / "models", network)
+def contend(network: str, programs: tuple[Warm, Warm], folder: Path, rounds: int, figures: Figures) -> None:
+    """Node and peer in turn; the first run of each is not timed, and what it found is held against the other's."""
+    node, peer = programs
     runs: dict[str, Answers] = {NODE: [], PEER: []}
     passes: dict[str, list[float]] = {NODE: [], PEER: []}
-    with Warm(NODE, sys.executable, bundle, folder, device) as node, Warm(PEER, python, bundle, folder, device) as peer:
-        kept = [folder / f"{program}.npy" for program in (NODE, PEER)]
-        node.ask(f"labels {kept[0]}")
-        peer.ask(f"labels {kept[1]}")
-        figures.agree[network] = dice(np.load(kept[0]), on_slices(np.load(kept[1])))
-        for number in range(rounds):
-            for one in (node, peer) if number % 2 == 0 else (peer, node):
-                runs[one.program].append(one.ask("run"))
-            for one in (node, peer, node, peer):
-                passes[one.program].append(one.ask("pass")["seconds"])
-        figures.of_probabilities[network] = peer.ask("probabilities")
+    kept = [folder / f"{one.program}.npy" for one in (node, peer)]
+    for one, path in zip((node, peer), kept, strict=True):
+        one.ask(f"labels {path}")
+    figures.agree[network] = dice(np.load(kept[0]), on_slices(np.load(kept[1])))
+    for number in range(rounds):
+        for one in (node, peer) if number % 2 == 0 else (peer, node):
+            runs[one.program].append(one.ask("run"))
+        for one in (node, peer, peer, node):
+            passes[one.program].append(one.ask("pass")["seconds"])
+    figures.of_probabilities[network] = peer.ask("probabilities")
     figures.runs[network], figures.passes[network] = runs, passes
 
 
 def on_slices(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """MONAI's axes of a series that it read, columns, rows and slices, in the order of ours."""
     return labels.transpose(2, 1, 0)
-
-
-def dice(ours: NDArray[np.unsignedinteger], theirs: NDArray[np.unsignedinteger]) -> dict[str, float]:
-    """By class; 1 where neither has any."""
-    found = {}
-    for index, name in CLASSES.items():
-        one, other = ours == int(index), theirs == int(index)
-        size = int(one.sum()) + int(other.sum())
-        found[name] = 2 * int((one & other).sum()) / size if size else 1.0
-    return found
 
 
 def bars(figures: Figures, least_around: float) -> list[Bar]:

@@ -14,6 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 SEED = 20
 PROBABILITIES = "postprocessing_of_probabilities"
 """Besides the postprocessing that both run: probabilities brought back to the images before the largest decides."""
@@ -99,6 +102,16 @@ def inference(name: str, arguments: Mapping[str, Any], sizes: Sizes) -> dict[str
 
 def composed(*transforms: dict[str, Any]) -> dict[str, Any]:
     return {"_target_": "Compose", "transforms": list(transforms)}
+
+
+def dice(ours: NDArray[np.unsignedinteger], theirs: NDArray[np.unsignedinteger]) -> dict[str, float]:
+    """Of two label maps, by class; 1 where neither has any."""
+    found = {}
+    for index, name in CLASSES.items():
+        one, other = ours == int(index), theirs == int(index)
+        size = int(one.sum()) + int(other.sum())
+        found[name] = 2 * int((one & other).sum()) / size if size else 1.0
+    return found
 
 
 def make(python: str, folder: Path, sizes: Sizes) -> None:

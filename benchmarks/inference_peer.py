@@ -7,6 +7,7 @@ python -m benchmarks.inference_peer BUNDLE FOLDER DEVICE answers each line of it
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import sys
@@ -49,7 +50,7 @@ class Peer:
             data["pred"] = found[0]
             data = self._after[after](data)
         times.append(time.perf_counter())
-        before, windows, after = (then - now for now, then in zip(times, times[1:], strict=False))
+        before, windows, after = (then - now for now, then in itertools.pairwise(times))
         whole = {"before": before, "windows": windows, "after": after, "seconds": times[-1] - times[0]}
         return whole | {"network": sum(self._passes_s), "passes": len(self._passes_s)}, data["pred"]
 

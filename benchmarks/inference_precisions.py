@@ -1,6 +1,6 @@
 """Other precisions than fp32: how long the network takes, and how far its labels are those of fp32.
 
-bf16 is torch's autocast. int8 is onnxruntime's static quantisation (QDQ, weights by channel), calibrated on windows of the images themselves;
+bf16 is torch's autocast. int8 is onnxruntime's static quantisation (QDQ, weights by channel), calibrated on windows of noise;
 fp32 of onnxruntime stands beside it, so that what the runtime gains is not taken for what the numbers gain.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from benchmarks.inference_models import CLASSES, NETWORKS, SEED, SEGRESNET
+from benchmarks.inference_models import NETWORKS, SEED, SEGRESNET, dice
 from benchmarks.inference_process import NODE, Warm
 from inference.manifest import Manifest
 from inference.package import MANIFEST, load_package
@@ -28,7 +28,7 @@ _WINDOWS = 4
 
 
 def measure(bundle: Path, folder: Path, device: str) -> dict[str, dict[str, float]]:
-    """By precision: seconds of the network and of all of predict, and Dice of the labels to those of fp32, the least of all classes."""
+    """By precision: seconds of the network and of all of predict, and Dice to the labels of fp32, the least of all classes."""
     into = folder / "precisions"
     into.mkdir()
     found, reference = {}, None
@@ -39,14 +39,8 @@ def measure(bundle: Path, folder: Path, device: str) -> dict[str, dict[str, floa
             answer = dict(node.ask(f"labels {kept}"))
         labels = np.load(kept)
         reference = labels if reference is None else reference
-        found[name] = answer | {"Dice to fp32": least_dice(labels, reference)}
+        found[name] = answer | {"Dice to fp32": min(dice(labels, reference).values())}
     return found
-
-
-def least_dice(one: np.ndarray, other: np.ndarray) -> float:
-    from benchmarks.inference import dice
-
-    return min(dice(one, other).values())
 
 
 def packages(bundle: Path, into: Path) -> Iterator[tuple[str, Path]]:
@@ -112,5 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert CLASSES
     main()

@@ -6,12 +6,12 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.inference_node import assert_made, spec_of
-from dicom_node.attempt import JobOutcome, run_attempt
+from dicom_node.attempt import JobOutcome, JobSpec, run_attempt
 from dicom_node.engine import Engine, EngineSettings
 from inference.package import load_package
 
@@ -22,7 +22,7 @@ _LIMIT_S = 600.0
 def measure(bundle: Path, folder: Path, device: str, studies: int) -> dict[str, float]:
     """Seconds of a study alone (the median of some), and of all that are queued; their ratio is `gain`."""
     package = load_package(bundle)
-    with engine(device) as one:
+    with engine() as one:
         specs = [spec_of(package, folder, device, study=number) for number in range(studies)]
         through(one, specs[:1])
         alone = [through(one, specs[:1])[0] for _ in range(min(ALONE, studies))]
@@ -42,7 +42,7 @@ def idle_s(all_s: float, outcomes: list[JobOutcome]) -> float:
     return all_s - sum(outcome.stage_s["network"] for outcome in outcomes)
 
 
-def through(engine: Engine, specs: list[object]) -> tuple[float, list[JobOutcome]]:
+def through(engine: Engine, specs: Sequence[JobSpec]) -> tuple[float, list[JobOutcome]]:
     """As dispatch does it: submitted as workers can take them."""
     started, left, outcomes = time.perf_counter(), list(enumerate(specs)), []
     while len(outcomes) < len(specs):
@@ -58,7 +58,7 @@ def through(engine: Engine, specs: list[object]) -> tuple[float, list[JobOutcome
 
 
 @contextmanager
-def engine(device: str) -> Iterator[Engine]:
+def engine() -> Iterator[Engine]:
     """One worker, as on a machine with one GPU or none."""
     with tempfile.TemporaryDirectory() as scratch:
         settings = EngineSettings(

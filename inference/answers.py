@@ -34,7 +34,7 @@ def segments(
     Where the largest value decides they share one label map; else each has a mask of its own, and they may overlap.
     """
     if recipe.decide == "argmax":
-        labels = _labels(found, grid, recipe, declared)
+        labels = _labels(found, grid, declared)
         labels = _cleaned_labels(labels, grid, volume, recipe, declared)
         returned = grids.returned(torch.from_numpy(labels), grid, "nearest", fill=0).numpy()
         return tuple(_segment(output, Labelled(returned, _index(output))) for output in declared)
@@ -149,7 +149,7 @@ def cleaned_mask(mask: Mask, steps: Sequence[Cleaning], grid: Grid, volume: Volu
     return mask
 
 
-def _labels(found: Iterator[Slab], grid: Grid, recipe: Postprocessing, declared: Sequence[SegmentOutput]) -> Labels:
+def _labels(found: Iterator[Slab], grid: Grid, declared: Sequence[SegmentOutput]) -> Labels:
     """The class of the largest value on the grid; classes that the manifest does not declare are none."""
     known = {0, *(_index(output) for output in declared)}
     labels: Labels = np.zeros(grid.size, np.uint8 if max(known) <= np.iinfo(np.uint8).max else np.uint16)
