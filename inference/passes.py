@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from inference.batches import Room
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -46,21 +48,26 @@ class Passes:
 PASSES = Passes()
 
 
-def timed(network: Callable[..., object], device: torch.device) -> Callable[..., object]:
-    """The same network, its passes counted in PASSES. Where the device computes by itself nobody waits for it here."""
+class Timed:
+    """A network whose passes are counted in PASSES. room: how many windows it can be given at once, as far as that is known.
 
-    def on_cuda(*given: torch.Tensor) -> object:
+    Where the device computes by itself nobody waits for it here.
+    """
+
+    def __init__(self, network: Callable[..., object], device: torch.device) -> None:
+        self.network = network
+        self.room = Room()
+        self._on_cuda = device.type == "cuda"
+
+    def __call__(self, *given: torch.Tensor) -> object:
+        if not self._on_cuda:
+            started = time.perf_counter()
+            answer = self.network(*given)
+            PASSES.add(Taken(1, time.perf_counter() - started))
+            return answer
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
-        answer = network(*given)
+        answer = self.network(*given)
         end.record()
         PASSES.add_events(start, end)
         return answer
-
-    def on_cpu(*given: torch.Tensor) -> object:
-        started = time.perf_counter()
-        answer = network(*given)
-        PASSES.add(Taken(1, time.perf_counter() - started))
-        return answer
-
-    return on_cuda if device.type == "cuda" else on_cpu
