@@ -99,7 +99,7 @@ def numbers(image: Tensor, network: Network, use: Use, device: torch.device) -> 
     answers = []
     for axes in ((), *use.flips):
         flipped = torch.flip(image, [axis + 1 for axis in axes])[None].to(device)
-        with _autocast(use, device):
+        with autocast(use, device):
             answer = network(flipped)
         if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != 1:
             raise InferenceError(f"the network must answer with numbers, (1, numbers), but gave {_shape(answer)}")
@@ -115,7 +115,7 @@ def boxes(image: Tensor, network: Network, use: Use, device: torch.device) -> Bo
 
     Raises InferenceError as `maps` does.
     """
-    with _autocast(use, device):
+    with autocast(use, device):
         answer = network(image[None].to(device))
     parts = [part for part in answer if isinstance(part, Tensor)] if isinstance(answer, tuple | list) else []
     if [part.ndim for part in parts] != [2, 1, 1] or parts[0].shape[1] != 6 or len({len(part) for part in parts}) > 1:
@@ -148,7 +148,7 @@ class _Predict:
         return total / (1 + len(self._use.flips))
 
     def _once(self, batch: Tensor, axes: list[int]) -> Tensor:
-        with _autocast(self._use, self._device):
+        with autocast(self._use, self._device):
             answer = self._network(torch.flip(batch, axes) if axes else batch)
         if not isinstance(answer, Tensor) or answer.ndim != batch.ndim or answer.shape[2:] != batch.shape[2:]:
             raise InferenceError(
@@ -174,7 +174,8 @@ def _by_slices(image: Tensor, predict: _Predict, use: Use, device: torch.device,
         yield Slab(first, answer.transpose(0, 1))
 
 
-def _autocast(use: Use, device: torch.device) -> AbstractContextManager[object]:
+def autocast(use: Use, device: torch.device) -> AbstractContextManager[object]:
+    """The precision that the network is run in."""
     if use.precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=_PRECISIONS[use.precision])

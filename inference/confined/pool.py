@@ -16,7 +16,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
-from inference import kept
+from inference import kept, tunings
 from inference.confined.lending import bytes_lent, lent
 from inference.confined.process import Bounds, ModelProcess
 from inference.confined.wire import Message, close_all, sealed_content
@@ -26,6 +26,7 @@ from inference.manifest import PythonRuntime
 from inference.package import Package
 from inference.passes import PASSES, Taken
 from inference.predict import computed, refusal
+from inference.tuning import Tuning
 from inference.volume import Volume
 
 KEPT_AT_ONCE = 4
@@ -64,6 +65,16 @@ def bounds_of(
     machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     most_bytes = memory_bytes or machine_bytes * 3 // 4
     return Bounds(timeout_s or resources.timeout_s, min(resources.memory_bytes or most_bytes, most_bytes), spent_s)
+
+
+def tuned(package: Package, device: Device = "auto", bounds: Bounds | None = None) -> Tuning:
+    """Measure which form of the package's network is the fastest here, and keep that beside its version for all that load it.
+
+    It takes as long as some dozens of windows, so it is done when a version is activated. Raises as `predict` does.
+    """
+    if isinstance(package.manifest.runtime, PythonRuntime):
+        return Tuning()
+    return POOL.tune(package, device, bounds or bounds_of(package))
 
 
 class Pool:
@@ -108,6 +119,20 @@ class Pool:
         with self._lock:
             process, _ = self._loaded(package, device, bounds)
             return process.device
+
+    def tune(self, package: Package, device: Device, bounds: Bounds) -> Tuning:
+        """As `tuned`. The process ends with it: what it tried stays in its memory."""
+        with self._lock:
+            process, left = self._loaded(package, device, bounds)
+            try:
+                answer, came = process.ask({"do": "tune"}, (), left, f"while {package.key} was measured")
+                close_all(came)
+            finally:
+                self._forget((package.content_sha256, device))
+        found = answer.get("tuning")
+        tuning = tunings.told(found) if isinstance(found, dict) else Tuning()
+        tunings.keep(package, process.device, tuning)
+        return tuning
 
     def untold(self) -> tuple[str, ...]:
         """Walls that this system did not allow, in words; each only once."""
