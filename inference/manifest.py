@@ -57,7 +57,13 @@ class Weights(Manifested):
 
 
 class Resources(Manifested):
+    """memory_bytes: of the machine, beside the images and what any model needs to run; without it as much as the node allows.
+    gpu_memory_bytes: of the GPU, where the model runs on one.
+    """
+
     timeout_s: float = Field(gt=0, le=86400)
+    memory_bytes: Annotated[int, Field(ge=64 * 1024**2)] | None = None
+    gpu_memory_bytes: Annotated[int, Field(ge=64 * 1024**2)] | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
