@@ -29,6 +29,8 @@ _LONG_HEADER_BYTES = 12
 _RLE_HEADER = struct.Struct("<16L")
 _LARGEST_OFFSET = 0xFFFFFFFF
 _PIECE_BYTES = 1024**2
+# Of what is nearly all zeros this takes a quarter of the time of the usual level, and both leave a hundredth of it.
+_LEVEL = 3
 
 Frame = NDArray[np.unsignedinteger]
 """(rows, columns) or (rows, columns, samples), uint8 or uint16."""
@@ -79,7 +81,7 @@ def _in_file(skimmed: Skimmed, method: Method, data_set: bytes) -> Compressed:
 def _deflated(part10: bytes) -> bytes:
     """The data set as a raw deflate stream (RFC 1951), padded to an even length (PS3.5 A.5)."""
     plain = memoryview(part10)[data_set_at(part10) :]
-    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packer = zlib.compressobj(_LEVEL, wbits=-zlib.MAX_WBITS)
     packed = packer.compress(plain) + packer.flush()
     if not _inflates_to(packed, plain):
         raise NotTheSame("the deflated data set is another one")
