@@ -9,6 +9,8 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from inference.picture_contract import Images, PictureContract
+
 Orientation = Literal["axial", "sagittal", "coronal", "oblique"]
 
 # A plane within this angle of an anatomical one is called by its name.
@@ -152,8 +154,13 @@ class CompanionContract(BaseModel):
 
 
 class InputContract(SeriesContract):
-    """The series that a model may be run on, and the others that it reads besides."""
+    """The series that a model may be run on, and the others that it reads besides.
 
+    images: what of a series is analysed at once; pictures: of `each` and `clip`, what each image must be.
+    """
+
+    images: Images = "volume"
+    pictures: PictureContract = PictureContract()
     companions: tuple[CompanionContract, ...] = Field(default=(), max_length=8)
 
     def companion(self, name: str) -> CompanionContract:
@@ -166,4 +173,16 @@ class InputContract(SeriesContract):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"companion {twice[0]} is given twice")
+        return self
+
+    @model_validator(mode="after")
+    def pictures_have_no_space(self) -> Self:
+        if self.images == "volume":
+            if self.pictures != PictureContract():
+                raise ValueError("pictures is for images each or clip; those of a volume are taken together")
+            return self
+        spatial = ("min_slice_spacing_mm", "max_slice_spacing_mm", "min_coverage_mm")
+        if given := [name for name in spatial if getattr(self, name) is not None] + list(self.companions)[:1]:
+            what = given[0] if isinstance(given[0], str) else "companions"
+            raise ValueError(f"{what} is for images volume; {self.images} takes images that lie in no common space")
         return self

@@ -114,7 +114,7 @@ def _keys(read: Read, planes: Sequence[Plane]) -> Iterator[Key]:
         plane = known.get(source_of(groups[tags.DERIVATION_IMAGE]))
         if plane is None:
             raise ResultRefused(f"frame {frame} of the Segmentation refers to what is not a source, or to no segment")
-        apart_mm = apart(groups[tags.PLANE_POSITION], plane)
+        apart_mm = apart(groups[tags.PLANE_POSITION], plane) if planes[plane].has_place else 0.0
         if not apart_mm <= SAME_PLACE_MM:
             raise ResultRefused(f"frame {frame} of the Segmentation lies {apart_mm:.2f} mm from its source frame")
         yield (0 if is_labelmap else number_of(groups[tags.SEGMENT_IDENTIFICATION])), plane
@@ -145,8 +145,14 @@ def _number(segment: bytes) -> int:
 def _check_shared(head: Dataset, plane: Plane) -> None:
     """Rows, columns, directions and distances of the pixels are those of the source. Raises ResultRefused."""
     shared = head.SharedFunctionalGroupsSequence[0]
+    if not plane.has_place:
+        if (head.Rows, head.Columns) != (plane.rows, plane.columns):
+            raise ResultRefused(
+                f"the Segmentation has {head.Rows} x {head.Columns} pixels, its sources {plane.rows} x {plane.columns}"
+            )
+        return
     said = (*shared.PlaneOrientationSequence[0].ImageOrientationPatient, *shared.PixelMeasuresSequence[0].PixelSpacing)
-    ours = (*plane.orientation, *plane.pixel_spacing_mm)
+    ours = (*plane.orientation, *(plane.pixel_spacing_mm or ()))
     if (head.Rows, head.Columns) != (plane.rows, plane.columns) or not np.allclose(said, ours, atol=SAME_GRID):
         raise ResultRefused(
             f"the Segmentation has {head.Rows} x {head.Columns} pixels with the axes and distances {list(said)}, its"

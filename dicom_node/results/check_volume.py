@@ -17,6 +17,9 @@ def check_volume(volume: Volume, planes: Sequence[Plane]) -> None:
 
     Raises ResultRefused: then masks on this volume would be drawn in the wrong place.
     """
+    if volume.pictures:
+        _check_pictures(volume, planes)
+        return
     grid = volume.acquired
     rows, columns = (grid.rows, grid.columns) if grid else volume.voxels.shape[1:]
     corners = np.array([(0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)], np.float64)
@@ -36,6 +39,20 @@ def check_volume(volume: Volume, planes: Sequence[Plane]) -> None:
             f"image {index} of the volume lies {apart_mm[index]:.2f} mm from its source"
             f" {planes[index].reference.sop_instance_uid} (allowed {allowed_mm:.2f} mm): its masks are flipped or moved"
         )
+
+
+def _check_pictures(volume: Volume, planes: Sequence[Plane]) -> None:
+    """Pictures have no place to compare; but each has the size of its source, and lies within the array."""
+    slices, rows, columns = volume.voxels.shape
+    for number, (picture, plane) in enumerate(zip(volume.pictures, planes, strict=True)):
+        if (picture.rows, picture.columns) != (plane.rows, plane.columns):
+            raise ResultRefused(
+                f"picture {number} has {picture.rows} x {picture.columns} pixels, its source"
+                f" {plane.reference.sop_instance_uid} {plane.rows} x {plane.columns}"
+            )
+        ends = picture.row + picture.rows, picture.column + picture.columns
+        if not 0 <= picture.slice < slices or ends[0] > rows or ends[1] > columns:
+            raise ResultRefused(f"picture {number} lies outside the {slices} x {rows} x {columns} that were analysed")
 
 
 def origins_lps(volume: Volume) -> NDArray[np.float64]:

@@ -28,6 +28,8 @@ class Shape:
 
 def first_pixels(volume: Volume) -> Float64Array:
     """float64 (planes, 3): where on the volume's grid (slice, row, column) the first pixel of each acquired plane lies."""
+    if volume.pictures:
+        return np.array([(one.slice, one.row, one.column) for one in volume.pictures], np.float64)
     acquired = volume.acquired
     if acquired is None:
         return np.array([(index, 0.0, 0.0) for index in range(len(volume.sources))], np.float64)
@@ -45,8 +47,15 @@ def shapes(place: Point | Box | Contour, volume: Volume, first: Float64Array | N
     found = [_shape(plane, corners_of(place), first) for plane in planes_of(place, first)]
     if isinstance(place, Point):
         return tuple(found)
+    return tuple(Shape(one.plane, np.clip(one.points, 0.0, _size(volume, one.plane))) for one in found)
+
+
+def _size(volume: Volume, plane: int) -> tuple[int, int]:
+    """Columns and rows of an acquired plane."""
+    if volume.pictures:
+        return volume.pictures[plane].columns, volume.pictures[plane].rows
     rows, columns = (volume.acquired.rows, volume.acquired.columns) if volume.acquired else volume.voxels.shape[1:]
-    return tuple(Shape(one.plane, np.clip(one.points, 0.0, (columns, rows))) for one in found)
+    return columns, rows
 
 
 def corners_of(place: Point | Box | Contour) -> Float64Array:

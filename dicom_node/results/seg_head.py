@@ -29,6 +29,7 @@ from inference.geometry import tolerance
 REFERENCED_SERIES, REFERENCED_INSTANCE, SERIES_INSTANCE = 0x00081115, 0x0008114A, 0x0020000E
 BY_SEGMENT = ("ReferencedSegmentNumber", "SegmentIdentificationSequence")
 BY_POSITION = ("ImagePositionPatient", "PlanePositionSequence")
+BY_LABEL = ("FrameLabel", "FrameContentSequence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,25 @@ def head(scene: Scene, ordered: str, coding: Coding) -> Dataset:
     """
     report, volume, planes = scene.report, scene.volume, scene.planes
     dataset = context.new_object(report, ordered, coding.sop_class_uid, "SEG")
-    series = report.first_source.SeriesInstanceUID
-    dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid("frame of reference", series)
-    dataset.PositionReferenceIndicator = ""
+    if planes[0].has_place:
+        series = report.first_source.SeriesInstanceUID
+        dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid("frame of reference", series)
+        dataset.PositionReferenceIndicator = ""
+    if scene.part:
+        dataset.SOPInstanceUID = identity.derived_uid("part", dataset.SOPInstanceUID, scene.part)
     add_image(dataset, report, planes[0], coding)
     by = algorithm(report.model, report.findings.parameters)
     dataset.SegmentSequence = [describe(report, item, by) for item in scene.segments if item.number]
-    add_dimensions(dataset, identity.dimension_organization_uid(report, ordered), coding.dimensions)
+    add_dimensions(dataset, identity.dimension_organization_uid(report, ordered), indexed_by(coding, planes))
     dataset.SharedFunctionalGroupsSequence = [shared_groups(planes, volume.spacing_mm[0])]
     return dataset
+
+
+def indexed_by(coding: Coding, planes: Sequence[Plane]) -> tuple[tuple[str, str], ...]:
+    """What frames are indexed by: of images without a place, their label stands for it."""
+    if planes[0].has_place:
+        return coding.dimensions
+    return tuple(BY_LABEL if dimension == BY_POSITION else dimension for dimension in coding.dimensions)
 
 
 def add_image(dataset: Dataset, report: Report, plane: Plane, coding: Coding) -> None:
@@ -146,11 +157,16 @@ def shared_groups(planes: Sequence[Plane], slice_mm: float) -> Dataset:
     slice_mm: the distance of neighbours where there is only one plane.
     """
     plane, measures, orientation, groups = planes[0], Dataset(), Dataset(), Dataset()
+    if not plane.has_place:
+        if plane.pixel_spacing_mm:
+            measures.PixelSpacing = decimals(plane.pixel_spacing_mm)
+            groups.PixelMeasuresSequence = [measures]
+        return groups
     normal = np.cross(plane.orientation[:3], plane.orientation[3:])
     places_mm = np.array([normal @ plane.position for plane in planes])
     distances_mm = np.abs(np.diff(places_mm)) if len(planes) > 1 else np.array([slice_mm])
     between_mm = float(np.median(distances_mm))
-    measures.PixelSpacing = decimals(plane.pixel_spacing_mm)
+    measures.PixelSpacing = decimals(plane.pixel_spacing_mm or ())
     measures.SliceThickness = decimals([between_mm])[0]
     if np.abs(distances_mm - between_mm).max() <= 2 * tolerance(between_mm):
         measures.SpacingBetweenSlices = measures.SliceThickness

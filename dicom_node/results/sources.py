@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import NodeError
 from dicom_node.results.report import Report
 from inference.frames import Frame, frames_of
-from inference.volume import SourceFrame, Volume
+from inference.volume import Picture, SourceFrame, Volume
 
 
 class ResultRefused(NodeError):
@@ -49,18 +49,28 @@ class Besides:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """Where one source frame lies: its attributes as the instance states them, in mm."""
+    """Where one source frame lies: its attributes as the instance states them, in mm.
+
+    Of an image that is taken by itself there is neither position nor orientation, and perhaps no spacing.
+    """
 
     reference: Reference
     position: tuple[float, ...]
     orientation: tuple[float, ...]
-    pixel_spacing_mm: tuple[float, float]
+    pixel_spacing_mm: tuple[float, float] | None
     rows: int
     columns: int
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it lies somewhere in the patient."""
+        return bool(self.position)
 
     def affine_lps(self) -> NDArray[np.float64]:
         """float64 (3, 3): (row, column, 1) -> centre of that pixel in mm (PS3.3 C.7.6.2.1.1)."""
         row_direction, column_direction = np.asarray(self.orientation[:3]), np.asarray(self.orientation[3:])
+        if self.pixel_spacing_mm is None:
+            raise ResultRefused(f"{self.reference.sop_instance_uid} has no pixel spacing, so it has no place")
         between_rows_mm, between_columns_mm = self.pixel_spacing_mm
         steps = [column_direction * between_rows_mm, row_direction * between_columns_mm, np.asarray(self.position)]
         return np.stack(steps, axis=1)
@@ -68,6 +78,8 @@ class Plane:
 
 def source_frames(volume: Volume) -> tuple[SourceFrame, ...]:
     """The acquired frames, in order: those of the slices, or those that the slices were resampled from."""
+    if volume.pictures:
+        return tuple(picture.source for picture in volume.pictures)
     return volume.acquired.sources if volume.acquired else volume.sources
 
 
@@ -126,6 +138,9 @@ def planes(report: Report, volume: Volume) -> tuple[Plane, ...]:
 
     Raises ResultRefused where the volume names a frame that is not among the sources, or that has no plane.
     """
+    if volume.pictures:
+        among = source_instances(report)
+        return tuple(_picture(picture, among) for picture in volume.pictures)
     wanted = {frame.sop_instance_uid for frame in source_frames(volume)}
     known: dict[tuple[str, int], Frame] = {}
     for frame in report.frames or _frames(report.sources, wanted):
@@ -148,6 +163,17 @@ def _frames(sources: Iterable[Dataset], wanted: set[str]) -> Iterator[Frame]:
     for index, dataset in enumerate(sources):
         if dataset.get("SOPInstanceUID") in wanted:
             yield from frames_of(index, dataset)
+
+
+def _picture(picture: Picture, among: set[str]) -> Plane:
+    source = picture.source
+    if source.sop_instance_uid not in among:
+        raise ResultRefused(
+            f"image {source.sop_instance_uid} was analysed, which is not among the source instances: encode with the series"
+            " that was analysed"
+        )
+    reference = Reference(source.sop_class_uid, source.sop_instance_uid, source.frame_number)
+    return Plane(reference, (), (), picture.pixel_spacing_mm, picture.rows, picture.columns)
 
 
 def _plane(frame: Frame) -> Plane:
