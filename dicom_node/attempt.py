@@ -11,12 +11,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dicom_node import logs
+from dicom_node.own_code import own_code
 from dicom_node.profiles import Demand
 from dicom_node.result_words import AS_DELIVERED, Words
 from storage.records import Predecessor, Result
 
 # How a worker of this machine is told to log; one elsewhere has its own environment.
 LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedInput:
+    """An instance as it was taken in: content_sum is of its data set, as its row has it."""
+
+    sop_instance_uid: str
+    content_sum: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,7 @@ class CompanionSpec:
     revision: int
     object_keys: tuple[str, ...]
     absent: str | None = None
+    recorded: tuple[RecordedInput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,7 @@ class JobSpec:
     remark: what every report must say besides. predecessors: the reports that this one's may take the place of, the latest
     first. kinds: what is to be made for the destinations; demands: what each of them takes. words: what the site decided about
     the words of results.
+    recorded: of the instances under object_keys, in their order. results_url: where results are put, if not beside the images.
     """
 
     study_instance_uid: str
@@ -60,6 +71,8 @@ class JobSpec:
     predecessors: tuple[Predecessor, ...] = ()
     demands: tuple[Demand, ...] = ()
     words: Words = AS_DELIVERED
+    recorded: tuple[RecordedInput, ...] = ()
+    results_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +83,7 @@ class JobOutcome:
     not_made: of each kind that could not be made, as ordered, the reason. error: the model or the encoding failed.
 
     storage_error: objects could not be read or written; the job itself is not to blame and is run again.
+    provenance_key: the object that says what the results were made of, and with what.
     """
 
     summary: str = ""
@@ -80,6 +94,7 @@ class JobOutcome:
     instead: tuple[Result, ...] = ()
     not_made: Mapping[str, str] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
+    provenance_key: str | None = None
 
 
 def run_attempt(spec: JobSpec) -> JobOutcome:
@@ -94,3 +109,5 @@ def dask_setup(_worker: object) -> None:
     log_format: Literal["text", "json"] = "json" if os.environ.get(LOG_FORMAT) == "json" else "text"
     logs.configure(os.environ.get(LOG_LEVEL, "info"), log_format, process="worker")
     import dicom_node.job  # noqa: F401
+
+    own_code()  # before anybody changes what this process has read

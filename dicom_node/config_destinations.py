@@ -8,6 +8,7 @@ from dicom_node.config_section import DAY_S, MIB, Section
 from dicom_node.config_values import (
     AETitle,
     Bytes,
+    Compression,
     Count,
     FilePath,
     Host,
@@ -53,6 +54,13 @@ class _Destination(Section):
     )
     results: Kinds | None = Field(
         default=None, description="Kinds of result that are sent. Without it: those of the profile."
+    )
+    compression: Compression = Field(
+        default=(),
+        description="How objects with pixels are compressed for it, without loss: `rle`, `jpeg2000`, `deflated`, or several, of "
+        "which the first that can be used for the object is. `rle` and `jpeg2000` are for `seg_fractional`, `seg_labelmap` and "
+        "`sc`; `deflated`, the whole object, for these, `seg` and `parametric_map`. A PACS that does not take that form gets "
+        "the object uncompressed; see docs/results.md. `[]`: nothing is compressed.",
     )
     reject_superseded: bool = Field(
         default=False,

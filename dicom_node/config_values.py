@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from dicom_node.conditions import Condition, parse_clause
+from dicom_node.lossless import Method
 from dicom_node.result_kinds import RESULT_KINDS, ResultKind
 
 
@@ -115,6 +116,12 @@ def _no_kind_twice(value: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
     return value
 
 
+def _no_method_twice(value: tuple[Method, ...]) -> tuple[Method, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError("must name no method twice")
+    return value
+
+
 def _by_kind(value: object) -> object:
     if not isinstance(value, Mapping):
         raise ValueError("must map kinds of result to lists of kinds, as in {sr: [sr_text, sc]}")
@@ -148,4 +155,5 @@ Sha256 = Annotated[str, AfterValidator(_sha256)]
 Seconds = Annotated[float, BeforeValidator(_not_a_switch)]
 When = Annotated[Condition, PlainValidator(_condition), PlainSerializer(Condition.as_written)]
 Kinds = Annotated[tuple[ResultKind, ...], AfterValidator(_no_kind_twice), Field(min_length=1)]
+Compression = Annotated[tuple[Method, ...], AfterValidator(_no_method_twice)]
 NextBest = Annotated[dict[ResultKind, tuple[ResultKind, ...]], BeforeValidator(_by_kind)]

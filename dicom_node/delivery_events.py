@@ -29,6 +29,8 @@ class Swap:
 
 def delivered(destination: str, group: Sequence[Delivery], outcome: Outcome) -> Event:
     text = f"{results_in_words(group)} at {destination}"
+    if outcome.sent_as:
+        text += f" {outcome.sent_as}"
     attempts = _attempts(group)
     if attempts > 1:
         text += f" after {attempts} attempts"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dicom_node import companion_volumes
 from dicom_node.attempt import JobOutcome, JobSpec
+from dicom_node.provenance_gathered import gather, put_provenance, seed_for
 from dicom_node.rejection import TITLES as REJECTION_TITLES
 from dicom_node.result_objects import put_result
 from dicom_node.results import zone
@@ -101,10 +102,12 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
             report_failure=spec.report_not_analysed,
         )
     with stages.timed("put"):
-        results, instead = (_put_all(objects, spec, items) for items in (made.results, made.instead))
+        to = objects if spec.results_url is None else open_store(spec.results_url)
+        results, instead = (_put_all(to, spec, items) for items in (made.results, made.instead))
+        provenance_key = put_provenance(to, gather(spec, package))
     outcome = _outcome(package, findings, stages, said_besides)
     not_made = {item.kind: "; ".join(item.faults) for item in (*made.results, *made.instead) if not item.payload}
-    return replace(outcome, results=results, instead=instead, not_made=not_made)
+    return replace(outcome, results=results, instead=instead, not_made=not_made, provenance_key=provenance_key)
 
 
 def _verified(spec: JobSpec) -> Package:
@@ -146,7 +149,8 @@ def _find(
     instances.clear()
     besides.clear()
     with stages.timed("predict"):
-        findings = predict(volume, package, spec.device, {one.name: one.volume for one in companions})
+        besides_read = {one.name: one.volume for one in companions}
+        findings = predict(volume, package, spec.device, besides_read, seed=seed_for(spec, package))
     return volume, frames, companions, findings, left_out
 
 

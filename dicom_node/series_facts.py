@@ -25,6 +25,7 @@ def series_facts(instances: Sequence[Mapping[str, Any]], sop_class_uids: Iterabl
         image_type=_texts(_common(alike, "ImageType")),
         image_orientation=orientation,
         slice_spacing_mm=spacing_mm,
+        pixel_spacing_mm=_pixel_spacing_mm(_common(alike, "PixelSpacing")),
         coverage_mm=_coverage_mm(geometry),
         gantry_tilt_deg=geometry.tilt_deg if geometry else None,
         rows=_common(alike, "Rows"),
@@ -33,8 +34,18 @@ def series_facts(instances: Sequence[Mapping[str, Any]], sop_class_uids: Iterabl
         series_description=str(_common(instances, "SeriesDescription") or ""),
         manufacturer=str(_common(instances, "Manufacturer") or ""),
         convolution_kernel=" ".join(_texts(_common(alike, "ConvolutionKernel"))),
-        contrast_agent=str(_common(instances, "ContrastBolusAgent") or ""),
+        contrast_agent=_contrast_agent(instances),
     )
+
+
+def _contrast_agent(instances: Sequence[Mapping[str, Any]]) -> str | None:
+    """Not known of enhanced multi-frame objects, which name it in a sequence (PS3.3 C.7.6.4b): the volume's header tells."""
+    agent = _common(instances, "ContrastBolusAgent")
+    return None if agent is None and any("NumberOfFrames" in item for item in instances) else str(agent or "")
+
+
+def _pixel_spacing_mm(value: Any) -> tuple[float, float] | None:
+    return (float(value[0]), float(value[1])) if value and len(value) == 2 else None
 
 
 def _coverage_mm(geometry: StackGeometry | None) -> float | None:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from pydicom.dataset import Dataset
+
 from inference import analysis
 from inference.contract import SeriesFacts
 from inference.findings import Findings, NotAnalysed
 from inference.manifest import PythonRuntime
 from inference.package import Package
+from inference.repeatable import repeatable
 from inference.runtimes import python
 from inference.volume import Volume
 
@@ -22,12 +25,14 @@ def predict(
     package: Package,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     companions: Mapping[str, Volume] = MappingProxyType({}),
+    *,
+    seed: int = 0,
 ) -> Findings:
     """Run the model on the volume, or say which rule of its input contract a volume breaks.
 
     device "auto" takes CUDA where there is one, unless the package asks for the CPU.
     companions: the other series that the model reads, by the names of its input contract; those that it requires must be
-    there.
+    there. seed: of what it draws by chance, if it does; the same one gives the same findings.
     """
     manifest = package.manifest
     reasons = manifest.input.reasons_against(facts_of(volume))
@@ -38,9 +43,9 @@ def predict(
         code = manifest.outputs.not_analysed[INPUT_REFUSED].code
         return Findings(not_analysed=NotAnalysed(code, "; ".join(reasons)))
     wanted = manifest.resources.device if device == "auto" else device
-    if isinstance(manifest.runtime, PythonRuntime):
-        return python.run(volume, package, wanted, companions)
-    return analysis.run(volume, package, wanted, companions)
+    run = python.run if isinstance(manifest.runtime, PythonRuntime) else analysis.run
+    with repeatable(seed):
+        return run(volume, package, wanted, companions)
 
 
 def facts_of(volume: Volume) -> SeriesFacts:
@@ -60,6 +65,7 @@ def facts_of(volume: Volume) -> SeriesFacts:
         image_type=(image_type,) if isinstance(image_type, str) else tuple(map(str, image_type)),
         image_orientation=tuple(map(float, (*along_row, *along_column))),
         slice_spacing_mm=spacing_mm[0],
+        pixel_spacing_mm=(spacing_mm[1], spacing_mm[2]),
         coverage_mm=spacing_mm[0] * slices,
         gantry_tilt_deg=volume.gantry_tilt_deg,
         rows=rows,
@@ -68,7 +74,7 @@ def facts_of(volume: Volume) -> SeriesFacts:
         series_description=str(header.get("SeriesDescription", "") or ""),
         manufacturer=str(header.get("Manufacturer", "") or ""),
         convolution_kernel=words_of(header.get("ConvolutionKernel")),
-        contrast_agent=str(header.get("ContrastBolusAgent", "") or ""),
+        contrast_agent=contrast_agent_of(header),
     )
 
 
@@ -86,8 +92,16 @@ def _facts_of_pictures(volume: Volume) -> SeriesFacts:
         body_part=str(header.get("BodyPartExamined", "") or ""),
         series_description=str(header.get("SeriesDescription", "") or ""),
         manufacturer=str(header.get("Manufacturer", "") or ""),
-        contrast_agent=str(header.get("ContrastBolusAgent", "") or ""),
+        contrast_agent=contrast_agent_of(header),
     )
+
+
+def contrast_agent_of(header: Dataset) -> str | None:
+    """By its name, or in an enhanced object by that of its code; None where this is the header of no image."""
+    if "SOPClassUID" not in header:
+        return None
+    named = [str(item.get("CodeMeaning", "")) for item in header.get("ContrastBolusAgentSequence") or ()]
+    return str(header.get("ContrastBolusAgent", "") or "") or " ".join(named)
 
 
 def words_of(value: object) -> str:

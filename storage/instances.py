@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select, bindparam, insert, or_, select, updat
 from storage.database import Database
 from storage.event_about import event_about
 from storage.events import record
-from storage.records import Added, Association, Event, Instance, NewInstance
+from storage.records import Added, Association, Event, Instance, NewInstance, StoredContent
 from storage.rejections import KEY_OBJECT_SELECTION, queue_key_objects, rejected_codes, reopen
 from storage.repeats import repeats
 from storage.schema import association, association_series, instance, series, study
@@ -39,6 +39,7 @@ _FIND_SERIES = select(series.c.series_id, series.c.revision, series.c.state).whe
 _ADD = insert(instance)
 # The columns of a record in its order: there may be thousands of them.
 _INSTANCE = [instance.c[name] for name in Instance.__dataclass_fields__]
+_CONTENT = [instance.c[name] for name in StoredContent.__dataclass_fields__]
 _GROW_SERIES = (
     update(series)
     .where(series.c.series_id == bindparam("of_series"))
@@ -96,11 +97,11 @@ class Instances:
         with self._database.read() as connection:
             return tuple(Instance(*row) for row in connection.execute(query))
 
-    def object_keys(self, series_id: int, *, up_to_revision: int) -> tuple[str, ...]:
-        """The objects of the same instances, for who needs no more of them."""
-        query = _analysed(select(instance.c.object_key), series_id, up_to_revision)
+    def contents(self, series_id: int, *, up_to_revision: int) -> tuple[StoredContent, ...]:
+        """The objects of the same instances and their sums, for who needs no more of them."""
+        query = _analysed(select(*_CONTENT), series_id, up_to_revision)
         with self._database.read() as connection:
-            return tuple(connection.execute(query).scalars())
+            return tuple(StoredContent(*row) for row in connection.execute(query))
 
     def rejected(self, series_id: int, *, up_to_revision: int) -> frozenset[str]:
         """SOP Instance UIDs of a series that came and that a job on this revision does not analyse: they were rejected."""

@@ -82,6 +82,16 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredContent:
+    """Where the data set of an instance is, its length, and the sum over it."""
+
+    sop_instance_uid: str
+    content_sum: str
+    object_key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeyObject:
     """A Key Object Selection document that came and was not read yet: its instance, and who sent it."""
 

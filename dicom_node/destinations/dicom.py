@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from dicom_node import logs
+from dicom_node.compression import Compressed
 from dicom_node.config_destinations import DicomDestination as Settings
+from dicom_node.destinations.forms import form_for, in_words
 from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.errors import NodeError
+from dicom_node.lossless import Method
 from dicom_node.network.requestor import Outgoing, Peer, SendOutcome, Timeouts, send
 from dicom_node.network.tls_channel import ClientTls
 
@@ -19,24 +22,20 @@ log = logs.get("delivery")
 
 @dataclass(frozen=True, slots=True)
 class DicomDestination:
+    """compression: what is tried of it, the first rather, for each result."""
+
     name: str
     peer: Peer
+    compression: Sequence[Method] = ()
 
     def deliver(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
-        items = [
-            Outgoing(
-                parcel.result.sop_class_uid,
-                parcel.result.sop_instance_uid,
-                parcel.result.transfer_syntax_uid,
-                parcel.part10,
-                parcel.refers_to,
-            )
-            for parcel in parcels
-        ]
+        # Before the association: a peer would not wait long for what takes seconds.
+        forms = [form_for(parcel, self.compression, self.name) for parcel in parcels]
+        items = [_outgoing(parcel, form) for parcel, form in zip(parcels, forms, strict=True)]
         outcomes: list[Outcome] = []
         try:
             for sent in send(self.peer, items):
-                outcomes.append(_outcome(sent))  # noqa: PERF401 - what was answered stands, whatever follows
+                outcomes.append(_outcome(sent, in_words(forms[len(outcomes)], sent.transfer_syntax_uid, self.name)))
         except Exception as error:  # noqa: BLE001 - a fault of ours at one result must not send the others twice
             log.error("destination failed", destination=self.name, error=error)
             reason = f"unexpected {type(error).__name__}"
@@ -45,7 +44,7 @@ class DicomDestination:
 
 
 def open_dicom(settings: Settings, node_ae_title: str) -> DicomDestination:
-    return DicomDestination(settings.name, peer_of(settings, node_ae_title))
+    return DicomDestination(settings.name, peer_of(settings, node_ae_title), settings.compression)
 
 
 def peer_of(settings: Settings, node_ae_title: str) -> Peer:
@@ -79,7 +78,19 @@ def destination_at(written: str) -> Settings:
         raise NodeError(f"{written}: expected AE@host:port, as in PACS@10.0.0.5:104; {faults}") from None
 
 
-def _outcome(sent: SendOutcome) -> Outcome:
+def _outgoing(parcel: Parcel, form: Compressed | None) -> Outgoing:
+    result = parcel.result
+    return Outgoing(
+        result.sop_class_uid,
+        result.sop_instance_uid,
+        result.transfer_syntax_uid,
+        parcel.part10,
+        parcel.refers_to,
+        (form.transfer_syntax_uid, form.part10) if form else None,
+    )
+
+
+def _outcome(sent: SendOutcome, sent_as: str) -> Outcome:
     return Outcome(
         sop_instance_uid=sent.sop_instance_uid,
         verdict=sent.verdict,
@@ -89,4 +100,5 @@ def _outcome(sent: SendOutcome) -> Outcome:
         is_class_refused=sent.is_class_refused,
         is_held_back=sent.is_held_back,
         needs_a_person=sent.needs_a_person,
+        sent_as=sent_as if sent.verdict == "delivered" else "",
     )

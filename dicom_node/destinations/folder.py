@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.config_destinations import FolderDestination as Settings
+from dicom_node.destinations.forms import form_for, in_words
 from dicom_node.destinations.protocol import Outcome, Parcel
+from dicom_node.lossless import Method
 from storage.records import Result
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5 section 9.1; at most 64 characters
@@ -21,8 +23,11 @@ _KIND = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+)?")
 
 @dataclass(frozen=True, slots=True)
 class FolderDestination:
+    """compression: what is tried of it, the first rather, for each result."""
+
     name: str
     path: Path
+    compression: Sequence[Method] = ()
 
     def deliver(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
         return tuple(self._deliver(parcel) for parcel in parcels)
@@ -33,16 +38,19 @@ class FolderDestination:
         if fault:
             return Outcome(result.sop_instance_uid, "refused", fault)
         study = self.path / result.study_instance_uid
+        form = form_for(parcel, self.compression, self.name)
         try:
             _make_durably(study)
-            _write_durably(study / f"{result.kind}-{result.sop_instance_uid}.dcm", parcel.part10)
+            content = form.part10 if form else parcel.part10
+            _write_durably(study / f"{result.kind}-{result.sop_instance_uid}.dcm", content)
         except OSError as error:
             return Outcome(result.sop_instance_uid, "failed", f"{self.path}: {error.strerror}")
-        return Outcome(result.sop_instance_uid, "delivered", "written")
+        sent_as = in_words(form, form.transfer_syntax_uid, self.name) if form else ""
+        return Outcome(result.sop_instance_uid, "delivered", "written", sent_as=sent_as)
 
 
 def open_folder(settings: Settings) -> FolderDestination:
-    return FolderDestination(settings.name, settings.path)
+    return FolderDestination(settings.name, settings.path, settings.compression)
 
 
 def _unfit(result: Result) -> str | None:

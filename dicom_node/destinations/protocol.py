@@ -23,6 +23,7 @@ class Outcome:
     """delivered; refused for good; or failed, to be tried again.
 
     reason: words of our own, fit for a log. comment: the destination's words, which may quote the data set.
+    sent_as: in which form a result went that was to go compressed, in words: "in RLE Lossless".
     """
 
     sop_instance_uid: str
@@ -36,6 +37,7 @@ class Outcome:
     is_held_back: bool = False
     # It is tried again, but will not succeed before a person changed something.
     needs_a_person: bool = False
+    sent_as: str = ""
 
 
 class Destination(Protocol):

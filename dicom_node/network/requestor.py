@@ -1,7 +1,8 @@
 """The node as requestor: Storage SCU and Verification SCU.
 
 Data sets go out as they are stored, byte for byte: each (SOP class, transfer syntax) that is sent is proposed in a
-presentation context of its own, so what the peer accepts needs no encoding. Beside Explicit VR Little Endian the default
+presentation context of its own, so what the peer accepts needs no encoding. An object may come in a compressed form besides,
+which is proposed too, and goes rather. Beside Explicit VR Little Endian the default
 transfer syntax is proposed, as PS3.5 section 10.1 asks: for a peer that knows nothing else, and only for it, the data
 set is encoded anew.
 """
@@ -37,6 +38,9 @@ from dicom_node.network.wire import Broken, Late
 
 __all__ = ["MAX_CONTEXTS", "Context", "EchoResult", "Outgoing", "Peer", "SendOutcome", "Timeouts", "echo", "send"]
 
+_YOUNG_CLASSES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
+"""Names that pydicom does not know yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -44,6 +48,7 @@ class Outgoing:
 
     A file is read while the answer for the instance before it is awaited.
     refers_to: SOP Instance UIDs of instances that it is of no use without; where one of them is refused, it is not sent.
+    rather: transfer syntax and Part 10 file of the same instance in the form in which it goes where the peer takes it so.
     """
 
     sop_class_uid: str
@@ -51,19 +56,24 @@ class Outgoing:
     transfer_syntax_uid: str
     part10: bytes | Path | Callable[[], bytes]
     refers_to: frozenset[str] = frozenset()
+    rather: tuple[str, bytes] | None = None
 
     @property
     def contexts(self) -> tuple[Context, ...]:
-        """What it needs one of, the first one rather: (SOP class, transfer syntax) as stored, and the default one."""
-        as_stored = (self.sop_class_uid, self.transfer_syntax_uid)
+        """What it needs one of, the first one rather: (SOP class, transfer syntax) compressed, as stored, and the default one."""
+        syntaxes = [self.rather[0]] if self.rather else []
+        syntaxes.append(self.transfer_syntax_uid)
         if self.transfer_syntax_uid == ExplicitVRLittleEndian:
-            return as_stored, (self.sop_class_uid, str(ImplicitVRLittleEndian))
-        return (as_stored,)
+            syntaxes.append(str(ImplicitVRLittleEndian))
+        return tuple((self.sop_class_uid, syntax) for syntax in syntaxes)
 
 
 @dataclass(frozen=True, slots=True)
 class SendOutcome:
-    """What became of one instance. status: of the C-STORE response, None where none came."""
+    """What became of one instance. status: of the C-STORE response, None where none came.
+
+    transfer_syntax_uid: in which it was sent, empty where it was not.
+    """
 
     sop_instance_uid: str
     verdict: Verdict
@@ -77,6 +87,7 @@ class SendOutcome:
     is_held_back: bool = False
     # Worth a retry, but a person has to act first: the peer does not know us, or not by this name.
     needs_a_person: bool = False
+    transfer_syntax_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,19 +187,31 @@ def _store_all(line: _Line, items: Sequence[Outgoing], refused: Set[str]) -> Ite
 
 
 def _not_accepted(peer: Peer, item: Outgoing) -> SendOutcome:
-    name, syntax = UID(item.sop_class_uid).name, UID(item.transfer_syntax_uid).name
+    name = _YOUNG_CLASSES.get(item.sop_class_uid, UID(item.sop_class_uid).name)
+    syntax = UID(item.transfer_syntax_uid).name
     words = f"{peer.ae_title} does not accept {name} in {syntax}"
     return SendOutcome(item.sop_instance_uid, "refused", words, is_class_refused=True)
 
 
 def _store(line: _Line, item: Outgoing, files: ReadAhead, position: int) -> SendOutcome:
-    """One C-STORE (PS3.7 section 9.1.1) of a data set as it is stored. Raises Broken, BadPdu and Late."""
-    accepted, wire = line.association.accepted, line.association.wire
-    context = next((one for one in item.contexts if one in accepted), None)
-    if context is None:
+    """C-STORE of an instance in the first form that is accepted; where that is compressed and turned down, in the next.
+
+    Raises Broken, BadPdu and Late.
+    """
+    accepted = [context for context in item.contexts if context in line.association.accepted]
+    if not accepted:
         return _not_accepted(line.peer, item)
+    outcome = _store_in(accepted[0], line, item, files, position)
+    if outcome.verdict == "refused" and item.rather and accepted[0][1] == item.rather[0] and len(accepted) > 1:
+        return _store_in(accepted[1], line, item, files, position)
+    return outcome
+
+
+def _store_in(context: Context, line: _Line, item: Outgoing, files: ReadAhead, position: int) -> SendOutcome:
+    """One C-STORE (PS3.7 section 9.1.1) in a context that was accepted. Raises Broken, BadPdu and Late."""
+    accepted, wire = line.association.accepted, line.association.wire
     try:
-        data_set = _encoded_for(context, item, _part10_of(item, files, position))
+        data_set = _encoded_for(context, item, files, position)
     except OSError as error:
         return SendOutcome(item.sop_instance_uid, "failed", f"cannot be read: {error.strerror}")
     except NotPart10 as error:
@@ -199,7 +222,7 @@ def _store(line: _Line, item: Outgoing, files: ReadAhead, position: int) -> Send
     # The time to answer counts from the last byte: on a slow line a large data set takes longer than that to send.
     answer_by = time.monotonic() + line.peer.timeouts.dimse_s
     files.read(position + 1)
-    return _outcome(item, _answer(line, message_id, answer_by))
+    return _outcome(item, _answer(line, message_id, answer_by), context[1])
 
 
 def _part10_of(item: Outgoing, files: ReadAhead, position: int) -> bytes | memoryview:
@@ -208,8 +231,10 @@ def _part10_of(item: Outgoing, files: ReadAhead, position: int) -> bytes | memor
     return item.part10 if isinstance(item.part10, bytes) else item.part10()
 
 
-def _encoded_for(context: Context, item: Outgoing, part10: bytes | memoryview) -> memoryview:
-    if context[1] == item.transfer_syntax_uid:
+def _encoded_for(context: Context, item: Outgoing, files: ReadAhead, position: int) -> memoryview:
+    is_compressed = item.rather is not None and context[1] == item.rather[0]
+    part10 = item.rather[1] if item.rather and is_compressed else _part10_of(item, files, position)
+    if is_compressed or context[1] == item.transfer_syntax_uid:
         data_set = memoryview(part10)[read_file_meta(part10).data_set_at :]
         if not data_set:
             raise NotPart10("nothing follows its file meta header")
@@ -229,7 +254,7 @@ def _answer(line: _Line, message_id: int, answer_by: float) -> Response:
     return response
 
 
-def _outcome(item: Outgoing, response: Response) -> SendOutcome:
+def _outcome(item: Outgoing, response: Response, transfer_syntax_uid: str) -> SendOutcome:
     meaning, status = meaning_of(response.status), response.status
     words = meaning.words if status == 0 else f"{meaning.words} (0x{status:04X})"
     return SendOutcome(
@@ -239,4 +264,5 @@ def _outcome(item: Outgoing, response: Response) -> SendOutcome:
         status=status,
         comment=response.comment,
         is_class_refused=status == SOP_CLASS_NOT_SUPPORTED,
+        transfer_syntax_uid=transfer_syntax_uid,
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dicom_node import logs
-from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, CompanionSpec, JobSpec, run_attempt
+from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, CompanionSpec, JobSpec, RecordedInput, run_attempt
 from dicom_node.companion_watch import CompanionWatch
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
@@ -36,7 +37,7 @@ from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from inference.contract import InputContract
 from inference.errors import PackageError
 from storage.errors import StorageError
-from storage.records import Companion, Instance, Job, SeriesPart
+from storage.records import Companion, Instance, Job, SeriesPart, StoredContent
 
 ROUND_S = 0.1
 
@@ -183,12 +184,12 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
     chosen = next((model for model in models.values() if model.package.key == job.model), None)
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
-    object_keys = stores.instances.object_keys(job.series_id, up_to_revision=job.revision)
+    contents: Sequence[StoredContent | Instance] = stores.instances.contents(job.series_id, up_to_revision=job.revision)
     give_up_reason, rejected_as = job.give_up_reason, None
-    if not object_keys:  # the report of that takes patient and study from what was rejected
+    if not contents:  # the report of that takes patient and study from what was rejected
         left_out = stores.rejection_notes.left_out(job.series_id, up_to_revision=job.revision)
-        object_keys, rejected_as = tuple(item.object_key for item in left_out.instances), left_out.codes[0]
-        give_up_reason = nothing_left(len(object_keys), left_out.codes)
+        contents, rejected_as = left_out.instances, left_out.codes[0]
+        give_up_reason = nothing_left(len(contents), left_out.codes)
     if not chosen.enabled and give_up_reason is None:
         raise NodeError(f"model {job.model} is switched off (models[].enabled); requeue once it is on again")
     predecessors = stores.jobs.predecessors(job)
@@ -200,7 +201,7 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         revision=job.revision,
         created_at=job.created_at,
         objects_url=config.objects_url,
-        object_keys=object_keys,
+        object_keys=tuple(item.object_key for item in contents),
         package_folder=str(chosen.package.folder),
         package_sha256=chosen.package.content_sha256,
         device=chosen.device,
@@ -214,14 +215,20 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         predecessors=predecessors,
         demands=demands,
         words=config.results.words,
+        recorded=_recorded(contents),
     )
 
 
 def _companion_spec(stores: Stores, one: Companion) -> CompanionSpec:
     if one.series_id is None or one.revision is None:
         return CompanionSpec(one.name, 0, (), one.absent or "it was not looked for")
-    instances = stores.instances.of_series(one.series_id, up_to_revision=one.revision)
-    return CompanionSpec(one.name, one.revision, tuple(item.object_key for item in instances))
+    contents = stores.instances.contents(one.series_id, up_to_revision=one.revision)
+    keys = tuple(item.object_key for item in contents)
+    return CompanionSpec(one.name, one.revision, keys, recorded=_recorded(contents))
+
+
+def _recorded(contents: Sequence[StoredContent | Instance]) -> tuple[RecordedInput, ...]:
+    return tuple(RecordedInput(item.sop_instance_uid, item.content_sum) for item in contents)
 
 
 def engine_settings(config: Config, log_format: str) -> EngineSettings:
@@ -235,7 +242,12 @@ def engine_settings(config: Config, log_format: str) -> EngineSettings:
         memory_limit_bytes=config.engine.memory_limit_bytes,
         scratch_folder=str(config.node.data_folder / "scratch"),
         preload="dicom_node.attempt",
-        environment={LOG_LEVEL: config.logging.level, LOG_FORMAT: log_format},
+        environment={
+            LOG_LEVEL: config.logging.level,
+            LOG_FORMAT: log_format,
+            # Without it, products of matrices on CUDA need not be the same twice; as cuBLAS documents it.
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        },
     )
 
 

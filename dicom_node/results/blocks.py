@@ -104,7 +104,7 @@ def table(of: Table, heading_lines: int = 3) -> Block:
     headings = [
         wrap(words, b - a - 16, 16)[:heading_lines] for words, a, b in zip(of.headings, lefts, lefts[1:], strict=False)
     ]
-    head = 14 + HEADING_LINE * max(1, *map(len, headings))
+    head = 14 + HEADING_LINE * max([1, *map(len, headings)])
     more = of.says_more
 
     def draw(card: Image.Image, top: int) -> None:

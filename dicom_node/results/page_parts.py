@@ -169,7 +169,7 @@ def table(of: Table, heading_lines: int = 3) -> Part:
         lines_within(words, b - a - 6, HEAD.size, HEAD.face)[:heading_lines]
         for words, a, b in zip(of.headings, ends, ends[1:], strict=False)
     ]
-    head = 5 + LEADING * max(1, *map(len, headings))
+    head = 5 + LEADING * max([1, *map(len, headings)])
     bottom = head + ROW_HEIGHT * length
 
     def draw(page: Canvas, top: float) -> None:

@@ -51,10 +51,13 @@ def head(scene: Scene, ordered: str, coding: Coding) -> Dataset:
     dataset = context.new_object(report, ordered, coding.sop_class_uid, "SEG")
     if planes[0].has_place:
         series = report.first_source.SeriesInstanceUID
-        dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid("frame of reference", series)
+        dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid(
+            "frame of reference", series
+        )
         dataset.PositionReferenceIndicator = ""
     if scene.part:
         dataset.SOPInstanceUID = identity.derived_uid("part", dataset.SOPInstanceUID, scene.part)
+        dataset.InstanceNumber = int(scene.part)
     add_image(dataset, report, planes[0], coding)
     by = algorithm(report.model, report.findings.parameters)
     dataset.SegmentSequence = [describe(report, item, by) for item in scene.segments if item.number]

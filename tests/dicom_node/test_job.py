@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
-from dicom_node.attempt import CompanionSpec, JobSpec, run_attempt
+from dicom_node import provenance
+from dicom_node.attempt import CompanionSpec, JobSpec, RecordedInput, run_attempt
+from dicom_node.own_code import own_code
 from dicom_node.phantom import chest_ct
 from dicom_node.results.reading import comments_of, numbers_of, tracking_uids, walk
 from inference.registry import Registry
@@ -65,6 +68,28 @@ def test_results_are_stored_and_described_as_they_are(stored: JobSpec) -> None:
         assert header.file_meta.TransferSyntaxUID == item.transfer_syntax_uid
         assert header.StudyInstanceUID == stored.study_instance_uid
     assert set(outcome.stage_s) == {"fetch", "volume", "predict", "encode", "put"}
+
+
+def test_what_results_were_made_of_is_kept_beside_them(stored: JobSpec) -> None:
+    recorded = tuple(RecordedInput(f"1.2.{number}", f"{number:032x}") for number in range(len(stored.object_keys)))
+    outcome = run_attempt(dataclasses.replace(stored, recorded=recorded))
+    content = open_store(stored.objects_url).get(str(outcome.provenance_key))
+    record = provenance.from_bytes(content)
+    assert (record.model, record.spec.package_sha256) == (PACKAGE.key, PACKAGE.content_sha256)
+    assert record.spec.recorded == recorded
+    assert record.code == own_code()
+    assert {"torch", "numpy", "pydicom", "highdicom", "python"} <= set(record.libraries)
+    assert record.circumstances["device"] == "cpu"
+    header = dcmread(BytesIO(open_store(stored.objects_url).get(stored.object_keys[0])), stop_before_pixels=True)
+    for said in (header.PatientName, header.PatientID, header.AccessionNumber):
+        assert str(said).encode() not in content
+
+
+def test_results_may_be_put_elsewhere_than_the_images_lie(stored: JobSpec, tmp_path: Path) -> None:
+    outcome = run_attempt(dataclasses.replace(stored, results_url=tmp_path.as_uri(), revision=9))
+    keys = {*(item.object_key for item in outcome.results), str(outcome.provenance_key)}
+    assert set(open_store(tmp_path.as_uri()).keys()) == keys
+    assert not keys & set(open_store(stored.objects_url).keys())
 
 
 def test_a_job_that_is_run_twice_leaves_the_same_bytes(stored: JobSpec) -> None:

@@ -151,6 +151,14 @@ def test_what_was_not_analysed_has_a_card_with_the_reason(report: Report) -> Non
     assert not np.array_equal(card(failed), card(other))
 
 
+def test_findings_without_numbers_have_tables_without_columns(report: Report) -> None:
+    plain = of(report, Findings(report.findings.segments))
+    assert found(plain)["Segments"].headings == ()
+    for kind in ("sc", "pdf"):
+        (result,) = encode(replace(plain, kinds=frozenset((kind,))))
+        assert result.faults == ()
+
+
 def test_a_model_that_found_nothing_says_so(report: Report) -> None:
     assert summary_of(scene_of(of(report, Findings()))).is_silent
     assert not summary_of(scene_of(report)).is_silent

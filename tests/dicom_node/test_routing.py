@@ -141,6 +141,19 @@ def test_facts_of_a_series_are_those_of_its_geometry() -> None:
     assert facts.image_type == ("ORIGINAL", "PRIMARY", "AXIAL")
 
 
+def test_facts_name_kernel_pixel_spacing_and_contrast_where_headers_do() -> None:
+    stated = {"ConvolutionKernel": ["Br40d", "3"], "PixelSpacing": [0.7, 0.8], "ContrastBolusAgent": "Iohexol"}
+    facts = series_facts(axial(**stated), {CT})
+    assert (facts.convolution_kernel, facts.pixel_spacing_mm, facts.contrast_agent) == (
+        "Br40d 3",
+        (0.7, 0.8),
+        "Iohexol",
+    )
+    assert series_facts(axial(), {CT}).contrast_agent == ""
+    # An enhanced object names its agent in a sequence, which only the volume's header shows.
+    assert series_facts([{"Modality": "CT", "NumberOfFrames": 60}], {CT}).contrast_agent is None
+
+
 def test_frames_of_a_multi_frame_instance_count_one_by_one() -> None:
     assert series_facts([{"Modality": "CT", "NumberOfFrames": 60}], {CT}).instances == 60
 

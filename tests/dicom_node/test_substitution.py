@@ -18,6 +18,7 @@ from dicom_node.profiles import PROFILES, Demand, Profile, demand, orders, usual
 from storage.records import Delivery
 from tests.dicom_node.peers import AnsweringScp, data_sets_in, peer_at
 from tests.made_rows import SOP_CLASSES, House, open_house
+from tests.orthanc import Orthanc
 from tests.ports import free_port, listens
 from tests.waiting import wait_until
 
@@ -264,6 +265,26 @@ def test_storescp_that_accepts_these_classes_gets_the_best_of_them(
         held = set(data_sets_in(folder))
     results = house.outbox.results_of_study(study[0].result.study_instance_uid)
     assert {item.kind for item in results if item.sop_instance_uid in held} == arrive
+    assert house.events_of_kind("delivery_refused") == []
+
+
+def test_orthanc_as_it_comes_takes_no_label_map_and_gets_the_segmentation_with_the_report_on_it(
+    peer: FindPeer, house: House, tmp_path: Path
+) -> None:
+    """Its DCMTK does not know the SOP class, and it takes only those that it knows."""
+    kinds = ("seg_labelmap", "sr-seg_labelmap")
+    study = house.analysed_study(kinds=kinds, reserve=sorted(orders([LABELMAP]) - {*kinds}))
+    orthanc = Orthanc(peer("Orthanc"), tmp_path / "orthanc", more={"UnknownSopClassAccepted": False})
+    with orthanc.running():
+        send_all(house, DicomDestination("PACS1", peer_at(orthanc.dicom_port)), LABELMAP)
+        held = orthanc.held()
+    results = house.outbox.results_of_study(study[0].result.study_instance_uid)
+    assert sorted(item.kind for item in results if item.sop_instance_uid in held) == ["seg", "sr"]
+    (event,) = house.events_of_kind("result_substituted")
+    assert event.text == (
+        "label map SEG refused by PACS1: PACS1 does not accept Label Map Segmentation Storage in Explicit VR Little Endian;"
+        " SEG goes in its place; SR on label map SEG goes as SR, since PACS1 does not have what it refers to"
+    )
     assert house.events_of_kind("delivery_refused") == []
 
 

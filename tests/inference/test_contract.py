@@ -61,6 +61,62 @@ def test_a_broken_rule_is_named_with_its_value(change: dict[str, object], reason
     assert CONTRACT.reasons_against(replace(FITTING, **change)) == [reason]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("rule", "facts", "reasons"),
+    [
+        ({"convolution_kernels": (r"B[1-4]\df",)}, {"convolution_kernel": "B31f"}, []),
+        ({"convolution_kernels": (r"br\d+\w*( \d)?",)}, {"convolution_kernel": "Br40d 3"}, []),
+        ({"convolution_kernels": ("STANDARD", "SOFT")}, {"convolution_kernel": "soft"}, []),
+        (
+            {"convolution_kernels": ("STANDARD", "SOFT")},
+            {"convolution_kernel": "BONEPLUS"},
+            ["convolution kernel BONEPLUS is not STANDARD or SOFT"],
+        ),
+        (
+            {"convolution_kernels": ("B3",)},
+            {"convolution_kernel": "B31f"},
+            ["convolution kernel B31f is not B3"],
+        ),
+        ({"convolution_kernels": ("STANDARD",)}, {"convolution_kernel": ""}, []),
+        (
+            {"convolution_kernels": (r"B\d+f",), "convolution_kernel_excludes": (r"B[6-9]\d.*",)},
+            {"convolution_kernel": "B70f"},
+            [r"convolution kernel B70f is excluded (B[6-9]\d.*)"],
+        ),
+        ({"contrast": "present"}, {"contrast_agent": "Iohexol"}, []),
+        ({"contrast": "present"}, {"contrast_agent": None}, []),
+        (
+            {"contrast": "present"},
+            {"contrast_agent": ""},
+            ["no contrast agent is stated, and the model takes images with contrast only"],
+        ),
+        (
+            {"contrast": "present"},
+            {"contrast_agent": "none"},
+            ["no contrast agent is stated, and the model takes images with contrast only"],
+        ),
+        ({"contrast": "absent"}, {"contrast_agent": "NO"}, []),
+        (
+            {"contrast": "absent"},
+            {"contrast_agent": "APPLIED"},
+            ["contrast agent APPLIED, and the model takes images without contrast only"],
+        ),
+        ({"max_pixel_spacing_mm": 1.0}, {"pixel_spacing_mm": (0.8, 0.8)}, []),
+        ({"max_pixel_spacing_mm": 1.0}, {"pixel_spacing_mm": (0.8, 1.25)}, ["pixel spacing 1.25 mm > 1.00 mm"]),
+        ({"min_pixel_spacing_mm": 0.5}, {"pixel_spacing_mm": (0.488, 0.6)}, ["pixel spacing 0.488 mm < 0.500 mm"]),
+        ({"min_pixel_spacing_mm": 0.5}, {"pixel_spacing_mm": None}, []),
+        ({"image_type_requires": ("ORIGINAL", "axial")}, {}, []),
+        ({"image_type_requires": ("WATER",)}, {}, ["image type has no WATER"]),
+        ({"image_type_requires": ("WATER",)}, {"image_type": ()}, []),
+    ],
+)
+def test_rules_of_kernel_contrast_pixels_and_image_type(
+    rule: dict[str, object], facts: dict[str, object], reasons: list[str]
+) -> None:
+    contract = SeriesContract.model_validate({"modality": "CT", **rule})
+    assert contract.reasons_against(replace(FITTING, **facts)) == reasons  # type: ignore[arg-type]
+
+
 def test_all_broken_rules_are_named_at_once() -> None:
     reasons = CONTRACT.reasons_against(replace(FITTING, instances=3, coverage_mm=15.0))
     assert reasons == ["3 images < 20", "images cover 15 mm < 150 mm"]
@@ -93,6 +149,11 @@ def test_another_description_or_none_breaks_the_rule(description: str, shown: st
     ("tree", "rule"),
     [
         ({"modality": "CT", "description": "(art"}, "must be a regular expression"),
+        ({"modality": "CT", "convolution_kernels": ("B[",)}, "must be a regular expression"),
+        (
+            {"modality": "CT", "min_pixel_spacing_mm": 1.0, "max_pixel_spacing_mm": 0.5},
+            "min_pixel_spacing_mm 1 is above max_pixel_spacing_mm 0.5",
+        ),
         (
             {"modality": "CT", "companions": ({"name": "a", "scope": "study", "series": {"modality": "CT"}},) * 2},
             "companion a is given twice",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydicom.dataset import Dataset
 
 from inference.devices import chosen_device
 from inference.errors import InferenceError
 from inference.package import BUILT_IN, Package, load_package
-from inference.predict import facts_of, predict
+from inference.predict import contrast_agent_of, facts_of, predict
 from inference.runtimes.python import Analysis, coded
 from tests.inference.chests import turned, volume_from
 
@@ -28,7 +29,20 @@ def test_facts_of_a_volume_are_those_of_its_grid() -> None:
     assert facts.image_orientation == pytest.approx((1, 0, 0, 0, 1, 0))
     assert facts.convolution_kernel == "Br38f 3"
     assert facts.image_type == ("ORIGINAL",)
+    assert facts.pixel_spacing_mm == (0.7, 0.7)
     assert facts_of(turned(volume, (2, 1, 0), (False, False, False))).orientation == "sagittal"
+
+
+def test_a_contrast_agent_is_found_by_its_name_or_its_code_and_of_no_image_nothing_is_known() -> None:
+    header, agent = Dataset(), Dataset()
+    assert contrast_agent_of(header) is None
+    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    assert contrast_agent_of(header) == ""
+    agent.CodeMeaning = "Iohexol"
+    header.ContrastBolusAgentSequence = [agent]
+    assert contrast_agent_of(header) == "Iohexol"
+    header.ContrastBolusAgent = "Omnipaque"
+    assert contrast_agent_of(header) == "Omnipaque"
 
 
 def test_a_volume_outside_the_contract_is_not_analysed_and_says_all_reasons(package: Package) -> None:
