@@ -9,10 +9,8 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-<<<<<<< HEAD
 from inference.picture_contract import Images, PictureContract
 
-=======
 
 def _is_pattern(value: str) -> str:
     try:
@@ -23,7 +21,7 @@ def _is_pattern(value: str) -> str:
 
 
 Pattern = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_is_pattern)]
->>>>>>> main
+
 Orientation = Literal["axial", "sagittal", "coronal", "oblique"]
 
 NO_AGENT = frozenset({"", "NO", "NONE", "N", "NA", "N/A", "NO CONTRAST", "WITHOUT", "WITHOUT CONTRAST", "0", "-", "--"})
@@ -243,6 +241,13 @@ class InputContract(SeriesContract):
         if twice:
             raise ValueError(f"companion {twice[0]} is given twice")
         return self
+
+    def reason_against_spacing(self, spacing_mm: tuple[float, float] | None) -> str:
+        """Of one picture: where a bound is given, its spacing must be stated."""
+        bounds = self.min_pixel_spacing_mm, self.max_pixel_spacing_mm
+        if spacing_mm is None:
+            return "it does not say how large its pixels are" if any(bounds) else ""
+        return "; ".join(self._reasons_of_pixels(SeriesFacts(pixel_spacing_mm=spacing_mm)))
 
     @model_validator(mode="after")
     def pictures_have_no_space(self) -> Self:

@@ -20,16 +20,14 @@ class PictureFacts:
     view: str
     frames: int
     frames_per_s: float | None = None
-    pixel_spacing_mm: tuple[float, float] | None = None
 
 
 class PictureContract(BaseModel):
     """color: what the network is shown: grey (of colours their luminance), or rgb (grey in all three channels).
 
-    A picture that is not as the lists and bounds say is set aside; one that is left out does not bind. views: View Position,
-    or the meaning of the view's code. pixel_spacing_mm: the least and the largest; what states none is set aside then.
-    every_frame: 1 is each frame, 5 every fifth; frames_per_s: as many as come nearest to it, of a clip that states its frame
-    time. most_frames: of an instance, taken evenly where there are more.
+    A picture that is not as the lists say is set aside; a list that is left out does not bind. views: View Position, or the
+    meaning of the view's code. every_frame: 1 is each frame, 5 every fifth; frames_per_s: as many as come nearest to it, of a
+    clip that states its frame time. most_frames: of an instance, taken evenly where there are more.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -38,7 +36,6 @@ class PictureContract(BaseModel):
     photometric_interpretations: tuple[str, ...] = ()
     samples_per_pixel: Literal[1, 3] | None = None
     views: tuple[str, ...] = ()
-    pixel_spacing_mm: tuple[float, float] | None = None
     every_frame: int = Field(default=1, ge=1, le=1000)
     frames_per_s: float | None = Field(default=None, gt=0, le=1000)
     most_frames: int | None = Field(default=None, ge=1, le=10_000)
@@ -52,12 +49,6 @@ class PictureContract(BaseModel):
             return f"{facts.samples_per_pixel} samples a pixel, and the model reads {self.samples_per_pixel}"
         if self.views and facts.view.upper() not in {view.upper() for view in self.views}:
             return f"view {facts.view or 'not stated'} is not {' or '.join(self.views)}"
-        if self.pixel_spacing_mm:
-            low, high = self.pixel_spacing_mm
-            stated = facts.pixel_spacing_mm
-            if stated is None or min(stated) < low - 1e-9 or max(stated) > high + 1e-9:
-                said = "not stated" if stated is None else " x ".join(f"{value:g} mm" for value in stated)
-                return f"pixel spacing {said} is not from {low:g} to {high:g} mm"
         return ""
 
     def frames_shown(self, facts: PictureFacts) -> tuple[int, ...]:

@@ -100,7 +100,7 @@ def _scaled_grid(picture: Picture | None, shown: Shown, recipe: Preprocessing | 
         if picture.pixel_spacing_mm is None:
             raise InferenceError(
                 f"{picture.source.sop_instance_uid} does not say how large its pixels are, and preprocessing.spacing_mm"
-                " asks for it: input.pictures.pixel_spacing_mm sets such images aside"
+                " asks for it: with input.max_pixel_spacing_mm such images are set aside"
             )
         ratios = [has / wants for has, wants in zip(picture.pixel_spacing_mm, recipe.spacing_mm[-2:], strict=True)]
         wanted = max(1, round(rows * ratios[0])), max(1, round(columns * ratios[1]))

@@ -16,11 +16,12 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from inference import elements, memory
-from inference.calibration import Spacing, spacing_of
+from inference.calibration import spacing_of
+from inference.contract import InputContract
 from inference.errors import NotAVolume
 from inference.frames import Frame, frame_count, frames_of
 from inference.instances import Instance
-from inference.picture_contract import PictureContract, PictureFacts
+from inference.picture_contract import PictureFacts
 from inference.picture_pixels import PixelsOfPicture, inverted_at, is_color, read_pictures
 from inference.series import SeriesReading, SetAside, reasons_together
 from inference.volume import Picture, SourceFrame, Volume
@@ -33,7 +34,7 @@ _NO_PICTURES = ("1.2.840.10008.5.1.4.1.1.66", "1.2.840.10008.5.1.4.1.1.88", "1.2
 """Segmentations and maps, documents, and what belongs to radiotherapy."""
 
 
-def read_each(instances: Sequence[Instance], contract: PictureContract, *, threads: int = 1) -> SeriesReading:
+def read_each(instances: Sequence[Instance], contract: InputContract, *, threads: int = 1) -> SeriesReading:
     """One volume whose slices are the pictures, by Instance Number, then by frame. Raises NotAVolume where there is none."""
     frames, pictures, aside = [], [], []
     for number, dataset in _in_order(instances):
@@ -65,21 +66,21 @@ def _rank(dataset: Dataset) -> tuple[float, str]:
     return elements.number(dataset, Tag("InstanceNumber")) or 0.0, elements.text(dataset, Tag("SOPInstanceUID"))
 
 
-def _frames(number: int, dataset: Dataset, contract: PictureContract) -> list[tuple[Frame, Picture]]:
+def _frames(number: int, dataset: Dataset, contract: InputContract) -> list[tuple[Frame, Picture]]:
     """The frames of an instance that are shown to the model. Raises NotAVolume where it is not what the contract takes."""
     sop_class = elements.text(dataset, Tag("SOPClassUID"))
     if sop_class.startswith(_NO_PICTURES) or not dataset.get("Rows") or not dataset.get("Columns"):
         raise NotAVolume("it is no image")
     spacing_mm, is_calibrated = spacing_of(dataset)
-    facts = facts_of_picture(dataset, spacing_mm)
-    if reason := contract.reason_against(facts):
+    facts = facts_of_picture(dataset)
+    if reason := contract.pictures.reason_against(facts) or contract.reason_against_spacing(spacing_mm):
         raise NotAVolume(reason)
     first = next(frames_of(number, dataset))
     if not (math.isfinite(first.slope) and math.isfinite(first.intercept) and first.slope):
         raise NotAVolume("Rescale Slope or Rescale Intercept is no number to rescale by")
     is_single = dataset.get("NumberOfFrames") is None
     found = []
-    for index in contract.frames_shown(facts):
+    for index in contract.pictures.frames_shown(facts):
         source = SourceFrame(sop_class, first.source.sop_instance_uid, None if is_single else index + 1)
         frame = _frame(first, index, source)
         picture = Picture(
@@ -119,7 +120,7 @@ def _frame(first: Frame, index: int, source: SourceFrame) -> Frame:
     )
 
 
-def facts_of_picture(dataset: Dataset, spacing_mm: Spacing | None) -> PictureFacts:
+def facts_of_picture(dataset: Dataset) -> PictureFacts:
     codes = dataset.get("ViewCodeSequence") or ()
     view = dataset.get("ViewPosition") or (codes[0].get("CodeMeaning") if codes else "")
     return PictureFacts(
@@ -128,7 +129,6 @@ def facts_of_picture(dataset: Dataset, spacing_mm: Spacing | None) -> PictureFac
         view=str(view or ""),
         frames=frame_count(dataset),
         frames_per_s=_rate(dataset),
-        pixel_spacing_mm=spacing_mm,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which pictures go into one Segmentation: its frames are of one size (PS3.3 C.7.6.16), and images taken one by one need not be."""
+"""Which pictures go into one Segmentation: its frames are of one size, and images that are taken one by one need not be."""
 
 from __future__ import annotations
 
