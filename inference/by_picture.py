@@ -34,15 +34,11 @@ from inference.outputs import MeasurementOutput
 from inference.picture_preparing import Shown, is_by_windows, prepared, unscaled
 from inference.preparing import Prepared, scaled
 from inference.recipe import Postprocessing, Preprocessing, Use
+from inference.sides import SIDES
 from inference.sliding_window import Slab
 from inference.volume import Picture, Volume
 
 PIXELS = Code("{pixels}", "UCUM", "pixels")
-SIDES = {
-    "R": Code("24028007", "SCT", "Right"),
-    "L": Code("7771000", "SCT", "Left"),
-    "B": Code("51440002", "SCT", "Right and left"),
-}
 _MM2_IN = {"mm2": 1.0, "cm2": 100.0}
 _LONGEST_LABEL = 40
 

@@ -35,7 +35,8 @@ LONGEST_TEXT = 1024
 
 
 def applies(scene: Scene) -> bool:
-    return scene.is_analysed and has_marks(scene)
+    """Where there is anything to draw, and the images are grey: it is a grayscale presentation state."""
+    return scene.is_analysed and scene.volume.colors is None and has_marks(scene)
 
 
 def encode_gsps(scene: Scene, ordered: str) -> Written:
@@ -91,7 +92,7 @@ def image_items(planes: Iterable[Plane]) -> list[Dataset]:
 
 def displayed_areas(planes: Sequence[Plane], shown: Sequence[int]) -> list[Dataset]:
     """All of each image, fitted to the screen (PS3.3 C.10.4)."""
-    by_size: dict[tuple[int, int, tuple[float, float]], list[Plane]] = defaultdict(list)
+    by_size: dict[tuple[int, int, tuple[float, float] | None], list[Plane]] = defaultdict(list)
     for index in shown:
         plane = planes[index]
         by_size[plane.rows, plane.columns, plane.pixel_spacing_mm].append(plane)
@@ -103,7 +104,10 @@ def displayed_areas(planes: Sequence[Plane], shown: Sequence[int]) -> list[Datas
         item.DisplayedAreaTopLeftHandCorner = [1, 1]
         item.DisplayedAreaBottomRightHandCorner = [columns, rows]
         item.PresentationSizeMode = "SCALE TO FIT"
-        item.PresentationPixelSpacing = decimals(spacing_mm)
+        if spacing_mm:
+            item.PresentationPixelSpacing = decimals(spacing_mm)
+        else:
+            item.PresentationPixelAspectRatio = [1, 1]
         items.append(item)
     return items
 

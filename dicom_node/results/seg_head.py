@@ -55,6 +55,9 @@ def head(scene: Scene, ordered: str, coding: Coding) -> Dataset:
             "frame of reference", series
         )
         dataset.PositionReferenceIndicator = ""
+    else:
+        toward = {plane.toward for plane in planes}
+        dataset.PatientOrientation = (list(toward.pop()) if len(toward) == 1 else []) or ""
     if scene.part:
         dataset.SOPInstanceUID = identity.derived_uid("part", dataset.SOPInstanceUID, scene.part)
         dataset.InstanceNumber = int(scene.part)

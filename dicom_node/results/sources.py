@@ -51,7 +51,8 @@ class Besides:
 class Plane:
     """Where one source frame lies: its attributes as the instance states them, in mm.
 
-    Of an image that is taken by itself there is neither position nor orientation, and perhaps no spacing.
+    Of an image that is taken by itself there is neither position nor orientation, and perhaps no spacing; toward: where its
+    rows and columns run to, as far as it says (Patient Orientation).
     """
 
     reference: Reference
@@ -60,6 +61,7 @@ class Plane:
     pixel_spacing_mm: tuple[float, float] | None
     rows: int
     columns: int
+    toward: tuple[str, ...] = ()
 
     @property
     def has_place(self) -> bool:
@@ -173,7 +175,7 @@ def _picture(picture: Picture, among: set[str]) -> Plane:
             " that was analysed"
         )
     reference = Reference(source.sop_class_uid, source.sop_instance_uid, source.frame_number)
-    return Plane(reference, (), (), picture.pixel_spacing_mm, picture.rows, picture.columns)
+    return Plane(reference, (), (), picture.pixel_spacing_mm, picture.rows, picture.columns, picture.toward)
 
 
 def _plane(frame: Frame) -> Plane:
