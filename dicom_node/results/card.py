@@ -12,7 +12,7 @@ from dicom_node.results.looks import MOST_DETAILS, Look, Looks, looks_at
 from dicom_node.results.orientation import Canonical
 from dicom_node.results.picture import Window, render, window_for
 from dicom_node.results.picture_alone import alone, looks_at_pictures
-from dicom_node.results.picture_names import is_tiled, name_of
+from dicom_node.results.picture_names import headed, is_tiled, name_of
 from dicom_node.results.scene import Scene
 from dicom_node.results.summary import NOTHING_FOUND, Allowance, Summary, image_names, shared_out, summary_of
 from dicom_node.results.table import ImageName, numbered, numbers_in
@@ -138,5 +138,5 @@ def caption(volume: Volume, look: Look, names: ImageName, window: Window) -> str
 def pictures_caption(volume: Volume, look: Look, window: Window) -> str:
     """Which picture it is; of one in colour there is no window."""
     number = next(n for n, picture in enumerate(volume.pictures) if picture.slice == look.index)
-    name = name_of(volume, number).capitalize() if not is_tiled(volume) else "Whole image"
+    name = headed(name_of(volume, number)) if not is_tiled(volume) else "Whole image"
     return name if volume.pictures[number].is_color else f"{name}   {window.caption}"

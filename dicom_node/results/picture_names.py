@@ -12,6 +12,11 @@ def name_of(volume: Volume, *pictures: int) -> str:
     return f"{short_name(volume, first)}{_until(first, last)}" + (f" ({seen})" if seen else "")
 
 
+def headed(name: str) -> str:
+    """With a capital, at the head of a line; the rest stays, for views have names in capitals."""
+    return name[:1].upper() + name[1:]
+
+
 def short_name(volume: Volume, picture: Picture) -> str:
     """ "image 2, frame 5"; the frame alone in a series of one instance."""
     frame = picture.source.frame_number

@@ -164,9 +164,7 @@ def shared_groups(planes: Sequence[Plane], slice_mm: float) -> Dataset:
     """
     plane, measures, orientation, groups = planes[0], Dataset(), Dataset(), Dataset()
     if not plane.has_place:
-        if plane.pixel_spacing_mm:
-            measures.PixelSpacing = decimals(plane.pixel_spacing_mm)
-            groups.PixelMeasuresSequence = [measures]
+        # The source frame says all of it, and Pixel Measures are taken for those of slices, which have a thickness.
         return groups
     normal = np.cross(plane.orientation[:3], plane.orientation[3:])
     places_mm = np.array([normal @ plane.position for plane in planes])

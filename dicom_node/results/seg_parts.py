@@ -9,25 +9,20 @@ import numpy as np
 
 from dicom_node.results.scene import Scene
 from dicom_node.results.segments import Numbered
-from dicom_node.results.sources import Plane
 
 
 def parts(scene: Scene) -> Sequence[Scene]:
-    """Of a volume, all in one object. Of pictures, an object for each size and spacing on which anything was found."""
+    """Of a volume, all in one object. Of pictures, an object for each size on which anything was found."""
     if not scene.is_analysed or not scene.volume.pictures:
         return (scene,)
-    alike: dict[object, list[int]] = {}
+    alike: dict[tuple[int, int], list[int]] = {}
     for index, plane in enumerate(scene.planes):
-        alike.setdefault(_kind(plane), []).append(index)
+        alike.setdefault((plane.rows, plane.columns), []).append(index)
     found = [_part(scene, indices) for indices in alike.values()]
     held = [part for part in found if any(item.number for item in part.segments)]
     if len(held) < 2:
         return held
     return [replace(part, part=str(number)) for number, part in enumerate(held, start=1)]
-
-
-def _kind(plane: Plane) -> object:
-    return plane.rows, plane.columns, plane.pixel_spacing_mm
 
 
 def _part(scene: Scene, indices: Sequence[int]) -> Scene:

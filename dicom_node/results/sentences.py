@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dicom_node.results.picture_names import name_of
+from dicom_node.results.picture_names import headed, name_of
 from dicom_node.results.places import key_plane, shapes
 from dicom_node.results.scene import Scene
 from dicom_node.results.sr_evaluations import about, is_without_findings
 from inference.findings import Classification, Detection, Landmark, Measurement, Segment
 
-UNITS = {"[hnsf'U]": "HU", "1": "", "%": "%"}
+UNITS = {"[hnsf'U]": "HU", "1": "", "%": "%", "{pixels}": "pixels"}
 """UCUM as people write it, where that differs."""
 
 _LARGEST_WITH_FRACTION = 100_000
@@ -93,7 +93,7 @@ def _sentence(
         return Sentence(words)
     place = f"Slice {plane + 1} of {len(scene.planes)}"
     if scene.volume.pictures:
-        place = name_of(scene.volume, plane).capitalize()
+        place = headed(name_of(scene.volume, plane))
     return Sentence(f"{words} {place}.", plane)
 
 

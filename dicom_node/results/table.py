@@ -41,6 +41,7 @@ UNITS = {
     "deg": "°",
     "{SUVbw}g/ml": "SUVbw",
     "{ratio}": "ratio",
+    "{pixels}": "pixels",
     "{counts}": "counts",
 }
 """UCUM as people write it, where that differs."""
