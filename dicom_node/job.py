@@ -26,8 +26,8 @@ from inference.findings import Code, Findings, NotAnalysed
 from inference.frames import Frame
 from inference.instances import Headers, Instance, instance_of
 from inference.package import Package, load_package
-from inference.predict import predict
 from inference.picture_series import read_each
+from inference.predict import predict
 from inference.series import SeriesReading, read_instances
 from inference.volume import Volume
 from storage.errors import StorageError
@@ -110,7 +110,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
         results, instead = (_put_all(to, spec, items) for items in (made.results, made.instead))
         provenance_key = put_provenance(to, gather(spec, package))
     outcome = _outcome(package, findings, stages, said_besides)
-    not_made = {item.kind: "; ".join(item.faults) for item in (*made.results, *made.instead) if not item.payload}
+    not_made = _not_made((*made.results, *made.instead))
     return replace(outcome, results=results, instead=instead, not_made=not_made, provenance_key=provenance_key)
 
 
@@ -183,6 +183,15 @@ def _left_out(reading: SeriesReading) -> str:
     if reading.set_aside:
         words += f"; {len(reading.set_aside)} images set aside, the first because: {reading.set_aside[0].reason}"
     return words
+
+
+def _not_made(items: Iterable[EncodedResult]) -> dict[str, str]:
+    """Why, by kind as ordered; of some kinds there are several objects."""
+    why: dict[str, list[str]] = {}
+    for item in items:
+        if not item.payload:
+            why.setdefault(item.kind, []).extend(item.faults)
+    return {kind: "; ".join(dict.fromkeys(faults)) for kind, faults in why.items()}
 
 
 def _put_all(objects: ObjectStore, spec: JobSpec, items: Iterable[EncodedResult]) -> tuple[Result, ...]:

@@ -15,6 +15,7 @@ from storage.habits import Habits
 from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
+from storage.models import Models
 from storage.objects import open_store
 from storage.objects.protocol import PackStore
 from storage.objects.same import same_content
@@ -42,6 +43,7 @@ class Stores:
     habits: Habits
     performed_steps: PerformedSteps
     rejection_notes: RejectionNotes
+    models: Models
     run_folder: Path
 
 
@@ -64,5 +66,6 @@ def open_stores(config: Config) -> Stores:
         habits=Habits(database),
         performed_steps=PerformedSteps(database),
         rejection_notes=RejectionNotes(database),
+        models=Models(database),
         run_folder=config.node.data_folder / "run",
     )

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 
 import torch
 
-from inference import answers, by_picture
+from inference import answer_maps, answers, by_picture, diffusion
 from inference.devices import chosen_device
 from inference.errors import InferenceError
 from inference.findings import Findings
-from inference.network import boxes, maps, network_of, numbers
+from inference.manifest import Manifest
+from inference.network import Network, boxes, maps, network_of, numbers
 from inference.package import Package
-from inference.preparing import prepared
+from inference.preparing import Prepared, prepared
+from inference.recipe import Postprocessing, Use
+from inference.sliding_window import Slab
 from inference.volume import Volume
 
 
@@ -27,10 +30,8 @@ def run(volume: Volume, package: Package, device: str, companions: Mapping[str, 
         if volume.pictures:
             return by_picture.run(volume, manifest, network, where)
         made = prepared(volume, companions, preprocessing)
-        if outputs.segments:
-            found = maps(made.image, network, use, where)
-            segments = answers.segments(found, made.grid, volume, postprocessing, outputs.segments)
-            return Findings(segments=segments, measurements=answers.computed(segments, volume, outputs))
+        if outputs.segments or outputs.maps:
+            return _of_voxels(volume, made, network, manifest, where)
         if outputs.detections:
             return Findings(detections=answers.detections(boxes(made.image, network, use, where), made.grid, outputs))
         answer = numbers(made.image, network, use, where).cpu()
@@ -38,3 +39,27 @@ def run(volume: Volume, package: Package, device: str, companions: Mapping[str, 
             classifications=answers.classifications(answer, postprocessing, outputs),
             measurements=answers.measured(answer, outputs),
         )
+
+
+def _of_voxels(volume: Volume, made: Prepared, network: Network, manifest: Manifest, where: torch.device) -> Findings:
+    """What is told of each voxel: segments, maps, and what is computed of them."""
+    outputs, recipe, use = manifest.outputs, manifest.postprocessing or Postprocessing(), manifest.use or Use()
+    kept = answer_maps.Kept(outputs.maps, made.grid, recipe)
+    deviation = None
+    if use.sampler:
+        told = diffusion.drawn(made.image, network, use, where)
+        found, deviation = iter([Slab(0, told.mean)]), told.deviation
+    else:
+        found = maps(made.image, network, use, where)
+    passing = kept.passing(found)
+    segments = answers.segments(passing, made.grid, volume, recipe, outputs.segments) if outputs.segments else ()
+    for _ in passing:
+        pass  # there are no segments, so nobody else asks for it
+    heat_maps = kept.heat_maps(outputs.maps, deviation, made.grid, volume)
+    measurements = (*answers.computed(segments, volume, outputs), *answer_maps.computed(heat_maps, outputs))
+    return Findings(
+        segments=segments,
+        measurements=measurements,
+        heat_maps=heat_maps,
+        parameters=diffusion.parameters(use.sampler) if use.sampler else {},
+    )

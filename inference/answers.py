@@ -86,7 +86,11 @@ def computed(found: Sequence[Segment], volume: Volume, outputs: Outputs) -> tupl
         mask = segment.mask
         values = volume.voxels[mask]
         measurements += [
-            measurement(output, statistic(output, values, volume), segment.key)
+            measurement(
+                output,
+                values.size * volume.voxel_volume_ml if output.compute == "volume" else computed_of(output, values),
+                segment.key,
+            )
             for output in wanted
             if (not output.of or segment.key in output.of) and (output.compute == "volume" or values.size)
         ]
@@ -189,11 +193,9 @@ def _steps(recipe: Postprocessing, output: SegmentOutput) -> list[Cleaning]:
     return [step for step in recipe.cleaning if not step.segments or output.key in step.segments]
 
 
-def statistic(output: MeasurementOutput, values: NDArray[np.float32], volume: Volume) -> float:
-    """What is computed of the values of a segment, whose volume is that of so many voxels."""
+def computed_of(output: MeasurementOutput, values: NDArray[np.float32]) -> float:
+    """What `output.compute` names, but for the volume, of values of which there is one at least."""
     match output.compute:
-        case "volume":
-            return values.size * volume.voxel_volume_ml
         case "mean":
             return float(values.mean(dtype=np.float64))
         case "minimum":

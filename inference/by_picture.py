@@ -149,7 +149,7 @@ def _computed(
                 value, unit = area_of(values.size, picture, output.unit.code)
                 yield replace(answers.measurement(output, value, segment.key), unit=unit, pictures=pictures)
             elif output.compute != "area" and values.size:
-                value = answers.statistic(output, values, volume)
+                value = answers.computed_of(output, values)
                 yield replace(answers.measurement(output, value, segment.key), pictures=pictures)
 
 

@@ -2,7 +2,7 @@
 
 A case is one file of plain arrays (numpy's .npz, no pickles): `voxels` (slices, rows, columns) and `affine_lps` (4, 4) of the
 series and, as `voxels/NAME` and `affine_lps/NAME`, of companions; and what is expected, by the keys of the manifest: masks as
-`segment/KEY`, numbers as `measurement/NAME CODE/KEY` and probabilities as `classification/KEY`.
+`segment/KEY`, maps as `map/KEY`, numbers as `measurement/NAME CODE/KEY` and probabilities as `classification/KEY`.
 """
 
 from __future__ import annotations
@@ -75,11 +75,22 @@ def differences(expected: Arrays, told: Arrays, case: GoldenCase) -> tuple[list[
             dices.append(dice(expected[name], told[name]))
             if dices[-1] < case.least_dice:
                 found.append(f"{name}: Dice {dices[-1]:.6f} < {case.least_dice:g}")
+        elif name.startswith("map/"):
+            found += _different_map(name, expected[name], told[name], case)
         else:
             wanted, value = float(expected[name]), float(told[name])
             if not abs(value - wanted) <= case.absolute + case.relative * abs(wanted):
                 found.append(f"{name}: {value:.9g} is not {wanted:.9g}")
     return found, min(dices, default=None)
+
+
+def _different_map(name: str, one: NDArray[np.generic], other: NDArray[np.generic], case: GoldenCase) -> list[str]:
+    """Voxel by voxel; a value that is missing in one of them alone is different."""
+    if one.shape != other.shape:
+        return [f"{name}: has the shape {other.shape}, and not {one.shape}"]
+    wanted, values = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    close = np.isclose(values, wanted, rtol=case.relative, atol=case.absolute, equal_nan=True)
+    return [] if close.all() else [f"{name}: {np.count_nonzero(~close)} of {close.size} values are not as expected"]
 
 
 def dice(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
@@ -109,12 +120,13 @@ def _run(package: Package, case: GoldenCase, device: Literal["auto", "cpu", "cud
     return Verdict(case.name, tuple(found), seconds, least_dice)
 
 
-_KINDS = ("segment", "measurement", "classification")
+_KINDS = ("segment", "map", "measurement", "classification")
 
 
 def _told(findings: Findings) -> dict[str, NDArray[np.generic]]:
     """What the findings say, by the names of a case's arrays."""
     told: dict[str, NDArray[np.generic]] = {f"segment/{item.key}": item.mask for item in findings.segments}
+    told |= {f"map/{item.key}": item.values for item in findings.heat_maps}
     told |= {_name(item): np.float64(item.value) for item in findings.measurements}  # type: ignore[misc]
     told |= {
         f"classification/{item.key}": np.float64(item.probability)  # type: ignore[misc]

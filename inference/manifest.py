@@ -105,12 +105,19 @@ class Manifest(Manifested):
             return self
         outputs = self.outputs
         numbers = [item for item in outputs.measurements if item.compute is None]
-        ways = [bool(outputs.segments), bool(outputs.detections), bool(outputs.classifications or numbers)]
+        of_voxels = bool(outputs.segments or outputs.maps)
+        ways = [of_voxels, bool(outputs.detections), bool(outputs.classifications or numbers)]
         if sum(ways) != 1:
             raise ValueError(
-                "outputs must be of one kind: segments (with what is computed of them), detections, or classifications and"
-                " numbers; a network answers in one way"
+                "outputs must be of one kind: segments and maps (with what is computed of them), detections, or"
+                " classifications and numbers; a network answers in one way"
             )
+        sampler = self.use.sampler if self.use else None
+        if sampler and not of_voxels:
+            raise ValueError("use.sampler is for segments and maps: it draws a value for each voxel")
+        vague = next((item.key for item in outputs.maps if item.of == "uncertainty"), None)
+        if vague and (sampler is None or sampler.ensemble == 1):
+            raise ValueError(f"map {vague} is of uncertainty, which takes a use.sampler with an ensemble of 2 or more")
         nameless = [item.key for item in outputs.segments if item.index is None]
         nameless += [item.key for item in numbers if item.index is None]
         if missing := next(iter(nameless), None):

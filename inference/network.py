@@ -24,7 +24,8 @@ from inference.recipe import Use
 from inference.runtimes import monai_bundle, onnx, torch_export, torchscript
 from inference.sliding_window import Slab, Windows, slabs
 
-Network = Callable[[Tensor], object]
+Network = Callable[..., object]
+"""Called with the image; with the timestep, too, where there is a sampler."""
 
 _LOADERS: dict[str, Callable[[BytesIO, torch.device], Network]] = {
     "torchscript": torchscript.load,
@@ -53,7 +54,11 @@ def network_of(package: Package, device: torch.device) -> Network:
     (weights,) = [item for item in package.manifest.weights if item.file == runtime.file]
     bundled = runtime if isinstance(runtime, BundleRuntime) else None
     made = json.dumps([bundled.network, bundled.arguments]) if bundled else ""
-    return _loaded(package.folder / runtime.file, weights.sha256, runtime.kind, str(device), made)
+    network = _loaded(package.folder / runtime.file, weights.sha256, runtime.kind, str(device), made)
+    if isinstance(network, onnx.OnnxNetwork):
+        use = package.manifest.use
+        onnx.require_inputs(network, ("the image", "the timestep") if use and use.sampler else ("the image",))
+    return network
 
 
 @lru_cache(maxsize=LOADED_AT_ONCE)

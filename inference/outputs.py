@@ -25,8 +25,39 @@ class SegmentOutput(Manifested):
     index: Index | None = None
 
 
+class MapOutput(Manifested):
+    """A number for each voxel, which becomes a heat map.
+
+    of `answer`: channel `index` of the network's answer, after activation; `difference`: that, less the image as it was
+    acquired; `uncertainty`: the standard deviation of the channel among the answers that a sampler draws.
+    becomes: what 0 and 1 of the answer are in `unit`. shown: lowest and highest value that a display tells apart;
+    hides_below: what a picture does not colour.
+    """
+
+    key: Key
+    label: Label
+    quantity: CodedConcept
+    unit: CodedConcept
+    of: Literal["answer", "difference", "uncertainty"] = "answer"
+    index: Index = 0
+    becomes: tuple[float, float] = (0.0, 1.0)
+    shown: tuple[float, float]
+    hides_below: float | None = None
+    finding_site: CodedConcept | None = None
+    laterality: CodedConcept | None = None
+
+    @model_validator(mode="after")
+    def in_order(self) -> Self:
+        if not self.shown[0] < self.shown[1]:
+            raise ValueError(f"shown must be two numbers, the lower first, but are {self.shown}")
+        if self.becomes[0] == self.becomes[1]:
+            raise ValueError(f"becomes must be two different numbers, but are {self.becomes}")
+        return self
+
+
 class MeasurementOutput(Manifested):
-    """index: of the number in a network's answer. compute: of each segment (of those in `of`, where they are named).
+    """index: of the number in a network's answer. compute: of each segment (of those in `of`, where they are named), or of
+    the maps that `of` names.
 
     Computed are the volume (unit mL), of images that are taken one by one the area (unit mm2 or cm2, where the image says how
     large its pixels are in the patient; else it is told in pixels), and of the values of the image within the segment the
@@ -100,6 +131,7 @@ class Outputs(Manifested):
     measurements: tuple[MeasurementOutput, ...] = ()
     classifications: tuple[ClassificationOutput, ...] = ()
     detections: tuple[DetectionOutput, ...] = ()
+    maps: tuple[MapOutput, ...] = ()
     remarks: dict[Key, CodedConcept] = Field(default_factory=dict)
     not_analysed: dict[Key, CodedConcept]
 
@@ -108,6 +140,7 @@ class Outputs(Manifested):
         found = [item.key for item in self.segments]
         found += [item.key for item in self.classifications]
         found += [item.key for item in self.detections]
+        found += [item.key for item in self.maps]
         for keys in (found, [item.key for item in self.measurements]):
             if twice := _twice(keys):
                 raise ValueError(f"key {twice} is given twice")
@@ -118,11 +151,16 @@ class Outputs(Manifested):
         return self
 
     @model_validator(mode="after")
-    def what_is_computed_is_of_segments(self) -> Self:
-        known = {item.key for item in self.segments}
+    def what_is_computed_is_of_segments_or_maps(self) -> Self:
+        maps = {item.key for item in self.maps}
+        known = {item.key for item in self.segments} | maps
         for measurement in self.measurements:
             if stranger := next((key for key in measurement.of if key not in known), None):
-                raise ValueError(f"measurement {measurement.key} is of {stranger}, which is no segment")
+                raise ValueError(f"measurement {measurement.key} is of {stranger}, which is no segment and no map")
+            if measurement.compute == "volume" and (
+                wrong := next((key for key in measurement.of if key in maps), None)
+            ):
+                raise ValueError(f"measurement {measurement.key} is the volume of {wrong}, which is a map and has none")
         return self
 
 

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from inference import codecs, elements, pixels
@@ -25,6 +26,7 @@ from inference.instances import Instance
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601, by which YBR_FULL is defined as well."""
 
+_PHOTOMETRIC = Tag("PhotometricInterpretation")
 _AT_ONCE = 64
 """Frames that are read beside those that are there already."""
 
@@ -37,8 +39,8 @@ class PixelsOfPicture:
     rgb: NDArray[np.uint8] | None = None
 
 
-def is_color(dataset: Dataset) -> bool:
-    return not str(dataset.get("PhotometricInterpretation") or "").startswith("MONOCHROME")
+def is_color(attributes: elements.Attributes) -> bool:
+    return not elements.text(attributes, _PHOTOMETRIC).startswith("MONOCHROME")
 
 
 def read_pictures(instances: Sequence[Instance], frames: Sequence[Frame], *, threads: int) -> Iterator[PixelsOfPicture]:

@@ -95,7 +95,7 @@ def _scaled_grid(picture: Picture | None, shown: Shown, recipe: Preprocessing | 
     slices, rows, columns = shown.size
     wanted = (rows, columns)
     if recipe and recipe.size:
-        wanted = recipe.size
+        wanted = recipe.size[-2], recipe.size[-1]
     elif recipe and picture and recipe.spacing_mm:
         if picture.pixel_spacing_mm is None:
             raise InferenceError(

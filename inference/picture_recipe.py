@@ -22,10 +22,15 @@ def problem_with_images(
     computed = {item.compute for item in outputs.measurements}
     if (stranger := "area" if images == "volume" else "volume") in computed:
         return f"outputs: {stranger} is not computed of images {images}"
+    if outputs.maps and images != "volume":
+        return "outputs.maps are of images volume: a map needs a place in the patient"
     if preprocessing is None or use is None or postprocessing is None:
         return ""
-    of_some = _of_a_volume if images == "volume" else _of_pictures
-    problems = (*_lengths(images, preprocessing, use), *of_some(images, preprocessing, use, postprocessing))
+    problems = list(_lengths(images, preprocessing, use))
+    if images == "volume":
+        problems += _of_a_volume(postprocessing)
+    else:
+        problems += _of_pictures(images, preprocessing, use, postprocessing)
     if postprocessing.combine != "none" and (outputs.segments or outputs.detections):
         return "postprocessing.combine is for numbers and classifications: what has a place stays in its picture"
     return next(iter(problems), "")
@@ -35,6 +40,7 @@ def _lengths(images: Images, preprocessing: Preprocessing, use: Use) -> Iterator
     scaled = 3 if images == "volume" else 2
     for name, value, wanted in (
         ("preprocessing.spacing_mm", preprocessing.spacing_mm, scaled),
+        ("preprocessing.size", preprocessing.size, scaled),
         ("preprocessing.size_multiple", preprocessing.size_multiple, scaled),
         ("use.patch", use.patch, _AXES[images]),
     ):
@@ -44,9 +50,9 @@ def _lengths(images: Images, preprocessing: Preprocessing, use: Use) -> Iterator
         yield f"use.flips names an axis that images {images} do not have: there are {_AXES[images]}"
 
 
-def _of_a_volume(_: Images, preprocessing: Preprocessing, __: Use, postprocessing: Postprocessing) -> Iterator[str]:
-    if preprocessing.size is not None or postprocessing.combine != "none":
-        yield "preprocessing.size and postprocessing.combine are for images that are taken one by one"
+def _of_a_volume(postprocessing: Postprocessing) -> Iterator[str]:
+    if postprocessing.combine != "none":
+        yield "postprocessing.combine is for images that are taken one by one"
     if any(step.below_pixels for step in postprocessing.cleaning):
         yield "cleaning by below_pixels is for images that are taken one by one"
 
@@ -54,8 +60,10 @@ def _of_a_volume(_: Images, preprocessing: Preprocessing, __: Use, postprocessin
 def _of_pictures(
     images: Images, preprocessing: Preprocessing, use: Use, postprocessing: Postprocessing
 ) -> Iterator[str]:
-    if preprocessing.axes != "as_acquired" or preprocessing.crop is not None:
-        yield f"preprocessing.axes and crop are for images volume; {images} takes them as they were acquired"
+    if preprocessing.axes != "as_acquired" or preprocessing.crop is not None or preprocessing.fit is not None:
+        yield f"preprocessing.axes, crop and fit are for images volume; {images} takes them as they were acquired"
+    if use.sampler is not None:
+        yield "use.sampler is for images volume"
     if preprocessing.size is not None and preprocessing.spacing_mm is not None:
         yield "preprocessing.size and spacing_mm exclude each other"
     if use.mode == "slices" and images == "each":

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from inference.manifested import Key, Manifested
+from inference.sampling import Sampler
 
 THIS_SERIES = "series"
 """The channel of the series that the model runs on; others are named as its companions."""
@@ -86,24 +87,32 @@ class Crop(Manifested):
 
 
 class Preprocessing(Manifested):
-    """From the volume to what the network takes, in this order: axes, spacing, crop, size, intensity.
+    """From the volume to what the network takes, in this order: axes, spacing or size, crop, fit or size_multiple, intensity.
 
     axes: the ends that the axes of the network's input run to ("RAS" as in MONAI; "SPL" is slices to the head, rows to the
     back, columns to the left), or as_acquired. spacing_mm, size_multiple: along those axes. outside: the value where there is
-    no image. channels: `series`, or names of companions.
-    Of images that are taken one by one, spacing_mm and size_multiple are two numbers, of rows and columns, and size is what
-    each picture is scaled to, whatever its shape.
+    no image. channels: `series`, or names of companions. size: so many voxels along each axis, whatever their spacing becomes.
+    fit: cut or padded on both sides to so many, what is cut and padded being the same on both.
+    Of images that are taken one by one, spacing_mm, size and size_multiple are two numbers, of rows and columns.
     """
 
     axes: Literal["as_acquired"] | Annotated[str, Field(pattern=r"^[RLAPSI]{3}$")] = "as_acquired"
     spacing_mm: tuple[Positive, Positive, Positive] | tuple[Positive, Positive] | None = None
-    size: OfPlane | None = None
+    size: tuple[Whole, Whole, Whole] | OfPlane | None = None
     interpolation: Literal["linear", "nearest"] = "linear"
     crop: Crop | None = None
+    fit: tuple[Whole, Whole, Whole] | None = None
     size_multiple: tuple[Whole, Whole, Whole] | OfPlane | None = None
     outside: float = 0.0
     intensity: tuple[Intensity, ...] = ()
     channels: tuple[str, ...] = Field(default=(THIS_SERIES,), min_length=1, max_length=16)
+
+    @model_validator(mode="after")
+    def has_one_size(self) -> Self:
+        for one, other in (("size", "spacing_mm"), ("fit", "size_multiple")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise ValueError(f"{one} and {other} exclude each other: each decides how many voxels there are")
+        return self
 
     @model_validator(mode="after")
     def begins_with_the_series(self) -> Self:
@@ -117,7 +126,8 @@ class Use(Manifested):
 
     mode `whole`: once, on all. `windows`: on windows of `patch` voxels that overlap by a share and are blended. `slices`: on
     each plane of the first axis, with so many `neighbours` on each side as further channels (2.5D).
-    flips: axes (0 the first) that are flipped for further predictions, which are averaged.
+    flips: axes (0 the first) that are flipped for further predictions, which are averaged. sampler: for a network that takes
+    noise away; it is then run so at each of its steps.
     Of images that are taken one by one a patch has two numbers, and axes 0 and 1 are rows and columns.
     """
 
@@ -129,6 +139,7 @@ class Use(Manifested):
     neighbours: Annotated[int, Field(ge=0, le=16)] = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     flips: tuple[tuple[Annotated[int, Field(ge=0, le=2)], ...], ...] = Field(default=(), max_length=7)
+    sampler: Sampler | None = None
 
     @model_validator(mode="after")
     def belongs_to_its_mode(self) -> Self:
@@ -138,6 +149,8 @@ class Use(Manifested):
             raise ValueError("neighbours are for mode slices")
         if self.mode == "slices" and any(0 in axes for axes in self.flips):
             raise ValueError("flips of mode slices are of axes 1 and 2: a slice has no axis 0")
+        if self.sampler and self.flips:
+            raise ValueError("flips are not for a sampler: ask it for an ensemble")
         return self
 
 

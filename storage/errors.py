@@ -25,3 +25,7 @@ class UnknownObject(StorageError):
 
 class NewerRevision(StorageError):
     """A job is on a revision of its series that is not the newest, so there is nothing to run it again for."""
+
+
+class VersionTaken(StorageError):
+    """A model of this name and version is known with another content."""

@@ -254,6 +254,7 @@ def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) 
             "companions": [asdict(companion) for companion in new.companions],
             "deadline_at": new.deadline_at,
             "stale": False,
+            "role": new.role,
         }
         for new in replacing(connection, judged, jobs)
     ]

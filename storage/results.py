@@ -18,6 +18,7 @@ from storage.event_about import event_about
 from storage.events import record
 from storage.records import Event, Job, Predecessor, Result, Series, Severity
 from storage.schema import job, outbox, result
+from storage.stand_ins import queued_before, withdraw_stand_ins
 from storage.usage import grow
 
 # What tells a destination to reject earlier results is no finding, and is superseded by nothing.
@@ -43,7 +44,8 @@ def insert_results(
     standing = _standing(connection, finished.series_id)
     named = [row for row in standing if _name(row.model) == _name(finished.model)]
     counts = counts and not any(row.revision > finished.revision for row in named)
-    new = _unknown(connection, finished, results)
+    before = queued_before(connection, finished)
+    new, repaired = _unknown(connection, finished, results)
     flipped = _said_otherwise(named, finished, sound)
     if flipped and not_analysed:
         record(connection, [_failed_again(finished)])
@@ -53,7 +55,7 @@ def insert_results(
         _insert(connection, finished, item, to, counts=counts)
     if counts:
         _queue_kept(connection, [item for item in sound if item not in new], recipients)
-    if counts:
+        withdraw_stand_ins(connection, finished, before, _going(sound, recipients), repaired)
         versions = _versions(connection, finished)
         earlier = [row for row in named if row.revision < finished.revision and row.model not in versions]
         _supersede(connection, finished, [*earlier, *flipped], replaced=bool(sound))
@@ -145,12 +147,22 @@ def _said_otherwise(standing: Iterable[Row[Any]], finished: Job, results: Sequen
     return own if any(row.kind in kinds for row in own) else []
 
 
-def _unknown(connection: Connection, finished: Job, results: Iterable[Result]) -> list[Result]:
-    """Those that are not recorded yet. Where one is, and was another content, that is told.
+def _going(sound: Iterable[Result], recipients: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """By destination, the kinds of what it is to have, by SOP Instance UID."""
+    found: dict[str, dict[str, str]] = {}
+    for item in sound:
+        for name in recipients.get(item.sop_instance_uid, ()):
+            found.setdefault(name, {})[item.sop_instance_uid] = item.kind
+    return found
+
+
+def _unknown(connection: Connection, finished: Job, results: Iterable[Result]) -> tuple[list[Result], frozenset[str]]:
+    """Those that are not recorded yet, and the UIDs of those that were in quarantine and are sound. Where one is recorded,
+    and was another content, that is told.
 
     What nobody can hold, since it is in quarantine or only stood in reserve, is replaced by a sound one.
     """
-    found = []
+    found, repaired = [], set()
     for item in results:
         known = connection.execute(
             select(result.c.content_sha256, result.c.faults, result.c.size_bytes).where(
@@ -165,9 +177,11 @@ def _unknown(connection: Connection, finished: Job, results: Iterable[Result]) -
             connection.execute(delete(result).where(result.c.sop_instance_uid == item.sop_instance_uid))
             grow(connection, "results", -known.size_bytes)
             found.append(item)
+            if known.faults is not None and not item.faults:
+                repaired.add(item.sop_instance_uid)
         elif not item.faults:
             record(connection, [_differs(finished, item)])
-    return found
+    return found, frozenset(repaired)
 
 
 def _queue_kept(connection: Connection, known: Iterable[Result], recipients: Mapping[str, Sequence[str]]) -> None:

@@ -27,6 +27,7 @@ from storage.habits import Habits
 from storage.history import History
 from storage.instances import Instances
 from storage.jobs import Jobs
+from storage.models import Models
 from storage.objects.protocol import ObjectStore, PackStore
 from storage.objects.same import same_content
 from storage.outbox import Outbox
@@ -183,6 +184,7 @@ class House:
     habits: Habits
     performed_steps: PerformedSteps
     rejection_notes: RejectionNotes
+    models: Models
     history: History
     objects: MemoryStore
     run_folder: Path
@@ -322,6 +324,7 @@ def open_house(folder: Path) -> House:
         habits=Habits(database),
         performed_steps=PerformedSteps(database),
         rejection_notes=RejectionNotes(database),
+        models=Models(database),
         history=History(database),
         objects=MemoryStore(),
         run_folder=folder,

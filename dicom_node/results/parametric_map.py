@@ -72,7 +72,7 @@ def encode_map(scene: Scene, ordered: str) -> Written:
     planes = cuts(volume)
     extent = extent_of(heat_map, planes)
     dataset = context.new_object(report, ordered, ParametricMapStorage, report.first_source.get("Modality") or "OT")
-    dataset.SOPInstanceUID = identity.derived_uid("part", dataset.SOPInstanceUID, heat_map.key)
+    dataset.SOPInstanceUID = identity.of_part(dataset.SOPInstanceUID, heat_map.key)
     dataset.InstanceNumber = report.findings.heat_maps.index(heat_map) + 1
     series = report.first_source.SeriesInstanceUID
     dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid("frame of reference", series)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +16,24 @@ from inference.errors import InferenceError, PackageError
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
-def load(content: BytesIO, device: torch.device) -> Callable[[Tensor], object]:
-    """A call of the network: a tensor to a tensor, or to a tuple of them where it has several outputs.
+@dataclass(frozen=True, slots=True, eq=False)
+class OnnxNetwork:
+    """Called with a tensor for each of its inputs; answers with one, or with a tuple where it has several outputs."""
 
-    Raises PackageError where the content is no such file, keeps part of itself in other files, or takes several inputs;
-    InferenceError where onnxruntime is not installed, or not for CUDA where that is asked for.
-    """
+    session: Any
+    inputs: tuple[str, ...]
+    device: torch.device
+
+    def __call__(self, *given: Tensor) -> object:
+        arrays = [np.ascontiguousarray((item.float() if item.is_floating_point() else item).cpu()) for item in given]
+        told = self.session.run(None, dict(zip(self.inputs, arrays, strict=True)))
+        tensors = [torch.from_numpy(np.asarray(item)).to(self.device) for item in told]
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+
+def load(content: BytesIO, device: torch.device) -> OnnxNetwork:
+    """Raises PackageError where the content is no such file, or keeps part of itself in other files; InferenceError where
+    onnxruntime is not installed, or not for CUDA where that is asked for."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -40,15 +54,13 @@ def load(content: BytesIO, device: torch.device) -> Callable[[Tensor], object]:
     except Exception as error:  # its errors have no common class
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise PackageError(f"the weights are not what runtime.kind onnx needs: {first}") from error
-    inputs = session.get_inputs()
-    if len(inputs) != 1:
-        names = ", ".join(item.name for item in inputs)
-        raise PackageError(f"a network must take one input, the image, but this one takes {len(inputs)}: {names}")
-    (name,) = [item.name for item in inputs]
+    return OnnxNetwork(session, tuple(item.name for item in session.get_inputs()), device)
 
-    def call(image: Tensor) -> object:
-        told = session.run(None, {name: np.ascontiguousarray(image.float().cpu().numpy())})
-        tensors = [torch.from_numpy(np.asarray(item)).to(device) for item in told]
-        return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
-    return call
+def require_inputs(network: OnnxNetwork, wanted: Sequence[str]) -> None:
+    """Raises PackageError where it does not take as many as these."""
+    if len(network.inputs) != len(wanted):
+        raise PackageError(
+            f"the network must take {len(wanted)} input{'s' if len(wanted) > 1 else ''}, {' and '.join(wanted)}, but this one"
+            f" takes {len(network.inputs)}: {', '.join(network.inputs)}"
+        )

@@ -249,7 +249,7 @@ def test_a_segment_that_is_not_there_has_no_area_in_the_one_image_and_is_not_tol
         ({"use": {"mode": "windows", "patch": [8, 8, 8]}}, "use.patch must have 2 numbers"),
         ({"use": {"mode": "slices"}}, "use.mode slices is for images volume or clip"),
         ({"use": {"flips": [[2]]}}, "use.flips names an axis"),
-        ({"preprocessing": {"axes": "RAS"}}, "preprocessing.axes and crop are for images volume"),
+        ({"preprocessing": {"axes": "RAS"}}, "preprocessing.axes, crop and fit are for images volume"),
         ({"preprocessing": {"size": [8, 8], "spacing_mm": [1.0, 1.0]}}, "size and spacing_mm exclude each other"),
         (
             {"postprocessing": {"cleaning": [{"kind": "remove_small", "below_ml": 1.0}]}},

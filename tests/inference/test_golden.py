@@ -192,3 +192,15 @@ def test_a_case_of_any_model_can_be_recorded_and_passes(tmp_path: Path) -> None:
     (verdict,) = run_golden_cases(load_package(tmp_path), "cpu")
     assert verdict.passed
     assert verdict.least_dice == 1.0
+
+
+def test_a_map_is_expected_value_by_value() -> None:
+    case = GoldenCase(name="m", file="m.npz", sha256="0" * 64, absolute=0.01)
+    one = np.array([[[0.5, np.nan]]], np.float32)
+    for other, found in (
+        (one + np.float32(0.005), []),
+        (one + np.float32(0.02), ["map/m: 1 of 2 values are not as expected"]),
+        (np.zeros_like(one) + np.float32(0.5), ["map/m: 1 of 2 values are not as expected"]),
+        (one[0], ["map/m: has the shape (1, 2), and not (1, 1, 2)"]),
+    ):
+        assert differences({"map/m": one}, {"map/m": other}, case)[0] == found
