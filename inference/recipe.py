@@ -170,7 +170,7 @@ class Cleaning(Manifested):
     def says_how_small(self) -> Self:
         given = sum(limit is not None for limit in (self.below_ml, self.below_pixels))
         if given != (self.kind == "remove_small"):
-            raise ValueError("below_ml or below_pixels must be given for remove_small, and for no other")
+            raise ValueError("below_ml must be given for remove_small, or below_pixels, and for no other")
         return self
 
 

@@ -110,5 +110,5 @@ def _runs(planes: Iterable[NDArray[np.unsignedinteger]], count: int, largest: in
         # Where an index occurs again, the last assignment stays: hence from behind for the first pixel.
         between[values[::-1], 0] = starts[::-1]
         between[values, 1] = ends - 1 + plane.shape[1]
-        between //= plane.shape[1]
+        between[:] = between // plane.shape[1]
     return pixels, rows
