@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from dicom_node import logs
-from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, CompanionSpec, JobSpec, RecordedInput, run_attempt
+from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, REPEATABLE, CompanionSpec, JobSpec, RecordedInput, run_attempt
 from dicom_node.companion_watch import CompanionWatch
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
@@ -36,6 +36,7 @@ from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from inference.contract import InputContract
 from inference.errors import PackageError
+from inference.manifest import PythonRuntime
 from storage.errors import StorageError
 from storage.records import Companion, Instance, Job, SeriesPart, StoredContent
 
@@ -215,6 +216,8 @@ def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], jo
         predecessors=predecessors,
         demands=demands,
         words=config.results.words,
+        timeout_s=None if isinstance(chosen.package.manifest.runtime, PythonRuntime) else job.timeout_s,
+        memory_bytes=config.engine.model_memory_bytes,
         recorded=_recorded(contents),
     )
 
@@ -242,12 +245,7 @@ def engine_settings(config: Config, log_format: str) -> EngineSettings:
         memory_limit_bytes=config.engine.memory_limit_bytes,
         scratch_folder=str(config.node.data_folder / "scratch"),
         preload="dicom_node.attempt",
-        environment={
-            LOG_LEVEL: config.logging.level,
-            LOG_FORMAT: log_format,
-            # Without it, products of matrices on CUDA need not be the same twice; as cuBLAS documents it.
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        },
+        environment={LOG_LEVEL: config.logging.level, LOG_FORMAT: log_format, **REPEATABLE},
     )
 
 

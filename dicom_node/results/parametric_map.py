@@ -122,7 +122,7 @@ def add_image(dataset: Dataset, scene: Scene, heat_map: HeatMap, extent: Extent)
     if not extent.is_whole:
         dataset.FloatPixelPaddingValue = dataset.FloatPixelPaddingRangeLimit = math.nan
     dataset.BurnedInAnnotation = dataset.RecognizableVisualFeatures = "NO"
-    dataset.ContentQualification = "RESEARCH"
+    dataset.ContentQualification = scene.report.model.card.qualification.upper()
     dataset.ContentLabel = "AI_MAP"
     dataset.ContentDescription = identity.fitted(f"AI: {heat_map.label}")
     dataset.ContentCreatorName = ""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from dicom_node.results import codes, sr_tree
+from dicom_node.results.model_words import in_full
 from dicom_node.results.report import Report
 from dicom_node.results.scene import ParametricMap, Scene
 from dicom_node.results.sr_tree import Item
@@ -74,7 +75,7 @@ def _words(report: Report, replaced: Predecessor | None, maps: Mapping[str, Para
             yield sr_tree.text(codes.COMMENT, words)
     for remark in findings.remarks:
         yield sr_tree.text(remark.code, remark.text)
-    for comment in (MADE_BY_AI, f"Intended use: {model.intended_use}", *(f"Limit: {limit}" for limit in model.limits)):
+    for comment in (MADE_BY_AI, *in_full(model)):
         yield sr_tree.text(codes.COMMENT, comment)
 
 
