@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from torch import Tensor, nn
 
 from inference.errors import PackageError
 from inference.findings import Box, Findings
+from inference.golden import run_golden_cases, write_case
 from inference.instances import Parsed
-from inference.package import Package
+from inference.package import Package, load_package
 from inference.picture_series import read_each
 from inference.predict import predict
 from inference.volume import Volume
-from tests.inference.made_models import DENSE, NOT_INPUT, Above, FixedBoxes, package, torchscript
+from tests.inference.made_models import DENSE, NOT_INPUT, Above, FixedBoxes, package, torchscript, written
 from tests.inference.made_pictures import clip, disc, radiograph
 
 AREA = {
@@ -268,3 +270,20 @@ def test_keys_that_do_not_fit_how_images_are_taken_are_refused_by_name(
 ) -> None:
     with pytest.raises(PackageError, match=reason):
         of(tmp_path, Above(1.0, axes=2), **({"outputs": segments()} | changes))
+
+
+def test_a_golden_case_of_pictures_is_told_again(tmp_path: Path) -> None:
+    model = of(tmp_path / "made", Above(1000.0, axes=2), outputs=segments())
+    volume, found = shown(model, radiograph(BRIGHT, PixelSpacing=[0.5, 0.4]))
+    case = write_case(volume, {}, found)
+    golden = [{"name": "A bright disc", "file": "disc.npz", "sha256": hashlib.sha256(case).hexdigest()}]
+    folder = written(
+        tmp_path / "with_case",
+        torchscript(Above(1000.0, axes=2)),
+        input={"modality": "CR", "images": "each"},
+        outputs=segments(),
+        golden=golden,
+    )
+    (folder / "disc.npz").write_bytes(case)
+    (verdict,) = run_golden_cases(load_package(folder), "cpu")
+    assert (verdict.differences, verdict.least_dice) == ((), 1.0)
