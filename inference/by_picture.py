@@ -78,7 +78,9 @@ def shown_at_once(volume: Volume, *, is_clip: bool) -> list[Shown]:
     for own in by_instance.values():
         some = [volume.pictures[number] for number in own]
         first, last = some[0].slice, some[-1].slice
-        size = last - first + 1, max(p.row + p.rows for p in some), max(p.column + p.columns for p in some)
+        down, across = max(p.row + p.rows for p in some), max(p.column + p.columns for p in some)
+        # Tiles at the border of a slide reach beyond it.
+        size = last - first + 1, min(down, volume.voxels.shape[1]), min(across, volume.voxels.shape[2])
         found.append(Shown(tuple(own), (first, 0, 0), size, is_clip))
     return found
 

@@ -182,7 +182,9 @@ def _as_pictures(volume: Volume, arrays: Arrays, *, is_clip: bool) -> Volume:
     slices, rows, columns = volume.voxels.shape
     colors = arrays.get("colors")
     if colors is not None and (colors.dtype != np.uint8 or colors.shape != (slices, rows, columns, 3)):
-        raise PackageError(f"colors of a golden case must be uint8 {(slices, rows, columns, 3)}, but are {colors.shape}")
+        raise PackageError(
+            f"colors of a golden case must be uint8 {(slices, rows, columns, 3)}, but are {colors.shape}"
+        )
     spacing_mm = volume.spacing_mm[1:]
     pictures = tuple(
         Picture(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from inference import elements, memory
+from inference import elements, memory, tiles
 from inference.calibration import spacing_of
 from inference.contract import InputContract
 from inference.errors import NotAVolume
@@ -36,19 +36,64 @@ _NO_PICTURES = ("1.2.840.10008.5.1.4.1.1.66", "1.2.840.10008.5.1.4.1.1.88", "1.2
 
 def read_each(instances: Sequence[Instance], contract: InputContract, *, threads: int = 1) -> SeriesReading:
     """One volume whose slices are the pictures, by Instance Number, then by frame. Raises NotAVolume where there is none."""
-    frames, pictures, aside = [], [], []
+    frames: list[Frame] = []
+    pictures: list[Picture] = []
+    aside: list[SetAside] = []
+    slide: tuple[int, Dataset] | None = None
     for number, dataset in _in_order(instances):
         try:
+            if tiles.is_tiled(dataset):
+                slide = _finer(slide, (number, dataset), contract, aside)
+                continue
             found = _frames(number, dataset, contract)
         except (NotAVolume, *elements.UNREADABLE) as error:
             aside.append(SetAside(elements.text(dataset, Tag("SOPInstanceUID")), str(error)))
             continue
         frames += [frame for frame, _ in found]
         pictures += [picture for _, picture in found]
+    if slide is not None:
+        aside += [SetAside(frame.source.sop_instance_uid, "it is not in tiles, and a slide is") for frame in frames]
+        return _of_slide(instances, slide, contract, aside, threads)
     if not frames:
         raise NotAVolume(reasons_together(aside) or "the series holds no instance")
     # Without its pixels a picture is none, so those of an instance that cannot be decoded leave no empty slice.
     return _filled(instances, frames, pictures, aside, threads)
+
+
+def _finer(
+    known: tuple[int, Dataset] | None, other: tuple[int, Dataset], contract: InputContract, aside: list[SetAside]
+) -> tuple[int, Dataset]:
+    """The resolution of a slide with more pixels; the other one is set aside. Raises NotAVolume for what is not taken."""
+    tiles.require_whole_slide(other[1])
+    _require(other[1], contract)
+    if known is None:
+        return other
+    best, rest = sorted((known, other), key=lambda one: -math.prod(tiles.size_of(one[1])))
+    aside.append(SetAside(elements.text(rest[1], Tag("SOPInstanceUID")), "a coarser resolution of the slide"))
+    return best
+
+
+def _of_slide(
+    instances: Sequence[Instance],
+    slide: tuple[int, Dataset],
+    contract: InputContract,
+    aside: list[SetAside],
+    threads: int,
+) -> SeriesReading:
+    """One picture of all tiles."""
+    number, dataset = slide
+    if contract.images == "clip":
+        raise NotAVolume("a slide in tiles is no clip")
+    found = _frames(number, dataset, contract, samples=False)
+    places = tiles.places_of(dataset, len(found))
+    frames = [frame for frame, _ in found]
+    pictures = [
+        replace(picture, row=row, column=column) for (_, picture), (row, column) in zip(found, places, strict=True)
+    ]
+    voxels, colors, own = tiles.put_together(instances, frames, pictures, tiles.size_of(dataset), threads=threads)
+    header = instances[number].header()
+    volume = _volume(voxels, colors, own, header)
+    return SeriesReading((tiles.placed(volume),), tuple(aside), tuple(frames))
 
 
 def _in_order(instances: Sequence[Instance]) -> Iterator[tuple[int, Dataset]]:
@@ -66,21 +111,35 @@ def _rank(dataset: Dataset) -> tuple[float, str]:
     return elements.number(dataset, Tag("InstanceNumber")) or 0.0, elements.text(dataset, Tag("SOPInstanceUID"))
 
 
-def _frames(number: int, dataset: Dataset, contract: InputContract) -> list[tuple[Frame, Picture]]:
-    """The frames of an instance that are shown to the model. Raises NotAVolume where it is not what the contract takes."""
-    sop_class = elements.text(dataset, Tag("SOPClassUID"))
-    if sop_class.startswith(_NO_PICTURES) or not dataset.get("Rows") or not dataset.get("Columns"):
+def _require(dataset: Dataset, contract: InputContract) -> PictureFacts:
+    """Raises NotAVolume for what is no image, or not one that the contract takes."""
+    if elements.text(dataset, Tag("SOPClassUID")).startswith(_NO_PICTURES):
         raise NotAVolume("it is no image")
-    spacing_mm, is_calibrated = spacing_of(dataset)
+    if not dataset.get("Rows") or not dataset.get("Columns"):
+        raise NotAVolume("it is no image")
     facts = facts_of_picture(dataset)
+    spacing_mm, _ = spacing_of(dataset)
     if reason := contract.pictures.reason_against(facts) or contract.reason_against_spacing(spacing_mm):
         raise NotAVolume(reason)
+    return facts
+
+
+def _frames(
+    number: int, dataset: Dataset, contract: InputContract, *, samples: bool = True
+) -> list[tuple[Frame, Picture]]:
+    """The frames of an instance that are shown to the model; all of them, where it does not sample.
+
+    Raises NotAVolume where the instance is not what the contract takes.
+    """
+    facts = _require(dataset, contract)
+    sop_class = elements.text(dataset, Tag("SOPClassUID"))
+    spacing_mm, is_calibrated = spacing_of(dataset)
     first = next(frames_of(number, dataset))
     if not (math.isfinite(first.slope) and math.isfinite(first.intercept) and first.slope):
         raise NotAVolume("Rescale Slope or Rescale Intercept is no number to rescale by")
     is_single = dataset.get("NumberOfFrames") is None
     found = []
-    for index in contract.pictures.frames_shown(facts):
+    for index in contract.pictures.frames_shown(facts) if samples else range(facts.frames):
         source = SourceFrame(sop_class, first.source.sop_instance_uid, None if is_single else index + 1)
         frame = _frame(first, index, source)
         picture = Picture(
@@ -174,18 +233,26 @@ def _filled(
         raise NotAVolume(reasons_together(aside))
     placed = tuple(_at(pictures[index], place) for place, index in enumerate(kept))
     header = instances[frames[kept[0]].instance].header()
-    volume = Volume(
-        voxels=voxels[: len(kept)],
-        affine_lps=nominal_affine(placed),
+    shown = None if colors is None else colors[: len(kept)]
+    volume = _volume(voxels[: len(kept)], shown, placed, header)
+    return SeriesReading((volume,), tuple(aside), tuple(frames[index] for index in kept))
+
+
+def _volume(
+    voxels: NDArray[np.float32], colors: NDArray[np.uint8] | None, pictures: tuple[Picture, ...], header: Dataset
+) -> Volume:
+    first = {picture.slice: picture.source for picture in reversed(pictures)}
+    return Volume(
+        voxels=voxels,
+        affine_lps=nominal_affine(pictures),
         frame_of_reference_uid="",
         study_instance_uid=elements.text(header, _STUDY),
         series_instance_uid=elements.text(header, _SERIES),
-        sources=tuple(picture.source for picture in placed),
+        sources=tuple(first[at] for at in range(len(voxels))),
         header=header,
-        pictures=placed,
-        colors=None if colors is None else colors[: len(kept)],
+        pictures=pictures,
+        colors=colors,
     )
-    return SeriesReading((volume,), tuple(aside), tuple(frames[index] for index in kept))
 
 
 def _put(pixels: PixelsOfPicture, picture: Picture, grey: NDArray[np.float32], rgb: NDArray[np.uint8] | None) -> None:

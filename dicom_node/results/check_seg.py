@@ -115,6 +115,8 @@ def _keys(read: Read, planes: Sequence[Plane]) -> Iterator[Key]:
         if plane is None:
             raise ResultRefused(f"frame {frame} of the Segmentation refers to what is not a source, or to no segment")
         apart_mm = apart(groups[tags.PLANE_POSITION], plane) if planes[plane].has_place else 0.0
+        if (tile := planes[plane].tile) is not None and _tile(groups[tags.PLANE_POSITION_SLIDE]) != tile:
+            raise ResultRefused(f"frame {frame} of the Segmentation lies elsewhere on the slide than its source frame")
         if not apart_mm <= SAME_PLACE_MM:
             raise ResultRefused(f"frame {frame} of the Segmentation lies {apart_mm:.2f} mm from its source frame")
         yield (0 if is_labelmap else number_of(groups[tags.SEGMENT_IDENTIFICATION])), plane
@@ -136,6 +138,12 @@ def _source(derivation: bytes) -> tuple[str, int | None]:
 
 def _numbers(position: bytes) -> NDArray[np.float64]:
     return np.array(_within(position, tags.IMAGE_POSITION).split(b"\\"), np.float64)
+
+
+def _tile(position: bytes) -> tuple[int, int]:
+    """Row and column in the total pixel matrix, counted from 0."""
+    row, column = (int.from_bytes(_within(position, tag), "little") - 1 for tag in (tags.TILE_ROW, tags.TILE_COLUMN))
+    return row, column
 
 
 def _number(segment: bytes) -> int:

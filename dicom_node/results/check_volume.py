@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.results.picture_names import is_tiled
 from dicom_node.results.sources import Plane, ResultRefused
 from inference.geometry import tolerance
 from inference.volume import Volume
@@ -50,8 +51,10 @@ def _check_pictures(volume: Volume, planes: Sequence[Plane]) -> None:
                 f"picture {number} has {picture.rows} x {picture.columns} pixels, its source"
                 f" {plane.reference.sop_instance_uid} {plane.rows} x {plane.columns}"
             )
-        ends = picture.row + picture.rows, picture.column + picture.columns
-        if not 0 <= picture.slice < slices or ends[0] > rows or ends[1] > columns:
+        # Tiles at the border of a slide reach beyond it.
+        begins_within = 0 <= picture.row < rows and 0 <= picture.column < columns
+        ends_within = picture.row + picture.rows <= rows and picture.column + picture.columns <= columns
+        if not 0 <= picture.slice < slices or not begins_within or not (ends_within or is_tiled(volume)):
             raise ResultRefused(f"picture {number} lies outside the {slices} x {rows} x {columns} that were analysed")
 
 

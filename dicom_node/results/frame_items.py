@@ -22,6 +22,8 @@ REFERENCED_SOP_CLASS, REFERENCED_SOP_INSTANCE, REFERENCED_FRAME = 0x00081150, 0x
 SPATIAL_LOCATIONS_PRESERVED, PURPOSE_OF_REFERENCE = 0x0028135A, 0x0040A170
 FRAME_CONTENT, DIMENSION_INDEX_VALUES, FRAME_LABEL = 0x00209111, 0x00209157, 0x00209453
 PLANE_POSITION, IMAGE_POSITION = 0x00209113, 0x00200032
+PLANE_POSITION_SLIDE, TILE_COLUMN, TILE_ROW = 0x0048021A, 0x0048021E, 0x0048021F
+X_OFFSET, Y_OFFSET, Z_OFFSET = 0x0040072A, 0x0040073A, 0x0040074A
 SEGMENT_IDENTIFICATION, REFERENCED_SEGMENT = 0x0062000A, 0x0062000B
 
 
@@ -45,8 +47,10 @@ def frame_items(
     numbers = {frame.number for frame in frames if frame.number is not None}
     ranks = {plane: pack("<I", rank) for rank, plane in enumerate(used, start=1)}
     derivations = {plane: derivation(planes[plane], derived_by) for plane in used}
-    positions = {plane: position(planes[plane]) if planes[plane].has_place else b"" for plane in used}
-    labels = {plane: b"" if planes[plane].has_place else frame_label(rank) for rank, plane in enumerate(used, start=1)}
+    if planes[used[0]].tile is not None:
+        ranks = tile_ranks(planes, used)
+    positions = {plane: placed(planes[plane]) for plane in used}
+    labels = {plane: label_of(planes[plane], rank) for rank, plane in enumerate(used, start=1)}
     indices = {number: pack("<I", number) for number in numbers}
     segments = {number: segment(number) for number in numbers}
     for frame in frames:
@@ -87,6 +91,36 @@ def content_of(index: bytes, label: bytes = b"") -> bytes:
 def frame_label(rank: int) -> bytes:
     """Frame Label: which of the images it is."""
     return element(FRAME_LABEL, b"LO", text(f"{rank:06d}"))
+
+
+def tile_ranks(planes: Sequence[Plane], used: Sequence[int]) -> dict[int, bytes]:
+    """Of each tile the rank of its row and of its column among those that occur."""
+    tiles = {index: planes[index].tile or (0, 0) for index in used}
+    rows, columns = (sorted({tile[axis] for tile in tiles.values()}) for axis in (0, 1))
+    down = {row: rank for rank, row in enumerate(rows, start=1)}
+    across = {column: rank for rank, column in enumerate(columns, start=1)}
+    return {index: pack("<II", down[row], across[column]) for index, (row, column) in tiles.items()}
+
+
+def label_of(plane: Plane, rank: int) -> bytes:
+    """Of an image that lies nowhere: which of the images it is."""
+    return b"" if plane.has_place or plane.tile is not None else frame_label(rank)
+
+
+def placed(plane: Plane) -> bytes:
+    """Where the frame lies: in the patient, on the slide, or nowhere."""
+    if plane.has_place:
+        return position(plane)
+    return b"" if plane.tile is None else position_on_slide(plane)
+
+
+def position_on_slide(plane: Plane) -> bytes:
+    """Plane Position (Slide) Sequence (PS3.3 C.8.12.6.1)."""
+    row, column = plane.tile or (0, 0)
+    offsets = zip((X_OFFSET, Y_OFFSET, Z_OFFSET), plane.offset_mm, strict=True)
+    content = b"".join(element(tag, b"DS", text(str(DSfloat(mm, auto_format=True)))) for tag, mm in offsets)
+    content += element(TILE_COLUMN, b"SL", pack("<i", column + 1)) + element(TILE_ROW, b"SL", pack("<i", row + 1))
+    return element(PLANE_POSITION_SLIDE, b"SQ", item(content))
 
 
 def position(plane: Plane) -> bytes:

@@ -21,6 +21,7 @@ from dicom_node.results.borders import Line
 from dicom_node.results.check_gsps import check_gsps
 from dicom_node.results.gsps_grey import Greys, GreyWindow, greys
 from dicom_node.results.gsps_marks import NOTICE, Layer, Mark, beside, has_marks, marks, named_layers
+from dicom_node.results.picture_names import is_tiled
 from dicom_node.results.report import Report
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
@@ -35,8 +36,8 @@ LONGEST_TEXT = 1024
 
 
 def applies(scene: Scene) -> bool:
-    """Where there is anything to draw, and the images are grey: it is a grayscale presentation state."""
-    return scene.is_analysed and scene.volume.colors is None and has_marks(scene)
+    """Where there is anything to draw, and the images are grey, and no tiles: it is a grayscale presentation state."""
+    return scene.is_analysed and scene.volume.colors is None and not is_tiled(scene.volume) and has_marks(scene)
 
 
 def encode_gsps(scene: Scene, ordered: str) -> Written:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import NodeError
+from dicom_node.results.picture_names import is_tiled
 from dicom_node.results.report import Report
 from inference.frames import Frame, frames_of
 from inference.volume import Picture, SourceFrame, Volume
@@ -52,7 +53,8 @@ class Plane:
     """Where one source frame lies: its attributes as the instance states them, in mm.
 
     Of an image that is taken by itself there is neither position nor orientation, and perhaps no spacing; toward: where its
-    rows and columns run to, as far as it says (Patient Orientation).
+    rows and columns run to, as far as it says (Patient Orientation). tile: of a slide, where its first pixel lies in the total
+    pixel matrix: row and column, counted from 0; offset_mm: its centre on the slide, along X, Y and Z.
     """
 
     reference: Reference
@@ -62,6 +64,8 @@ class Plane:
     rows: int
     columns: int
     toward: tuple[str, ...] = ()
+    tile: tuple[int, int] | None = None
+    offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def has_place(self) -> bool:
@@ -142,7 +146,8 @@ def planes(report: Report, volume: Volume) -> tuple[Plane, ...]:
     """
     if volume.pictures:
         among = source_instances(report)
-        return tuple(_picture(picture, among) for picture in volume.pictures)
+        is_slide = is_tiled(volume)
+        return tuple(_picture(picture, among, volume.header, is_tile=is_slide) for picture in volume.pictures)
     wanted = {frame.sop_instance_uid for frame in source_frames(volume)}
     known: dict[tuple[str, int], Frame] = {}
     for frame in report.frames or _frames(report.sources, wanted):
@@ -167,7 +172,7 @@ def _frames(sources: Iterable[Dataset], wanted: set[str]) -> Iterator[Frame]:
             yield from frames_of(index, dataset)
 
 
-def _picture(picture: Picture, among: set[str]) -> Plane:
+def _picture(picture: Picture, among: set[str], header: Dataset, *, is_tile: bool) -> Plane:
     source = picture.source
     if source.sop_instance_uid not in among:
         raise ResultRefused(
@@ -175,7 +180,21 @@ def _picture(picture: Picture, among: set[str]) -> Plane:
             " that was analysed"
         )
     reference = Reference(source.sop_class_uid, source.sop_instance_uid, source.frame_number)
-    return Plane(reference, (), (), picture.pixel_spacing_mm, picture.rows, picture.columns, picture.toward)
+    tile = (picture.row, picture.column) if is_tile else None
+    offset_mm = on_slide(header, picture) if is_tile else (0.0, 0.0, 0.0)
+    return Plane(
+        reference, (), (), picture.pixel_spacing_mm, picture.rows, picture.columns, picture.toward, tile, offset_mm
+    )
+
+
+def on_slide(header: Dataset, picture: Picture) -> tuple[float, float, float]:
+    """Centre of the first pixel of a tile in the slide's coordinates, in mm (PS3.3 C.8.12.2.1.1)."""
+    origin = header.TotalPixelMatrixOriginSequence[0]
+    start = np.array([float(origin.get(f"{axis}OffsetInSlideCoordinateSystem") or 0) for axis in "XYZ"])
+    cosines = np.asarray([float(value) for value in header.ImageOrientationSlide])
+    rows_mm, columns_mm = picture.pixel_spacing_mm or (0.0, 0.0)
+    at = start + picture.column * columns_mm * cosines[:3] + picture.row * rows_mm * cosines[3:]
+    return float(at[0]), float(at[1]), float(at[2])
 
 
 def _plane(frame: Frame) -> Plane:

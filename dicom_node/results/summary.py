@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from dicom_node.results.context import local_time
 from dicom_node.results.lettering import ABSENT, ABSENT_EXPLAINED, spelled
 from dicom_node.results.model_words import purpose
-from dicom_node.results.picture_names import short_name
+from dicom_node.results.picture_names import is_tiled, short_name
 from dicom_node.results.picture_rows import by_picture
 from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene
@@ -115,6 +115,8 @@ def image_names(report: Report) -> ImageName:
 
     def name(place: float) -> str:
         index = min(max(round(place), 0), len(frames) - 1)
+        if report.volume and is_tiled(report.volume):
+            return "whole"
         if pictures and report.volume:
             first = next(picture for picture in pictures if picture.slice == index)
             return short_name(report.volume, first).removeprefix("image ")

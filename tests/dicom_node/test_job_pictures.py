@@ -22,7 +22,7 @@ from storage.objects import open_store
 from tests.conformance.validators import dciodvfy_errors, pixelmed_errors
 from tests.inference import made_models
 from tests.inference.made_models import DENSE, NOT_INPUT, Above, FixedBoxes, torchscript
-from tests.inference.made_pictures import clip, disc, radiograph
+from tests.inference.made_pictures import clip, disc, radiograph, slide
 from tests.inference.made_pictures import written as written_images
 from tests.inference.test_by_picture import AGE, AREA, EFFUSION, MASS, Means
 
@@ -240,6 +240,52 @@ def test_what_is_said_of_a_clip_refers_to_its_frames(peer: Callable[[str], str],
     assert sound(peer, tmp_path, found) == []
     report = next(dataset for kind, dataset in found if kind == "sr")
     assert images_of(report) == [(source.SOPInstanceUID, number) for number in (4, 1, 6)]
+
+
+@pytest.mark.parametrize("kind", ["seg", "seg_fractional", "seg_labelmap"])
+def test_a_slide_comes_back_in_tiles_that_make_the_mask_and_empty_ones_are_left_out(
+    peer: Callable[[str], str], tmp_path: Path, kind: str
+) -> None:
+    matrix = np.repeat(disc((50, 70), (20, 30), 12, 220, 30)[..., None], 3, -1).astype(np.uint8)
+    matrix[45:, 66:] = 220
+    source = slide(matrix, (16, 24))
+    outcome = run(
+        tmp_path,
+        [source],
+        Above(100.0, axes=2),
+        (kind, "sr"),
+        input={"modality": "SM", "images": "each"},
+        use={"mode": "windows", "patch": [20, 20]},
+        outputs=SEGMENTED,
+    )
+    found = results(tmp_path, outcome)
+    assert sound(peer, tmp_path, found) == []
+    ((_, segmentation), (_, report)) = found
+    assert segmentation.FrameOfReferenceUID == source.FrameOfReferenceUID
+    assert segmentation.DimensionOrganizationType == "TILED_SPARSE"
+    read = hd.seg.segread(tmp_path / f"0_{kind}.dcm")
+    mask = read.get_total_pixel_matrix(combine_segments=kind == "seg_labelmap")
+    assert np.array_equal(np.squeeze(mask) > 0, matrix[..., 0] > 100)
+    tiles = [
+        (row, column)
+        for row in range(0, 50, 16)
+        for column in range(0, 70, 24)
+        if (matrix[row : row + 16, column : column + 24, 0] > 100).any()
+    ]
+    places = [group.PlanePositionSlideSequence[0] for group in segmentation.PerFrameFunctionalGroupsSequence]
+    assert len(tiles) < int(source.NumberOfFrames)
+    assert [
+        (place.RowPositionInTotalImagePixelMatrix - 1, place.ColumnPositionInTotalImagePixelMatrix - 1)
+        for place in places
+    ] == tiles
+    for place, (row, column) in zip(places, tiles, strict=True):
+        # Rows run against X and columns against Y.
+        assert float(place.XOffsetInSlideCoordinateSystem) == pytest.approx(20 - row * 0.0005)
+        assert float(place.YOffsetInSlideCoordinateSystem) == pytest.approx(40 - column * 0.0005)
+    (area,) = numbers_of(report)
+    assert area.value == pytest.approx(np.count_nonzero(matrix[..., 0] > 100) * 0.0005**2, rel=1e-4)
+    ((uid, frame),) = images_of(report)
+    assert (uid, frame) == (source.SOPInstanceUID, 5)
 
 
 def test_an_image_that_was_set_aside_is_missed_in_the_report(tmp_path: Path) -> None:

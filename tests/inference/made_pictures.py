@@ -108,3 +108,40 @@ def written(datasets: Sequence[Dataset], folder: Any) -> list[Any]:
         paths.append(folder / f"{number}.dcm")
         dataset.save_as(paths[-1], enforce_file_format=True)
     return paths
+
+
+def slide(
+    rgb: NDArray[np.uint8], tile: tuple[int, int], *, name: str = "slide", number: int = 1, is_sparse: bool = False
+) -> Dataset:
+    """A slide (rows, columns, 3) in tiles of this size, which at its border reach beyond it in white; pixels of 0.5 um."""
+    rows, columns = rgb.shape[:2]
+    places = [(row, column) for row in range(0, rows, tile[0]) for column in range(0, columns, tile[1])]
+    frames = np.full((len(places), *tile, 3), 255, np.uint8)
+    for frame, (row, column) in zip(frames, places, strict=True):
+        part = rgb[row : row + tile[0], column : column + tile[1]]
+        frame[: part.shape[0], : part.shape[1]] = part
+    dataset = header(name, "SM", SLIDE, number)
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    dataset.TotalPixelMatrixRows, dataset.TotalPixelMatrixColumns = rows, columns
+    dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = uid(name, "frame of reference"), "SLIDE_CORNER"
+    dataset.ImageOrientationSlide = [0, -1, 0, -1, 0, 0]
+    origin = Dataset()
+    origin.XOffsetInSlideCoordinateSystem, origin.YOffsetInSlideCoordinateSystem = 20.0, 40.0
+    dataset.TotalPixelMatrixOriginSequence = [origin]
+    measures, shared = Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [0.0005, 0.0005], 0.001
+    shared.PixelMeasuresSequence = [measures]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.DimensionOrganizationType = "TILED_SPARSE" if is_sparse else "TILED_FULL"
+    if is_sparse:
+        order = np.random.default_rng(1).permutation(len(places))
+        frames = frames[order]
+        dataset.PerFrameFunctionalGroupsSequence = [_tile_at(*places[index]) for index in order]
+    return colors(dataset, frames)
+
+
+def _tile_at(row: int, column: int) -> Dataset:
+    place, group = Dataset(), Dataset()
+    place.RowPositionInTotalImagePixelMatrix, place.ColumnPositionInTotalImagePixelMatrix = row + 1, column + 1
+    group.PlanePositionSlideSequence = [place]
+    return group
