@@ -33,7 +33,7 @@ from inference.package import Package, load_package
 from inference.picture_series import read_each
 from inference.series import SeriesReading, read_instances
 from inference.volume import Volume
-from storage.errors import StorageError
+from storage.errors import StorageError, UnknownObject
 from storage.objects import open_store
 from storage.objects.protocol import ObjectStore
 from storage.records import Result
@@ -139,7 +139,10 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
 
 def _comparison(objects: ObjectStore, key: str, volume: Volume | None, findings: Findings) -> dict[str, Any]:
     """Of a shadow: how what it found differs from what the job found whose findings are kept under the key."""
-    active = kept.from_bytes(objects.get(key))
+    try:
+        active = kept.from_bytes(objects.get(key))
+    except UnknownObject as error:
+        raise InferenceError("what it is to be compared with is not kept any more") from error
     return paired(active, findings, volume.spacing_mm if volume else (1.0, 1.0, 1.0)).document()
 
 
