@@ -86,7 +86,7 @@ def segments(**more: Any) -> dict[str, Any]:
     return {"segments": [DENSE], "measurements": [AREA], "not_analysed": REFUSED} | more
 
 
-def padded(stored: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def padded(stored: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     out = np.zeros(shape, np.bool_)
     out[: stored.shape[0], : stored.shape[1]] = stored
     return out
@@ -140,7 +140,8 @@ def test_colours_are_shown_as_three_channels(tmp_path: Path) -> None:
     model = of(tmp_path, RedderThan(), input=taken, outputs=segments())
     _, found = shown(model, clip(rgb))
     assert np.argwhere(found.segments[0].mask).min(axis=0).tolist() == [1, 5, 5]
-    assert [(m.pictures, m.value) for m in found.measurements] == [((1,), pytest.approx(16 * 0.25))]
+    told: list[Any] = [(m.pictures, m.value) for m in found.measurements]
+    assert told == [((1,), pytest.approx(16 * 0.25))]
 
 
 def test_grey_images_are_shown_in_three_channels_to_a_network_of_colours(tmp_path: Path) -> None:
@@ -184,10 +185,10 @@ def test_a_series_may_have_one_answer(tmp_path: Path, combine: str, share: float
     model = of(tmp_path, Means(), outputs=outputs, postprocessing={"combine": combine})
     whole = np.full((10, 10), 3600)
     _, found = shown(model, radiograph(whole), radiograph(whole // 2, number=2))
-    assert [(c.key, c.pictures, c.probability) for c in found.classifications] == [
-        ("effusion", (), pytest.approx(share))
-    ]
-    assert [(m.pictures, m.value) for m in found.measurements] == [((), pytest.approx(share * 40))]
+    answers: list[Any] = [(c.key, c.pictures, c.probability) for c in found.classifications]
+    assert answers == [("effusion", (), pytest.approx(share))]
+    numbers: list[Any] = [(m.pictures, m.value) for m in found.measurements]
+    assert numbers == [((), pytest.approx(share * 40))]
 
 
 def test_boxes_lie_on_their_image_and_end_with_it(tmp_path: Path) -> None:
