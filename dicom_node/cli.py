@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from dicom_node import model_commands
@@ -20,6 +20,7 @@ from dicom_node.config import Config
 from dicom_node.config_destinations import DicomDestination
 from dicom_node.config_file import load_config
 from dicom_node.errors import NodeError
+from dicom_node.progress import doing
 from inference.errors import InferenceError
 from storage.errors import StorageError
 
@@ -245,7 +246,7 @@ def reproduce(
     from dicom_node.reproduce import reproduce as run_again
 
     try:
-        with _stores(config) as (loaded, stores), _doing() as told:
+        with _stores(config) as (loaded, stores), doing() as told:
             found = run_again(loaded, stores, sop_instance_uid, package_with(loaded), told, device=device)
     except (NodeError, StorageError, InferenceError) as error:
         if as_json:
@@ -259,15 +260,6 @@ def reproduce(
         out.print(reproduce_looks.reproduced(found))
     if found.verdict == "differs":
         raise typer.Exit(EXIT_FAILED)
-
-
-@contextmanager
-def _doing() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar on standard error that is told what is done, how far it is, and of how much; gone at the end."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda what, done, of: progress.update(task, description=what, completed=done, total=of)
 
 
 def _print_json(tree: dict[str, Any]) -> None:

@@ -103,7 +103,8 @@ def reproduce(
     spec = placed(then.spec, contents, package, config.objects_url)
     told("running the model", 0, None)
     with tempfile.TemporaryDirectory(prefix="dicom-node-reproduce-") as folder:
-        spec = replace(spec, results_url=Path(folder).as_uri(), device=device or spec.device)
+        timeout_s = max(job.timeout_s, package.manifest.resources.timeout_s)
+        spec = replace(spec, results_url=Path(folder).as_uri(), device=device or spec.device, timeout_s=timeout_s)
         outcome, seconds = run_apart(spec, threads=then.circumstances.get("threads"))
         if reason := outcome.error or outcome.storage_error:
             raise CannotReproduce(f"the job of {sop_instance_uid} failed this time: {reason}")

@@ -32,7 +32,9 @@ def begin(config: Config, stores: Stores, versions: Versions, what: str, *, with
     role = stores.models.roles().get(version.name) or ModelRole(version.name)
     active = versions.known(role.active_sha256)
     if active is None or version.content_sha256 in (role.active_sha256, role.canary_sha256):
-        raise NodeError(f"{version.key}: there must be another version that is active, and this one neither that nor canary")
+        raise NodeError(
+            f"{version.key}: there must be another version that is active, and this one neither that nor canary"
+        )
     package = versions.package(version)
     device: Literal["auto", "cpu", "cuda"] = entry.device if entry else "auto"
     judgement = judge(package, None, device, without_golden_cases=without_golden_cases)
@@ -55,4 +57,3 @@ def end(stores: Stores, versions: Versions, name: str) -> tuple[ModelVersion, in
     event = Event("shadow_ended", f"{version.key} does not run beside another version any more")
     stores.models.set_shadow(name, None, events=[event])
     return version, stores.shadows.drop(name, "it does not run beside another version any more")
-

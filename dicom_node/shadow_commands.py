@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -12,6 +14,11 @@ from rich.text import Text
 from dicom_node.errors import NodeError
 from dicom_node.model_change_commands import DEFAULT_CONFIG, ConfigPath, Name, What, Without, opened
 from dicom_node.model_commands import commands, out
+from dicom_node.progress import doing
+
+if TYPE_CHECKING:
+    from dicom_node.config import Config
+    from dicom_node.stores import Stores
 
 EXIT_NOTHING = 3
 
@@ -51,18 +58,41 @@ def compare(
     config: ConfigPath = DEFAULT_CONFIG,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    study: Annotated[
+        str | None,
+        typer.Option(help="With --write: Accession Number or Study Instance UID of a study that both analysed."),
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="A folder for SEG and SR of both on that study, made anew, to be looked at.")
+    ] = None,
 ) -> None:
     """How versions that ran beside each other compare, output by output, and where they differ most. Exit code 3: none did."""
     from dicom_node.shadow_compare import comparison_of, document
     from dicom_node.shadow_looks import compared
+    from dicom_node.shadow_write import jobs_on
 
     if "@" in name:
         raise NodeError(f"{name}: give the name alone; all of its versions that ran beside another are compared")
-    with opened(config) as (_, stores, _):
+    if (study is None) != (write is None):
+        raise NodeError("--study and --write belong together: which study, and where its objects are written")
+    with opened(config) as (loaded, stores, _):
         found = comparison_of(stores.shadows, name)
+        if study is not None and write is not None:
+            _write(loaded, stores, jobs_on(found, study), write)
+            return
     if as_json:
         sys.stdout.write(json.dumps(document(found), indent=2) + "\n")
     else:
         out.print(compared(found))
     if not found.against:
         raise typer.Exit(EXIT_NOTHING)
+
+
+def _write(config: Config, stores: Stores, job_ids: Iterable[int], folder: Path) -> None:
+    from dicom_node.kept_packages import package_with
+    from dicom_node.shadow_write import write_results
+
+    with doing() as told:
+        for job_id in job_ids:
+            for path in write_results(config, stores, job_id, folder, package_of=package_with(config), told=told):
+                out.print(Text.assemble(("written: ", "green"), str(path)), soft_wrap=True)
