@@ -112,6 +112,24 @@ def spaced(grid: Grid, spacing_mm: tuple[float, float, float], wanted_mm: Sequen
     return Grid((axes[0], axes[1], axes[2]), grid.shape)
 
 
+def resized(grid: Grid, size: Sequence[int]) -> Grid:
+    """The grid with so many points along each axis: edges of the outermost voxels stay where they are (MONAI's Resize)."""
+    axes = []
+    for axis, many in zip(grid.axes, size, strict=True):
+        scale = axis.size / many
+        axes.append(Axis(axis.along, axis.first + axis.step * (scale / 2 - _HALF), axis.step * scale, many))
+    return Grid((axes[0], axes[1], axes[2]), grid.shape)
+
+
+def fitted(grid: Grid, size: Sequence[int]) -> Grid:
+    """The grid cut or padded on both sides to so many points along each axis (MONAI's ResizeWithPadOrCrop)."""
+    starts = [
+        axis.size // 2 - many // 2 if many < axis.size else -((many - axis.size) // 2)
+        for axis, many in zip(grid.axes, size, strict=True)
+    ]
+    return boxed(grid, starts, size)
+
+
 def boxed(grid: Grid, first: Sequence[int], size: Sequence[int]) -> Grid:
     """Part of the grid from the point `first` on, or more than it: what lies outside the volume is padding."""
     axes = [axis.part(start, length) for axis, start, length in zip(grid.axes, first, size, strict=True)]

@@ -47,8 +47,9 @@ def prepared(volume: Volume, companions: Mapping[str, Volume], recipe: Preproces
         first, size = _box(image, grid, volume, recipe.crop)
         grid = grids.boxed(grid, first, size)
         image = image[tuple(slice(start, start + length) for start, length in zip(first, size, strict=True))]
-    if recipe.size_multiple:
-        grid = grids.grown(grid, recipe.size_multiple)
+    if recipe.size_multiple or recipe.fit:
+        grid = grids.fitted(grid, recipe.fit) if recipe.fit else grids.grown(grid, recipe.size_multiple or (1, 1, 1))
+        _require_room(grid, volume, "fit")
         image = grids.sampled(torch.from_numpy(volume.voxels), grid, recipe.interpolation, fill=recipe.outside)
     channels = []
     for name in recipe.channels:
@@ -105,13 +106,17 @@ def _grid(volume: Volume, recipe: Preprocessing) -> Grid:
         grid = grids.oriented(grid, volume.affine_lps, recipe.axes)
     if recipe.spacing_mm:
         grid = grids.spaced(grid, volume.spacing_mm, recipe.spacing_mm)
+    if recipe.size:
+        grid = grids.resized(grid, recipe.size)
+    _require_room(grid, volume, "size" if recipe.size else "spacing_mm")
+    return grid
+
+
+def _require_room(grid: Grid, volume: Volume, key: str) -> None:
     most = _LARGEST_SHARE * max(volume.voxels.size, _LEAST_VOXELS)
     if np.prod(grid.size, dtype=np.float64) > most:
-        size = " x ".join(map(str, grid.size))
-        raise InferenceError(
-            f"preprocessing.spacing_mm would make {size} voxels of {' x '.join(map(str, shape))}, more than {most:,}"
-        )
-    return grid
+        size, shape = (" x ".join(map(str, of)) for of in (grid.size, volume.voxels.shape))
+        raise InferenceError(f"preprocessing.{key} would make {size} voxels of {shape}, more than {most:,}")
 
 
 def _box(image: Tensor, grid: Grid, volume: Volume, crop: Crop) -> tuple[list[int], list[int]]:

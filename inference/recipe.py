@@ -85,21 +85,31 @@ class Crop(Manifested):
 
 
 class Preprocessing(Manifested):
-    """From the volume to what the network takes, in this order: axes, spacing, crop, size, intensity.
+    """From the volume to what the network takes, in this order: axes, spacing or size, crop, fit or size_multiple, intensity.
 
     axes: the ends that the axes of the network's input run to ("RAS" as in MONAI; "SPL" is slices to the head, rows to the
     back, columns to the left), or as_acquired. spacing_mm, size_multiple: along those axes. outside: the value where there is
-    no image. channels: `series`, or names of companions.
+    no image. channels: `series`, or names of companions. size: so many voxels along each axis, whatever their spacing becomes.
+    fit: cut or padded on both sides to so many, what is cut and padded being the same on both.
     """
 
     axes: Literal["as_acquired"] | Annotated[str, Field(pattern=r"^[RLAPSI]{3}$")] = "as_acquired"
     spacing_mm: tuple[Positive, Positive, Positive] | None = None
+    size: tuple[Whole, Whole, Whole] | None = None
     interpolation: Literal["linear", "nearest"] = "linear"
     crop: Crop | None = None
+    fit: tuple[Whole, Whole, Whole] | None = None
     size_multiple: tuple[Whole, Whole, Whole] | None = None
     outside: float = 0.0
     intensity: tuple[Intensity, ...] = ()
     channels: tuple[str, ...] = Field(default=(THIS_SERIES,), min_length=1, max_length=16)
+
+    @model_validator(mode="after")
+    def has_one_size(self) -> Self:
+        for one, other in (("size", "spacing_mm"), ("fit", "size_multiple")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise ValueError(f"{one} and {other} exclude each other: each decides how many voxels there are")
+        return self
 
     @model_validator(mode="after")
     def begins_with_the_series(self) -> Self:

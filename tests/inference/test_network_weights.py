@@ -172,6 +172,11 @@ def test_an_exported_program_without_anything_foreign_is_taken(tmp_path: Path) -
         ({"use": {"neighbours": 1}}, "neighbours are for mode slices"),
         ({"use": {"mode": "slices", "flips": [[0]]}}, "a slice has no axis 0"),
         ({"preprocessing": {"axes": "RASX"}}, "preprocessing.axes"),
+        (
+            {"preprocessing": {"size": [1, 1, 1], "spacing_mm": [1.0, 1.0, 1.0]}},
+            "size and spacing_mm exclude each other",
+        ),
+        ({"preprocessing": {"fit": [1, 1, 1], "size_multiple": [4, 4, 4]}}, "fit and size_multiple exclude each other"),
         ({"preprocessing": {"channels": ["prior"]}}, "channels must hold series"),
         ({"preprocessing": {"channels": ["series", "prior"]}}, "prior, which is no required companion"),
         ({"preprocessing": {"intensity": [{"kind": "clip", "low": 2.0, "high": 1.0}]}}, "low must be below high"),

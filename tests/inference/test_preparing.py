@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from monai import transforms
 from torch import Tensor
 
 from inference.errors import InferenceError
@@ -75,6 +76,28 @@ def test_another_series_is_brought_onto_the_grid_wherever_it_lies() -> None:
     seen = made.image[1] != -9999.0
     assert seen.float().mean() > 0.5
     assert torch.allclose(made.image[1][seen], made.image[0][seen], atol=0.05)
+
+
+@pytest.mark.parametrize("size", [(9, 4, 11), (5, 6, 7), (3, 3, 3)])
+def test_a_size_is_what_monai_makes_of_it(size: tuple[int, int, int]) -> None:
+    volume = volume_of(Shape())
+    theirs = transforms.Resize(size, mode="trilinear")(volume.voxels[None]).as_tensor()
+    made = prepared(volume, {}, Preprocessing(size=size))
+    assert torch.allclose(made.image, theirs, atol=1e-2)
+    assert made.image.shape == (1, *size)
+
+
+@pytest.mark.parametrize("size", [(4, 9, 2), (5, 6, 7), (8, 3, 12), (7, 7, 7)])
+def test_what_is_cut_and_padded_is_what_monai_cuts_and_pads(size: tuple[int, int, int]) -> None:
+    volume = volume_of(Shape())
+    theirs = transforms.ResizeWithPadOrCrop(size, value=-1024)(volume.voxels[None]).as_tensor()
+    assert torch.equal(prepared(volume, {}, Preprocessing(fit=size, outside=-1024.0)).image, theirs)
+
+
+@pytest.mark.parametrize("key", ["size", "fit"])
+def test_a_size_that_would_take_all_memory_is_refused(key: str) -> None:
+    with pytest.raises(InferenceError, match=rf"preprocessing\.{key} would make 900 x 900 x 900 voxels"):
+        prepared(volume_of(Shape()), {}, Preprocessing.model_validate({key: (900, 900, 900)}))
 
 
 def test_a_spacing_that_would_take_all_memory_is_refused() -> None:
