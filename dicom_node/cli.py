@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dicom_node import model_commands
+from dicom_node import model_change_commands
 from dicom_node.config import Config
 from dicom_node.config_destinations import DicomDestination
 from dicom_node.config_file import load_config
@@ -33,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.add_typer(model_commands.commands, name="models")
+app.add_typer(model_change_commands.commands, name="models")
 # What is printed holds the words of peers: a "[/A]" or ":bug:" in an Accession Number stands for itself.
 out = Console(markup=False, emoji=False)
 err = Console(stderr=True, markup=False, emoji=False)

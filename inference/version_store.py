@@ -71,14 +71,12 @@ class VersionStore:
                 _copy_file(package.folder / name, home / name)
             self._load(part, package.content_sha256)
             _seal(part)
-            os.rename(part, self._folder / package.content_sha256)
+            part.rename(self._folder / package.content_sha256)
             _sync(self._folder)
-        except FileExistsError:
-            shutil.rmtree(part, ignore_errors=True)  # another process made the same copy meanwhile
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
             if (self._folder / package.content_sha256).is_dir():
-                return
+                return  # another process made the same copy meanwhile
             raise PackageError(
                 f"{package.key} cannot be copied from {package.folder} to {self._folder}: {error.strerror or error}"
             ) from error
@@ -99,7 +97,7 @@ def _copy_file(source: Path, target: Path) -> None:
 def _seal(part: Path) -> None:
     """Names of files are durable once their folders are synced."""
     for folder, _, _ in os.walk(part, topdown=False):
-        os.chmod(folder, _FOLDER_MODE)
+        Path(folder).chmod(_FOLDER_MODE)
         _sync(Path(folder))
 
 
