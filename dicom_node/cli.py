@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from dicom_node import model_change_commands
@@ -25,6 +25,7 @@ from storage.errors import StorageError
 
 EXIT_FAILED = 1
 EXIT_NOT_FOUND = 3
+EXIT_CANNOT = 2
 
 app = typer.Typer(
     name="dicom-node",
@@ -89,9 +90,10 @@ def check(
 ) -> None:
     """Say everything that is wrong with the configuration, and what to watch."""
     from dicom_node.config_check import check_config, render
-    from dicom_node.models import problem_of
+    from dicom_node.versions import problems_of_models
 
-    report = check_config(config, connect=connect, model_problem=problem_of)
+    with problems_of_models(config) as problem_of:
+        report = check_config(config, connect=connect, model_problem=problem_of)
     out.print(render(report))
     if not report.ok:
         raise typer.Exit(EXIT_FAILED)
@@ -227,6 +229,46 @@ def requeue(
     if not count:
         err.print(f"{key} has none that is {hint}")
         raise typer.Exit(EXIT_NOT_FOUND)
+
+
+@app.command()
+def reproduce(
+    sop_instance_uid: Annotated[str, typer.Argument(help="SOP Instance UID of a result; explain shows them.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where it is run, if not where it was.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Run the job of a result again and compare. Exit code 0: the same came out; 1: it did not; 2: it cannot be run."""
+    from dicom_node import reproduce_document, reproduce_looks
+    from dicom_node.kept_packages import package_with
+    from dicom_node.reproduce import reproduce as run_again
+
+    try:
+        with _stores(config) as (loaded, stores), _doing() as told:
+            found = run_again(loaded, stores, sop_instance_uid, package_with(loaded), told, device=device)
+    except (NodeError, StorageError, InferenceError) as error:
+        if as_json:
+            _print_json(reproduce_document.cannot(str(error)))
+        else:
+            err.print(Text.assemble(("cannot be run:", "bold red"), f" {error}"), soft_wrap=True)
+        raise typer.Exit(EXIT_CANNOT) from error
+    if as_json:
+        _print_json(reproduce_document.document(found))
+    else:
+        out.print(reproduce_looks.reproduced(found))
+    if found.verdict == "differs":
+        raise typer.Exit(EXIT_FAILED)
+
+
+@contextmanager
+def _doing() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on standard error that is told what is done, how far it is, and of how much; gone at the end."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda what, done, of: progress.update(task, description=what, completed=done, total=of)
 
 
 def _print_json(tree: dict[str, Any]) -> None:

@@ -241,6 +241,12 @@ class Engine(Section):
         description="Memory above which a worker is restarted. Without it: no limit.",
         json_schema_extra=AT_START,
     )
+    model_memory_bytes: Bytes | None = Field(
+        default=None,
+        ge=256 * MIB,
+        description="Memory that the process of a model from outside may take, beside the images; the package may ask for less. "
+        "One that takes more is ended, and its job tried again. Without it: three quarters of the machine's.",
+    )
     attempts: Count = Field(
         default=3, ge=1, le=100, description="Runs of a job that kill its worker before it counts as failed."
     )

@@ -20,7 +20,7 @@ from dicom_node.backoff import Backoff
 from dicom_node.breaker import Breaker
 from dicom_node.destinations.protocol import Destination, Outcome, Parcel
 from dicom_node.profiles import Demand
-from dicom_node.result_kinds import segmentation_of
+from dicom_node.result_kinds import MAP, names_maps, segmentation_of
 from dicom_node.substitution import substitute
 from storage.errors import StorageUnavailable, UnknownObject
 from storage.events import Events
@@ -261,14 +261,15 @@ class Courier:
 
 
 def _referred_to(delivery: Delivery, among: Sequence[Delivery]) -> frozenset[str]:
-    """The Segmentation that a report refers to, where it is one of those on their way."""
-    if delivery.result.kind == "ko":
+    """The Segmentation and the maps that a report refers to, where they are among those on their way."""
+    kind = delivery.result.kind
+    if kind == "ko":
         return frozenset()
-    segmentation = segmentation_of(delivery.result.kind)
+    referred = {segmentation_of(kind), MAP if names_maps(kind) else None}
     return frozenset(
         other.result.sop_instance_uid
         for other in among
-        if other.job_id == delivery.job_id and other.result.kind == segmentation
+        if other.job_id == delivery.job_id and other.result.kind in referred
     )
 
 

@@ -57,6 +57,7 @@ class GoldenWatch:
         self._jobs = jobs
         self._models = models
         self._clock = clock
+        self._since = clock()
         self._subjects: tuple[_Subject, ...] = ()
         self._due_since: dict[str, float] = {}
         self._ended_at: dict[str, float] = {}
@@ -75,6 +76,9 @@ class GoldenWatch:
             packages = [model.package, *([model.canary.package] if model.canary else [])]
             found += [_Subject(package, entry) for package in packages if package.manifest.golden]
         self._subjects = tuple(found)
+        for check in self._models.latest_checks().values():  # what was activated since was run for that
+            if check.at >= self._since:
+                self._ended_at.setdefault(check.content_sha256, check.at)
 
     def step(self) -> None:
         """Start the next case, where there is one to start and a worker for it; stop one that takes too long."""

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from dicom_node import companion_volumes
+from dicom_node import companion_volumes, logs
 from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.provenance_gathered import gather, put_provenance, seed_for
 from dicom_node.rejection import TITLES as REJECTION_TITLES
@@ -20,12 +21,14 @@ from dicom_node.result_objects import put_result
 from dicom_node.results import zone
 from dicom_node.results.make import make
 from dicom_node.results.report import EncodedResult, ReadBesides, Report
-from inference.errors import InferenceError, NotAVolume
+from inference import kept
+from inference.confined import pool
+from inference.errors import InferenceError, ModelProcessEnded, NotAVolume
 from inference.findings import Code, Findings, NotAnalysed
 from inference.frames import Frame
 from inference.instances import Headers, Instance, instance_of
+from inference.monitor.paired import paired
 from inference.package import Package, load_package
-from inference.predict import predict
 from inference.series import SeriesReading, read_instances
 from inference.volume import Volume
 from storage.errors import StorageError
@@ -45,11 +48,20 @@ def rejected_code(value: str | None) -> Code | None:
     return None if value is None else Code(value, "DCM", REJECTION_TITLES[value])
 
 
+log = logs.get("job")
+
+
 class Stages:
     """How long each stage took, in seconds."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    @property
+    def spent_s(self) -> float:
+        """Since the attempt began."""
+        return time.perf_counter() - self._began
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -67,6 +79,8 @@ def run(spec: JobSpec) -> JobOutcome:
         return _run(spec, stages)
     except StorageError as error:
         return JobOutcome(storage_error=str(error), stage_s=stages.seconds)
+    except ModelProcessEnded as error:
+        return JobOutcome(error=str(error), ended=error.outcome, stage_s=stages.seconds)
     except Exception as error:  # noqa: BLE001 - a model may fail in any way, and each must be told
         return JobOutcome(error=f"{type(error).__name__}: {error}", stage_s=stages.seconds)
 
@@ -80,6 +94,15 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
         sources = Headers(instances)
     volume, frames, companions, findings, left_out = _find(spec, package, instances, besides, stages)
     said_besides = left_out + (f"; {spec.remark}" if spec.remark else "")
+    if spec.compare_with is not None:
+        with stages.timed("compare"):
+            comparison = _comparison(objects, spec.compare_with, volume, findings)
+            provenance_key = put_provenance(objects, gather(spec, package))
+        outcome = _outcome(package, findings, stages, said_besides)
+        return replace(outcome, comparison=comparison, provenance_key=provenance_key)
+    if spec.findings_key is not None:
+        with stages.timed("keep"):
+            objects.put(spec.findings_key, [kept.to_bytes(findings)])
     if findings.not_analysed and not spec.report_not_analysed:
         return _outcome(package, findings, stages, said_besides)
     with stages.timed("encode"):
@@ -106,8 +129,14 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
         results, instead = (_put_all(to, spec, items) for items in (made.results, made.instead))
         provenance_key = put_provenance(to, gather(spec, package))
     outcome = _outcome(package, findings, stages, said_besides)
-    not_made = {item.kind: "; ".join(item.faults) for item in (*made.results, *made.instead) if not item.payload}
+    not_made = _not_made((*made.results, *made.instead))
     return replace(outcome, results=results, instead=instead, not_made=not_made, provenance_key=provenance_key)
+
+
+def _comparison(objects: ObjectStore, key: str, volume: Volume | None, findings: Findings) -> dict[str, Any]:
+    """Of a shadow: how what it found differs from what the job found whose findings are kept under the key."""
+    active = kept.from_bytes(objects.get(key))
+    return paired(active, findings, volume.spacing_mm if volume else (1.0, 1.0, 1.0)).document()
 
 
 def _verified(spec: JobSpec) -> Package:
@@ -150,7 +179,12 @@ def _find(
     besides.clear()
     with stages.timed("predict"):
         besides_read = {one.name: one.volume for one in companions}
-        findings = predict(volume, package, spec.device, besides_read, seed=seed_for(spec, package))
+        bounds = pool.bounds_of(
+            package, timeout_s=spec.timeout_s, spent_s=stages.spent_s, memory_bytes=spec.memory_bytes
+        )
+        findings = pool.predict(volume, package, spec.device, besides_read, seed=seed_for(spec, package), bounds=bounds)
+    for words in pool.POOL.untold():
+        log.warning("model processes lack a wall", reason=words.lower())
     return volume, frames, companions, findings, left_out
 
 
@@ -162,6 +196,15 @@ def _left_out(reading: SeriesReading) -> str:
     if reading.set_aside:
         words += f"; {len(reading.set_aside)} images set aside, the first because: {reading.set_aside[0].reason}"
     return words
+
+
+def _not_made(items: Iterable[EncodedResult]) -> dict[str, str]:
+    """Why, by kind as ordered; of some kinds there are several objects."""
+    why: dict[str, list[str]] = {}
+    for item in items:
+        if not item.payload:
+            why.setdefault(item.kind, []).extend(item.faults)
+    return {kind: "; ".join(dict.fromkeys(faults)) for kind, faults in why.items()}
 
 
 def _put_all(objects: ObjectStore, spec: JobSpec, items: Iterable[EncodedResult]) -> tuple[Result, ...]:

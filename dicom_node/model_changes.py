@@ -40,7 +40,8 @@ class Changes:
             raise NodeError(f"{version.key} is active already")
         changed = self._judged(version, former, without_golden_cases=without_golden_cases)
         if not changed.judgement.refusals:
-            self._make_active(version, role, f"{version.key} was activated", "model_activated")
+            text = f"{version.key} was activated"
+            self._make_active(version, role, Event("model_activated", text, data=_contents(version, role)))
         return changed
 
     def rollback(self, name: str) -> tuple[ModelVersion, ModelVersion]:
@@ -52,7 +53,8 @@ class Changes:
         version = self._versions.known(role.previous_sha256)
         if version is None or former is None:
             raise NodeError(f"{name}: no version was active before; dicom-node models list shows what is known")
-        self._make_active(version, role, f"{former.key} was rolled back to {version.key}", "model_rolled_back")
+        text = f"{former.key} was rolled back to {version.key}"
+        self._make_active(version, role, Event("model_rolled_back", text, data=_contents(version, role)))
         return version, former
 
     def canary(self, what: str, share: float, *, without_golden_cases: bool) -> Changed:
@@ -110,15 +112,11 @@ class Changes:
             Event("activation_refused", f"{version.key} was not activated: {'; '.join(judgement.refusals)}", "warning")
         ]
 
-    def _make_active(
-        self, version: ModelVersion, role: ModelRole, text: str, kind: Literal["model_activated", "model_rolled_back"]
-    ) -> None:
+    def _make_active(self, version: ModelVersion, role: ModelRole, event: Event) -> None:
         entry = entry_of(self._config, version.name)
         canary = self._versions.known(role.canary_sha256)
         kept = [] if canary is None else [canary.key]
-        move = self._versions.move_to(self._versions.package(version), entry, text, kept=kept)
-        data = {"content_sha256": version.content_sha256, "before": role.active_sha256}
-        event = Event(kind, text, data=data)
+        move = self._versions.move_to(self._versions.package(version), entry, event.text, kept=kept)
         done = self._models.activate(
             version.name,
             version.content_sha256,
@@ -140,3 +138,7 @@ class Changes:
         names |= {item.name.partition("@")[0] for item in self._config.models}
         if name not in names:
             raise NodeError(f"{name}: no model is called so; known: {', '.join(sorted(names)) or 'none'}")
+
+
+def _contents(version: ModelVersion, role: ModelRole) -> dict[str, str | None]:
+    return {"content_sha256": version.content_sha256, "before": role.active_sha256}

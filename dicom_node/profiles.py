@@ -1,8 +1,9 @@
 """What can a destination show, and what is it given in place of a result that it cannot have? Pure functions.
 
 A profile names the kinds of result for one sort of viewer or archive, and of each kind the next best ones. A report must
-refer only to a Segmentation that its receiver gets, so what is ordered of the encoders is not a kind alone: "sr" refers
-to the binary Segmentation, "sr-seg_labelmap" to a label map, "sr-alone" to none (`result_kinds`).
+refer only to a Segmentation, and to Parametric Maps, that its receiver gets, so what is ordered of the encoders is not a kind
+alone: "sr" refers to the binary Segmentation, "sr-seg_labelmap" to a label map, "sr-alone" to none, "sr-maps" to maps as
+well (`result_kinds`).
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from dicom_node.result_kinds import (
+    MAP,
     REFERRING,
     REPORTS,
     SEGMENTATIONS,
     ResultKind,
     kind_of,
+    names_maps,
     report_on,
     segmentation_of,
 )
 
 NextBest = Mapping[ResultKind, tuple[ResultKind, ...]]
+Referred = tuple[ResultKind | None, bool]
+"""What a report refers to: a Segmentation or none, and the maps or not."""
 
 NEXT_BEST: NextBest = MappingProxyType(
     {
@@ -95,14 +100,19 @@ def usual_demand() -> Demand:
 def first_choice(of: Demand) -> tuple[str, ...]:
     """What is ordered for a destination that takes it all."""
     segmentation = _segmentation(of.kinds)
-    return tuple(report_on(kind, segmentation) for kind in of.kinds)
+    return tuple(report_on(kind, segmentation, maps=MAP in of.kinds) for kind in of.kinds)
 
 
 def reserve(of: Demand) -> frozenset[str]:
-    """What may go there in place of the first choice: next best kinds, and reports on every Segmentation and on none."""
+    """What may go there in place of the first choice: next best kinds, and reports on every Segmentation and on none.
+
+    On maps too there are those alone that refer to the first Segmentation: who refuses that gets reports without maps.
+    """
     reachable = of.next_best.keys()
     segmentations = [None, *(kind for kind in reachable if kind in SEGMENTATIONS)]
     found = {report_on(kind, segmentation) for kind in reachable for segmentation in segmentations}
+    if MAP in of.kinds:
+        found |= {report_on(kind, _segmentation(of.kinds), maps=True) for kind in reachable}
     return frozenset(found) - set(first_choice(of))
 
 
@@ -152,17 +162,19 @@ def share(of: Demand, made: Collection[str], lost: Collection[str]) -> Share:
     for kind in of.kinds:
         if kind not in REPORTS:
             among = of.next_best[kind] if kind in lost else [k for k in of.next_best[kind] if k in SEGMENTATIONS]
-            pick = kind if kind in made else _first(among, (wanted, None), made)
+            pick = kind if kind in made else _first(among, ((wanted, False), (None, False)), made)
             if pick or kind in lost:
                 found[kind] = pick
     segmentation = _segmentation(pick for pick in found.values() if pick)
     # A report on what has nothing to say refers to nothing, and so does one on what is not sound.
     rest = (None, wanted) if wanted in lost else (wanted, None)
+    with_maps = MAP in of.kinds
+    ways = _ways((segmentation, *rest) if segmentation else rest, maps=with_maps and MAP not in lost)
     for kind in of.kinds:
         if kind in REPORTS:
-            ordered = report_on(kind, wanted)
+            ordered = report_on(kind, wanted, maps=with_maps)
             row = [kind, *(of.next_best[kind] if ordered in lost else ())]
-            pick = _first(row, (segmentation, *rest) if segmentation else rest, made)
+            pick = _first(row, (*ways, (wanted, with_maps)), made)
             if pick or ordered in lost:
                 found[ordered] = pick
     going = dict.fromkeys(pick for pick in found.values() if pick)
@@ -192,20 +204,23 @@ def substitutes(of: Demand, now: Standing, refused: Collection[str], not_taken: 
     going = [ordered for ordered in now.going if ordered not in gone]
     for ordered in not_taken:
         if kind_of(ordered) not in REPORTS:
-            pick = _first(of.next_best.get(kind_of(ordered), ()), (None,), fit)
+            pick = _first(of.next_best.get(kind_of(ordered), ()), ((None, False),), fit)
             if pick:
                 found[ordered] = pick
                 going.append(pick)
     rank = {kind: position for position, kind in enumerate(of.next_best)}
     segmentation = _segmentation(sorted(going, key=lambda one: (rank.get(kind_of(one), len(rank)), one)))
+    ways = _ways((segmentation, None), maps=MAP in map(kind_of, going))
     for ordered in not_taken:
         if kind_of(ordered) in REPORTS:
-            pick = _first(of.next_best.get(kind_of(ordered), ()), (segmentation, None), fit)
+            pick = _first(of.next_best.get(kind_of(ordered), ()), ways, fit)
             if pick:
                 found[ordered] = pick
     for ordered in now.waiting - gone:
-        if kind_of(ordered) in REFERRING and segmentation_of(ordered) in gone:
-            pick = _first((kind_of(ordered),), (segmentation, None), fit)
+        if kind_of(ordered) in REFERRING and (
+            segmentation_of(ordered) in gone or (names_maps(ordered) and MAP in gone)
+        ):
+            pick = _first((kind_of(ordered),), ways, fit)
             if pick and pick != ordered:
                 found[ordered] = pick
     return found
@@ -216,16 +231,19 @@ def _segmentation(ordered: Iterable[str]) -> ResultKind | None:
     return next((kind for kind in map(kind_of, ordered) if kind in SEGMENTATIONS), None)
 
 
-def _first(
-    kinds: Iterable[ResultKind], segmentations: Iterable[ResultKind | None], among: Collection[str]
-) -> str | None:
+def _ways(segmentations: Iterable[ResultKind | None], *, maps: bool) -> tuple[Referred, ...]:
+    """What reports may refer to, the first rather: of each Segmentation, with maps before without."""
+    return tuple((one, with_maps) for one in segmentations for with_maps in ((True, False) if maps else (False,)))
+
+
+def _first(kinds: Iterable[ResultKind], ways: Iterable[Referred], among: Collection[str]) -> str | None:
     """The first of these kinds that is there; of a report, the first that refers as it should."""
     return next(
         (
             ordered
             for kind in kinds
-            for segmentation in segmentations
-            if (ordered := report_on(kind, segmentation)) in among
+            for segmentation, maps in ways
+            if (ordered := report_on(kind, segmentation, maps=maps)) in among
         ),
         None,
     )

@@ -22,15 +22,17 @@ RESULT_KINDS: tuple[ResultKind, ...] = get_args(ResultKind)
 SEGMENTATIONS: tuple[ResultKind, ...] = ("seg", "seg_fractional", "seg_labelmap")
 """Kinds of which a report names the segments."""
 
+MAP: ResultKind = "parametric_map"
+
 REPORTS: tuple[ResultKind, ...] = ("sr", "sr_comprehensive", "sr_text")
 
 REFERRING: tuple[ResultKind, ...] = ("sr", "sr_comprehensive")
-"""Reports that name segments; one of text alone names none."""
+"""Reports that name segments and heat maps; one of text alone names none."""
 
 DEFAULT_SEGMENTATION: ResultKind = "seg"
 """What a report refers to where nothing else is said."""
 
-ALONE = "alone"
+ALONE, MAPS = "alone", "maps"
 
 
 def kind_of(ordered: str) -> ResultKind:
@@ -52,15 +54,31 @@ def segmentation_of(ordered: str) -> ResultKind | None:
     """
     if kind_of(ordered) not in REFERRING:
         return None
-    referred = ordered.partition("-")[2] or DEFAULT_SEGMENTATION
+    referred = _referred(ordered)[0] or DEFAULT_SEGMENTATION
     return None if referred == ALONE else kind_of(referred)
 
 
-def report_on(kind: ResultKind, segmentation: ResultKind | None) -> str:
-    """How a kind is ordered for a receiver that gets this Segmentation, or none; the reverse of `segmentation_of`."""
-    if kind not in REFERRING or segmentation == DEFAULT_SEGMENTATION:
+def names_maps(ordered: str) -> bool:
+    """Whether an ordered report refers to the Parametric Maps of its job too: "sr-maps", "sr-alone-maps"."""
+    return kind_of(ordered) in REFERRING and _referred(ordered)[1]
+
+
+def report_on(kind: ResultKind, segmentation: ResultKind | None, *, maps: bool = False) -> str:
+    """How a kind is ordered for a receiver that gets this Segmentation, or none, and the Parametric Maps or not.
+
+    The reverse of `segmentation_of` and `names_maps`.
+    """
+    if kind not in REFERRING:
         return kind
-    return f"{kind}-{segmentation or ALONE}"
+    on = [] if segmentation == DEFAULT_SEGMENTATION else [segmentation or ALONE]
+    return "-".join([kind, *on, *([MAPS] if maps else [])])
+
+
+def _referred(ordered: str) -> tuple[str, bool]:
+    """What stands behind the kind: the Segmentation, empty for the default one, and whether maps do."""
+    _, _, behind = ordered.partition("-")
+    named, _, last = behind.rpartition("-")
+    return (named, True) if last == MAPS else (behind, False)
 
 
 _WORDS: dict[str, str] = {
@@ -80,9 +98,12 @@ _WORDS: dict[str, str] = {
 
 
 def in_words(ordered: str) -> str:
-    """For people: "SR", "SR on label map SEG", "Comprehensive SR alone"."""
-    kind, _, referred = ordered.partition("-")
+    """For people: "SR", "SR on label map SEG", "Comprehensive SR alone", "SR with maps"."""
+    kind = ordered.partition("-")[0]
+    referred, maps = _referred(ordered)
     words = _WORDS.get(kind, kind.upper())
-    if not referred:
-        return words
-    return f"{words} alone" if referred == ALONE else f"{words} on {_WORDS.get(referred, referred.upper())}"
+    if referred == ALONE:
+        words += " alone"
+    elif referred:
+        words += f" on {_WORDS.get(referred, referred.upper())}"
+    return f"{words} with maps" if maps else words

@@ -60,7 +60,7 @@ def route(
     off. A model that several routes name runs once, with the destinations of all of them, STAT if one of them says so, by
     the earliest deadline. last_received_at: of the last image, from which deadlines count; None for no deadlines.
     A model that reads other series besides waits for them: see `companions`. study_instance_uid: decides whether the canary of
-    a model takes the study, the same for every series and revision of it.
+    a model takes the study, the same for every series and revision of it; without it, it does not.
     """
     jobs: dict[str, NewJob] = {}
     passed_over: list[str] = []
@@ -86,7 +86,7 @@ def version_for(model: RoutableModel, study_instance_uid: str) -> RoutableModel:
 
     The hash is of model and study, so that not the same patients are tried on in every model.
     """
-    if model.canary is None:
+    if model.canary is None or not study_instance_uid:
         return model
     digest = hashlib.sha256(f"{model.package.manifest.name}\0{study_instance_uid}".encode()).digest()
     if int.from_bytes(digest[:8]) / 2**64 >= model.canary.share:

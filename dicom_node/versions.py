@@ -7,14 +7,16 @@ What the configuration names is taken up once, as the version that its folder ho
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from dicom_node import logs
 from dicom_node.config import Config, Model
-from dicom_node.errors import NodeError
-from dicom_node.models import check_content, routable, routable_models, timeout_of
+from dicom_node.config_file import load_config
+from dicom_node.errors import ConfigError, NodeError
+from dicom_node.models import check_content, problem_of, routable, routable_models, timeout_of
 from dicom_node.routing import Canary, RoutableModel
 from dicom_node.stores import Stores
 from inference.errors import PackageError
@@ -22,7 +24,8 @@ from inference.manifest import PythonRuntime
 from inference.package import Package
 from inference.registry import Registry
 from inference.version_store import VersionStore
-from storage.errors import VersionTaken
+from storage.database import Database
+from storage.errors import OutdatedDatabase, StorageError, VersionTaken
 from storage.models import Models
 from storage.moved_jobs import Move
 from storage.records import Event, ModelRole, ModelVersion
@@ -181,3 +184,26 @@ class Versions:
 def versions_of(config: Config, stores: Stores) -> Versions:
     """Those of a node, which are kept beside its data."""
     return Versions(stores.models, config.node.data_folder / "models")
+
+
+def versions_in(config: Config, database: Database) -> Versions:
+    """The same, by a database that may be open for reading alone."""
+    return Versions(Models(database), config.node.data_folder / "models")
+
+
+@contextmanager
+def problems_of_models(file: Path) -> Iterator[Callable[[Model], str | None]]:
+    """What keeps a model of a configuration file from being loaded: with what its node has taken up, where it has a database."""
+    try:
+        config = load_config(file)
+        database = Database(config.database_url, read_only=True)
+    except (ConfigError, StorageError):
+        yield problem_of
+        return
+    try:
+        database.assert_current()
+        yield versions_in(config, database).problem_of
+    except OutdatedDatabase:
+        yield problem_of
+    finally:
+        database.close()

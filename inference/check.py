@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from inference.devices import chosen_device
+from inference.confined import pool
 from inference.errors import InferenceError
 from inference.golden import run_golden_cases
 from inference.golden_verdict import together
 from inference.manifest import PythonRuntime
-from inference.network import network_of
 from inference.package import Package, load_package
 
 
@@ -54,10 +53,8 @@ def check_package(folder: Path, device: Literal["auto", "cpu", "cuda"] = "auto")
         yield Finding(f"golden case: {verdict.case}", verdict.passed, verdict.words)
 
 
-def _load(package: Package, device: str) -> str:
-    where = chosen_device(device)
-    network_of(package, where)
-    return f"loaded on {where}"
+def _load(package: Package, device: Literal["auto", "cpu", "cuda"]) -> str:
+    return f"loaded on {pool.POOL.load(package, device, pool.bounds_of(package))}"
 
 
 def _tried(step: str, attempt: Callable[[], str]) -> Finding:

@@ -9,12 +9,16 @@ well, and RLE is put together here from PackBits segments.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
+
+from inference.memory import Scratch
 
 RLE_HEADER_BYTES = 64
 RLE_LARGEST_RATIO = 64
@@ -75,7 +79,7 @@ def _jpeg2000(data: bytes) -> NDArray[np.integer]:
     return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=1))
 
 
-def _rle(data: bytes, pixels: int, bytes_a_value: int) -> NDArray[np.integer]:
+def _rle(data: bytes | memoryview, pixels: int, bytes_a_value: int, scratch: Scratch) -> NDArray[np.integer]:
     """One PackBits segment for each byte of a value, the highest first, behind a header of 64 bytes (PS3.5 annex G)."""
     if len(data) < RLE_HEADER_BYTES:
         raise CodecError(f"{len(data)} bytes are too few for an RLE header")
@@ -85,22 +89,32 @@ def _rle(data: bytes, pixels: int, bytes_a_value: int) -> NDArray[np.integer]:
     edges = [*offsets[:count], len(data)]
     if edges[0] < RLE_HEADER_BYTES or edges != sorted(edges):
         raise CodecError(f"RLE segments lie at {offsets[:count]} of {len(data)} bytes")
-    cells = np.empty((pixels, bytes_a_value), np.uint8)
+    cells, place = scratch.array("values", pixels, f"<u{bytes_a_value}"), scratch.array("bytes", pixels, "u1")
     for index in range(count):
-        decoded = _packbits(data[edges[index] : edges[index + 1]])
+        decoded = _packbits(memoryview(data)[edges[index] : edges[index + 1]], place)
         if len(decoded) < pixels:
             raise CodecError(f"RLE segment {index + 1} holds {len(decoded)} bytes, {pixels} needed")
-        cells[:, bytes_a_value - 1 - index] = np.frombuffer(decoded, np.uint8, pixels)
-    return cells.reshape(-1).view(f"<u{bytes_a_value}")
+        if index == 0:
+            np.copyto(cells, decoded[:pixels])
+        else:
+            np.left_shift(cells, 8, out=cells)
+            np.bitwise_or(cells, decoded[:pixels], out=cells)
+    return cells
 
 
-def _packbits(segment: bytes) -> bytes:
+_unpack: Callable[..., Any] = imagecodecs.packbits_decode
+
+
+def _packbits(segment: memoryview, place: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What was packed: in `place`, or elsewhere where it is more than that holds."""
+    with suppress(RuntimeError):
+        return np.asarray(_unpack(segment, out=place))
     try:
-        return bytes(imagecodecs.packbits_decode(segment))
+        return np.frombuffer(_unpack(segment), np.uint8)
     except RuntimeError:
-        if not segment.endswith(b"\0"):
+        if bytes(segment[-1:]) != b"\0":
             raise
-        return bytes(imagecodecs.packbits_decode(segment[:-1]))  # segments are padded to even length
+        return np.frombuffer(_unpack(segment[:-1]), np.uint8)  # segments are padded to even length
 
 
 _Decode = Callable[[bytes], NDArray[np.integer]]
@@ -146,21 +160,36 @@ def check_frame(data: bytes, transfer_syntax_uid: str, rows: int, columns: int, 
                 f"the codestream holds {size.precision} bits a value, Bits Allocated is {8 * bytes_a_value}"
             )
     elif transfer_syntax_uid == uid.RLELossless:
-        needed = rows * columns * bytes_a_value
-        if len(data) * RLE_LARGEST_RATIO < needed:
-            raise CodecError(f"{len(data)} bytes of RLE cannot hold {needed} bytes of pixels")
+        check_rle(len(data), rows * columns * bytes_a_value)
+
+
+def check_rle(length: int, needed: int) -> None:
+    """As `check_frame`, of so many bytes that have not been read."""
+    if length * RLE_LARGEST_RATIO < needed:
+        raise CodecError(f"{length} bytes of RLE cannot hold {needed} bytes of pixels")
 
 
 def decode_frame(
-    data: bytes, transfer_syntax_uid: str, rows: int, columns: int, bytes_a_value: int
+    data: bytes | memoryview,
+    transfer_syntax_uid: str,
+    rows: int,
+    columns: int,
+    bytes_a_value: int,
+    *,
+    scratch: Scratch | None = None,
 ) -> NDArray[np.integer]:
-    """Decode one frame of one sample a pixel to integers (rows, columns). Raises CodecError."""
-    check_frame(data, transfer_syntax_uid, rows, columns, bytes_a_value)
+    """Decode one frame of one sample a pixel to integers (rows, columns). Raises CodecError.
+
+    scratch: memory that the frame may lie in, until the next one is decoded with it in the same thread.
+    """
     try:
         if transfer_syntax_uid in _CODESTREAMS:
-            decoded = _CODESTREAMS[transfer_syntax_uid][1](data)
+            codestream = bytes(data)
+            check_frame(codestream, transfer_syntax_uid, rows, columns, bytes_a_value)
+            decoded = _CODESTREAMS[transfer_syntax_uid][1](codestream)
         else:
-            decoded = _rle(data, rows * columns, bytes_a_value)
+            check_rle(len(data), rows * columns * bytes_a_value)
+            decoded = _rle(data, rows * columns, bytes_a_value, scratch or Scratch())
     except (RuntimeError, ValueError) as error:
         raise CodecError(str(error)) from error
     if decoded.size < rows * columns:

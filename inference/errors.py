@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class InferenceError(Exception):
     """Inference cannot go on."""
@@ -13,3 +15,11 @@ class NotAVolume(InferenceError):
 
 class PackageError(InferenceError):
     """A model package is not as its manifest says; the message names the key or file and the rule."""
+
+
+class ModelProcessEnded(InferenceError):
+    """The process that ran a model is no more: it crashed or took too much memory (killed), or too long (timeout)."""
+
+    def __init__(self, words: str, outcome: Literal["killed", "timeout"]) -> None:
+        super().__init__(words)
+        self.outcome = outcome

@@ -338,6 +338,19 @@ def _require_share(name: str, of: str, value: float | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCard:
+    """For whom a model was made, from what, and how well it does, in sentences; empty where its package does not say.
+
+    qualification: whether it is stated to be approved as a medical device.
+    """
+
+    population: str = ""
+    training_data: str = ""
+    metrics: tuple[str, ...] = ()
+    qualification: Literal["research", "product"] = "research"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelIdentity:
     """Who made a finding, as reports must say it (IHE AIR contributing equipment; TID 4019).
 
@@ -352,3 +365,4 @@ class ModelIdentity:
     limits: tuple[str, ...]
     device_uid: str
     content_sha256: str
+    card: ModelCard = ModelCard()

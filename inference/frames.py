@@ -9,30 +9,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 
 from inference import elements
 from inference.volume import SourceFrame
 
-_SOP_CLASS = Tag("SOPClassUID")
-_SOP_INSTANCE = Tag("SOPInstanceUID")
-_FRAME_OF_REFERENCE = Tag("FrameOfReferenceUID")
-_INSTANCE_NUMBER = Tag("InstanceNumber")
-_IMAGE_TYPE = Tag("ImageType")
-_FRAME_TYPE = Tag("FrameType")
-_ROWS = Tag("Rows")
-_COLUMNS = Tag("Columns")
-_POSITION = Tag("ImagePositionPatient")
-_ORIENTATION = Tag("ImageOrientationPatient")
-_PIXEL_SPACING = Tag("PixelSpacing")
-_BETWEEN_SLICES = Tag("SpacingBetweenSlices")
-_THICKNESS = Tag("SliceThickness")
-_SLOPE = Tag("RescaleSlope")
-_INTERCEPT = Tag("RescaleIntercept")
-_PER_FRAME = Tag("PerFrameFunctionalGroupsSequence")
-_FRAMES = Tag("NumberOfFrames")
+_SOP_CLASS = elements.tag_of("SOPClassUID")
+_SOP_INSTANCE = elements.tag_of("SOPInstanceUID")
+_FRAME_OF_REFERENCE = elements.tag_of("FrameOfReferenceUID")
+_INSTANCE_NUMBER = elements.tag_of("InstanceNumber")
+_IMAGE_TYPE = elements.tag_of("ImageType")
+_FRAME_TYPE = elements.tag_of("FrameType")
+_ROWS = elements.tag_of("Rows")
+_COLUMNS = elements.tag_of("Columns")
+_POSITION = elements.tag_of("ImagePositionPatient")
+_ORIENTATION = elements.tag_of("ImageOrientationPatient")
+_PIXEL_SPACING = elements.tag_of("PixelSpacing")
+_BETWEEN_SLICES = elements.tag_of("SpacingBetweenSlices")
+_THICKNESS = elements.tag_of("SliceThickness")
+_SLOPE = elements.tag_of("RescaleSlope")
+_INTERCEPT = elements.tag_of("RescaleIntercept")
+_PER_FRAME = elements.tag_of("PerFrameFunctionalGroupsSequence")
+_FRAMES = elements.tag_of("NumberOfFrames")
 
 READ = (
     *(_SOP_CLASS, _SOP_INSTANCE, _FRAME_OF_REFERENCE, _INSTANCE_NUMBER, _IMAGE_TYPE, _ROWS, _COLUMNS, _POSITION),
@@ -60,7 +61,7 @@ _VARYING = (
 """What may tell images at one position apart: first what kind of picture it is, then when it was taken, the surest
 attribute first."""
 
-_VARYING_TAGS = {keyword: Tag(keyword) for keyword in _VARYING}
+_VARYING_TAGS = {keyword: elements.tag_of(keyword) for keyword in _VARYING}
 
 _FRAME_VARYING = (
     ("MRImageFrameTypeSequence", "FrameType"),
@@ -116,17 +117,17 @@ class Frame:
         return f"image {self.instance_number}{within} ({self.source.sop_instance_uid})"
 
 
-def is_multi_frame(dataset: Dataset) -> bool:
+def is_multi_frame(dataset: elements.Attributes) -> TypeGuard[Dataset]:
     """True for an instance whose frames have functional groups of their own."""
     return _PER_FRAME in dataset
 
 
-def frame_count(dataset: Dataset) -> int:
+def frame_count(dataset: elements.Attributes) -> int:
     """Number of Frames, 1 where it is absent or no positive number."""
     return max(1, int(elements.number(dataset, _FRAMES) or 1))
 
 
-def frames_of(instance: int, dataset: Dataset) -> Iterator[Frame]:
+def frames_of(instance: int, dataset: elements.Attributes) -> Iterator[Frame]:
     """The frames of one data set, in stored order."""
     if is_multi_frame(dataset):
         yield from _functional_group_frames(instance, dataset)
@@ -155,11 +156,11 @@ def _mark(item: Dataset | None, keyword: str) -> str:
         return ""
     if keyword == "DiffusionGradientDirectionSequence":
         gradient = item.get(keyword)
-        return elements.shown(gradient[0], Tag("DiffusionGradientOrientation")) if gradient else ""
-    return elements.shown(item, Tag(keyword))
+        return elements.shown(gradient[0], elements.tag_of("DiffusionGradientOrientation")) if gradient else ""
+    return elements.shown(item, elements.tag_of(keyword))
 
 
-def _single_frame(instance: int, dataset: Dataset) -> Frame:
+def _single_frame(instance: int, dataset: elements.Attributes) -> Frame:
     thickness = elements.number(dataset, _BETWEEN_SLICES) or elements.number(dataset, _THICKNESS)
     return Frame(
         instance=instance,
@@ -236,7 +237,7 @@ def _pair(found: tuple[float, ...] | None) -> tuple[float, float] | None:
     return (found[0], found[1]) if found and len(found) == 2 and min(found) > 0 else None
 
 
-def _rescale(dataset: Dataset, tag: BaseTag, default: float) -> float:
+def _rescale(dataset: elements.Attributes, tag: BaseTag, default: float) -> float:
     """Slope or intercept; the default when it is absent, NaN when it is there and no number."""
     found = elements.number(dataset, tag)
     if found is None:

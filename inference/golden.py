@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from inference.confined.pool import predict
 from inference.devices import chosen_device
 from inference.errors import PackageError
 from inference.findings import Findings, Measurement
 from inference.golden_case import GoldenCase
 from inference.golden_verdict import Verdict
 from inference.package import Package
-from inference.predict import predict
 from inference.volume import SourceFrame, Volume
 
 MAX_BYTES = 4 * 1024**3

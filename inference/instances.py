@@ -11,25 +11,24 @@ import io
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol, overload
 
 from pydicom import dcmread
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.dataset import Dataset
 
-from inference import frames, pixel_format
-from inference.layout import PIXEL_DATA, Layout, Unusual, closes, is_end, is_padding, layout_of
+from inference import elements, frames, pixel_format
+from inference.layout import Layout, Unusual, closes, is_end, is_padding, layout_of, lone_fragment
 
-_PIXEL_DATA = Tag(PIXEL_DATA)
-_PIXELS = frozenset((_PIXEL_DATA, Tag("FloatPixelData"), Tag("DoubleFloatPixelData")))
-_TAGS = {int(tag): tag for tag in (*frames.READ, *pixel_format.READ, Tag("StudyInstanceUID"), Tag("SeriesInstanceUID"))}
+_PIXEL_DATA = elements.tag_of("PixelData")
+_PIXELS = frozenset((_PIXEL_DATA, elements.tag_of("FloatPixelData"), elements.tag_of("DoubleFloatPixelData")))
+_SERIES = (elements.tag_of("StudyInstanceUID"), elements.tag_of("SeriesInstanceUID"))
+_TAGS = {int(tag): tag for tag in (*frames.READ, *pixel_format.READ, *_SERIES)}
 _WANTED = frozenset(_TAGS)
 _FIRST_READ_BYTES = 16 << 10
 _LONGEST_PADDING_BYTES = 64 << 10
 _END_BYTES = 8
+_OFFSET_TABLE_BYTES = 64
+"""More than that of one frame, and the head of its fragment."""
 
 
 class InstanceFile(Protocol):
@@ -67,7 +66,7 @@ class Instance(Protocol):
     """attributes: at least those in `frames.READ` and `pixel_format.READ`, and the UIDs of study and series."""
 
     @property
-    def attributes(self) -> Dataset: ...
+    def attributes(self) -> elements.Attributes: ...
 
     def described(self) -> Dataset:
         """All attributes; pixel data may be among them or not."""
@@ -83,6 +82,10 @@ class Instance(Protocol):
 
     def pixel_data(self) -> bytes | Unread:
         """The value of Pixel Data, which must be there."""
+        ...
+
+    def lone_fragment(self) -> Unread | None:
+        """The compressed frame, where there is one, in one fragment, and it need not be read to know that."""
         ...
 
 
@@ -111,12 +114,15 @@ class Parsed:
         value = None if element is None else element.value
         return value if isinstance(value, bytes) else bytes(self.attributes.PixelData)
 
+    def lone_fragment(self) -> None:
+        return None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scanned:
     """A file of the plain form: one frame, little endian, and its pixels the last thing in it."""
 
-    attributes: Dataset
+    attributes: elements.Encoded
     _file: InstanceFile
     _layout: Layout
 
@@ -130,11 +136,22 @@ class Scanned:
         return _parsed(self._file)
 
     def pixel_data(self) -> bytes | Unread:
-        at, length = self._layout.pixels_at, self._layout.pixels_bytes
-        if length is not None:
-            return Unread(self._file, at, length)
-        value = self._file.read(at, self._file.size_bytes - _END_BYTES - at)
+        if self._layout.pixels_bytes is not None:
+            return Unread(self._file, self._layout.pixels_at, self._layout.pixels_bytes)
+        items = self._items()
+        value = self._file.read(items.start, items.length)
         return value if closes(value) else Parsed(self.whole()).pixel_data()
+
+    def lone_fragment(self) -> Unread | None:
+        if self._layout.pixels_bytes is not None:
+            return None
+        items = self._items()
+        found = lone_fragment(self._file.read(items.start, min(items.length, _OFFSET_TABLE_BYTES)), items.length)
+        return None if found is None else items[found]
+
+    def _items(self) -> Unread:
+        at = self._layout.pixels_at
+        return Unread(self._file, at, self._file.size_bytes - _END_BYTES - at)
 
 
 def instance_of(file: InstanceFile) -> Instance:
@@ -185,15 +202,9 @@ def _parsed(file: InstanceFile) -> Dataset:
 
 def _scanned(file: InstanceFile, layout: Layout) -> Scanned:
     """Raises Unusual where there are several frames, or anything but padding behind the pixels."""
-    found: dict[BaseTag, DataElement | RawDataElement] = {
-        _TAGS[tag]: RawDataElement(_TAGS[tag], None, len(value), value, 0, True, True)
-        for tag, value in layout.values.items()
-    }
-    # As pydicom has it for a value that is to be read later.
-    found[_PIXEL_DATA] = RawDataElement(_PIXEL_DATA, None, layout.pixels_bytes or 0, None, layout.pixels_at, True, True)
-    attributes = Dataset(found)
-    attributes.set_original_encoding(True, True)
-    attributes.file_meta = _file_meta(layout.transfer_syntax_uid)
+    values = {_TAGS[tag]: value for tag, value in layout.values.items()}
+    values[_PIXEL_DATA] = b""
+    attributes = elements.Encoded(values, layout.transfer_syntax_uid)
     if frames.is_multi_frame(attributes) or frames.frame_count(attributes) > 1:
         raise Unusual("several frames")
     behind = file.size_bytes - layout.pixels_at
@@ -202,13 +213,8 @@ def _scanned(file: InstanceFile, layout: Layout) -> Scanned:
             raise Unusual("encapsulated pixels do not end with the file")
         return Scanned(attributes, file, layout)
     behind -= layout.pixels_bytes
-    if not 0 <= behind <= _LONGEST_PADDING_BYTES or not is_padding(file.read(file.size_bytes - behind, behind)):
+    if behind and not (
+        0 < behind <= _LONGEST_PADDING_BYTES and is_padding(file.read(file.size_bytes - behind, behind))
+    ):
         raise Unusual(f"{behind} bytes behind Pixel Data")
     return Scanned(attributes, file, layout)
-
-
-@lru_cache(maxsize=32)
-def _file_meta(transfer_syntax_uid: str) -> FileMetaDataset:
-    found = FileMetaDataset()
-    found.TransferSyntaxUID = UID(transfer_syntax_uid)
-    return found

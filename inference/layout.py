@@ -109,6 +109,20 @@ def closes(encapsulated: bytes) -> bool:
     return at == len(encapsulated)
 
 
+def lone_fragment(beginning: bytes, length: int) -> slice | None:
+    """Where the fragment lies, within a value of `length` bytes without its Sequence Delimitation Item, that is all of it but
+    the Basic Offset Table; None where there are several. beginning: the first bytes of the value."""
+    at = 0
+    for _ in range(2):
+        if len(beginning) < at + 8:
+            return None
+        group, number, item_bytes = _implicit(beginning, at)
+        if group << 16 | number != _ITEM:
+            return None
+        start, at = at + 8, at + 8 + item_bytes
+    return slice(start, at) if at == length else None
+
+
 def _file_meta(file: bytes) -> tuple[str, int]:
     """Transfer Syntax UID, and where the data set begins."""
     if file[128:_META_AT] != b"DICM":

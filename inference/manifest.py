@@ -15,6 +15,7 @@ from inference.contract import InputContract
 from inference.errors import PackageError
 from inference.golden_case import GoldenCase, GoldenLimits
 from inference.manifested import Label, Manifested, PathInPackage
+from inference.model_card import Card
 from inference.outputs import Outputs
 from inference.recipe import THIS_SERIES, Postprocessing, Preprocessing, Use
 
@@ -56,7 +57,13 @@ class Weights(Manifested):
 
 
 class Resources(Manifested):
+    """memory_bytes: of the machine, beside the images and what any model needs to run; without it as much as the node allows.
+    gpu_memory_bytes: of the GPU, where the model runs on one.
+    """
+
     timeout_s: float = Field(gt=0, le=86400)
+    memory_bytes: Annotated[int, Field(ge=64 * 1024**2)] | None = None
+    gpu_memory_bytes: Annotated[int, Field(ge=64 * 1024**2)] | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -69,6 +76,7 @@ class Manifest(Manifested):
     manufacturer: Label
     intended_use: str = Field(min_length=1)
     limits: tuple[str, ...] = Field(min_length=1)
+    model_card: Card = Card()
     runtime: PythonRuntime | NetworkRuntime | BundleRuntime = Field(discriminator="kind")
     weights: tuple[Weights, ...] = ()
     input: InputContract

@@ -41,6 +41,7 @@ class Package:
             limits=manifest.limits,
             device_uid=device_uid(self.content_sha256),
             content_sha256=self.content_sha256,
+            card=manifest.model_card.card,
         )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydicom.dataset import Dataset
-from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -17,15 +15,15 @@ from inference import codecs, elements
 from inference.errors import NotAVolume
 from inference.frames import Frame
 
-_BITS_ALLOCATED = Tag("BitsAllocated")
-_BITS_STORED = Tag("BitsStored")
-_HIGH_BIT = Tag("HighBit")
-_SIGNED = Tag("PixelRepresentation")
-_SAMPLES = Tag("SamplesPerPixel")
-_PHOTOMETRIC = Tag("PhotometricInterpretation")
-_PIXEL_DATA = Tag("PixelData")
-_PADDING = Tag("PixelPaddingValue")
-_MODALITY_LUT = Tag("ModalityLUTSequence")
+_BITS_ALLOCATED = elements.tag_of("BitsAllocated")
+_BITS_STORED = elements.tag_of("BitsStored")
+_HIGH_BIT = elements.tag_of("HighBit")
+_SIGNED = elements.tag_of("PixelRepresentation")
+_SAMPLES = elements.tag_of("SamplesPerPixel")
+_PHOTOMETRIC = elements.tag_of("PhotometricInterpretation")
+_PIXEL_DATA = elements.tag_of("PixelData")
+_PADDING = elements.tag_of("PixelPaddingValue")
+_MODALITY_LUT = elements.tag_of("ModalityLUTSequence")
 READ = (_BITS_ALLOCATED, _BITS_STORED, _HIGH_BIT, _SIGNED, _SAMPLES, _PHOTOMETRIC, _PADDING, _MODALITY_LUT)
 """All that is asked for here, beside whether there is Pixel Data."""
 
@@ -51,7 +49,7 @@ class PixelFormat:
         return self.bits_allocated // 8
 
 
-def pixel_format(dataset: Dataset) -> PixelFormat:
+def pixel_format(dataset: elements.Attributes) -> PixelFormat:
     """The format of an instance's pixels. Raises NotAVolume for what is no grid of single numbers."""
     samples = elements.unsigned(dataset, _SAMPLES) or 1
     photometric = elements.text(dataset, _PHOTOMETRIC)
@@ -74,7 +72,7 @@ def pixel_format(dataset: Dataset) -> PixelFormat:
     return PixelFormat(allocated, stored, high_bit, is_signed, is_little_endian, syntax)
 
 
-def padding_value(dataset: Dataset, frame: Frame) -> float | None:
+def padding_value(dataset: elements.Attributes, frame: Frame) -> float | None:
     """What Pixel Padding Value (0028,0120) is after rescale; None without one. Its VR follows Pixel
     Representation, which some devices get wrong, so it is read by bits."""
     stored = elements.unsigned(dataset, _PADDING)
@@ -87,8 +85,10 @@ def padding_value(dataset: Dataset, frame: Frame) -> float | None:
     return stored * frame.slope + frame.intercept
 
 
-def _encoding(dataset: Dataset) -> tuple[str, bool]:
+def _encoding(dataset: elements.Attributes) -> tuple[str, bool]:
     """Transfer syntax UID where frames are compressed, else empty; and whether native values are little endian."""
+    if isinstance(dataset, elements.Encoded):
+        return ("" if dataset.transfer_syntax_uid in _NATIVE else dataset.transfer_syntax_uid), True
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
     if syntax is None:
         return "", dataset.original_encoding[1] is not False

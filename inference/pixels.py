@@ -12,13 +12,13 @@ cache, a series does not.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
+from pydicom.uid import RLELossless
 
 from inference import codecs, elements, memory
 from inference.errors import NotAVolume
@@ -38,18 +38,19 @@ def read_frames(instances: Sequence[Instance], frames: Sequence[Frame], *, threa
     first = frames[0]
     stored, formats = _stored(instances, frames)
     try:
-        out = memory.zeros((len(frames), first.rows, first.columns), np.float32)
+        out = memory.VOXELS.array((len(frames), first.rows, first.columns), np.float32)
     except MemoryError as error:
         raise NotAVolume(
             f"{len(frames)} images of {first.rows} x {first.columns} need more memory than there is: {error}"
         ) from error
-    room = _Room()
+    scratch = memory.Scratch()
 
     def fill(index: int) -> None:
         frame, data = frames[index], stored[index]
         stored[index] = b""  # what has been read takes no more room
         try:
-            rescale(_values(room.filled(data), formats[index], frame), frame.slope, frame.intercept, out[index])
+            values = _values(_filled(data, scratch), formats[index], frame, scratch)
+            rescale(values, frame.slope, frame.intercept, out[index])
         except codecs.CodecError as error:
             raise NotAVolume(f"pixels of {frame.name} cannot be decoded: {error}") from error
 
@@ -72,7 +73,7 @@ def _stored(instances: Sequence[Instance], frames: Sequence[Frame]) -> tuple[lis
 def stored_bytes(instance: Instance, frame: Frame) -> bytes:
     """A frame's pixels as stored, compressed or not: two equal ones are one picture. Raises NotAVolume."""
     try:
-        return bytes(_Room().filled(_Cut(instance, frame).stored(frame)))
+        return bytes(_filled(_Cut(instance, frame).stored(frame), memory.Scratch()))
     except (codecs.CodecError, ValueError) as error:
         raise NotAVolume(f"pixels of {frame.name} cannot be read: {error}") from error
 
@@ -100,20 +101,13 @@ def _in_threads(work: Callable[[int], None], count: int, threads: int) -> None:
         list(pool.map(work, range(count)))
 
 
-class _Room(threading.local):
-    """A buffer for each thread, into which what is unread is read, one frame after the other."""
-
-    buffer = bytearray()
-
-    def filled(self, data: Stored) -> memoryview | bytes:
-        """The bytes themselves; those that were unread only until the next call."""
-        if not isinstance(data, Unread):
-            return data
-        if len(self.buffer) < len(data):
-            self.buffer = bytearray(len(data))
-        view = memoryview(self.buffer)[: len(data)]
-        data.file.read_into(data.start, view)
-        return view
+def _filled(data: Stored, scratch: memory.Scratch) -> memoryview | bytes:
+    """The bytes themselves; those that were unread are read one frame after the other into the same buffer."""
+    if not isinstance(data, Unread):
+        return data
+    view = scratch.array("stored", len(data), np.uint8).data
+    data.file.read_into(data.start, view)
+    return view
 
 
 class _Cut:
@@ -122,7 +116,9 @@ class _Cut:
     def __init__(self, instance: Instance, frame: Frame) -> None:
         try:
             self.format = pixel_format(instance.attributes)
-            self._data = instance.pixel_data()
+            # What can be told of a codestream before it is decoded stands in it; of RLE its length says all.
+            self._rle = instance.lone_fragment() if self.format.transfer_syntax_uid == RLELossless else None
+            self._data = self._rle or instance.pixel_data()
         except (NotAVolume, *elements.UNREADABLE) as error:
             raise NotAVolume(f"{frame.name}: {error}") from error
         self._count = frame_count(instance.attributes)
@@ -133,6 +129,9 @@ class _Cut:
         needed = frame.rows * frame.columns * self.format.bytes_allocated
         if not needed:
             raise ValueError(f"Rows {frame.rows} x Columns {frame.columns} hold no pixel")
+        if self._rle is not None:
+            codecs.check_rle(len(self._rle), needed)
+            return self._rle
         if isinstance(self._data, Unread) or not self.format.transfer_syntax_uid:
             start, end = frame.index * needed, (frame.index + 1) * needed
             if len(self._data) < end:
@@ -149,12 +148,12 @@ class _Cut:
         return data
 
 
-def _values(data: memoryview | bytes, form: PixelFormat, frame: Frame) -> NDArray[np.integer]:
+def _values(data: memoryview | bytes, form: PixelFormat, frame: Frame, scratch: memory.Scratch) -> NDArray[np.integer]:
     """Stored values of one frame as signed or unsigned integers (rows, columns)."""
     cells: NDArray[np.integer]
     if form.transfer_syntax_uid:
         cells = codecs.decode_frame(
-            bytes(data), form.transfer_syntax_uid, frame.rows, frame.columns, form.bytes_allocated
+            data, form.transfer_syntax_uid, frame.rows, frame.columns, form.bytes_allocated, scratch=scratch
         )
     elif form.is_little_endian or form.bits_allocated > 8:
         order = "<" if form.is_little_endian else ">"

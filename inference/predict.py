@@ -8,13 +8,10 @@ from typing import Literal
 
 from pydicom.dataset import Dataset
 
-from inference import analysis
 from inference.contract import SeriesFacts
 from inference.findings import Findings, NotAnalysed
 from inference.manifest import PythonRuntime
 from inference.package import Package
-from inference.repeatable import repeatable
-from inference.runtimes import python
 from inference.volume import Volume
 
 INPUT_REFUSED = "input_refused"
@@ -33,17 +30,40 @@ def predict(
     device "auto" takes CUDA where there is one, unless the package asks for the CPU.
     companions: the other series that the model reads, by the names of its input contract; those that it requires must be
     there. seed: of what it draws by chance, if it does; the same one gives the same findings.
+
+    It runs in this process. What comes from outside is not to: see `inference.confined.pool.predict`.
     """
+    refused = refusal(volume, package, companions)
+    return refused if refused is not None else computed(volume, package, device, companions, seed=seed)
+
+
+def refusal(volume: Volume, package: Package, companions: Mapping[str, Volume]) -> Findings | None:
+    """Which rules of the model's input contract the volumes break; None where they break none."""
     manifest = package.manifest
     reasons = manifest.input.reasons_against(facts_of(volume))
     for name, companion in companions.items():
         against = manifest.input.companion(name).series.reasons_against(facts_of(companion))
         reasons += [f"{name}: {reason}" for reason in against]
-    if reasons:
-        code = manifest.outputs.not_analysed[INPUT_REFUSED].code
-        return Findings(not_analysed=NotAnalysed(code, "; ".join(reasons)))
-    wanted = manifest.resources.device if device == "auto" else device
-    run = python.run if isinstance(manifest.runtime, PythonRuntime) else analysis.run
+    if not reasons:
+        return None
+    return Findings(not_analysed=NotAnalysed(manifest.outputs.not_analysed[INPUT_REFUSED].code, "; ".join(reasons)))
+
+
+def computed(
+    volume: Volume,
+    package: Package,
+    device: Literal["auto", "cpu", "cuda"],
+    companions: Mapping[str, Volume],
+    *,
+    seed: int,
+) -> Findings:
+    """What the model says of volumes that its contract takes."""
+    from inference import analysis
+    from inference.repeatable import repeatable
+    from inference.runtimes import python
+
+    wanted = package.manifest.resources.device if device == "auto" else device
+    run = python.run if isinstance(package.manifest.runtime, PythonRuntime) else analysis.run
     with repeatable(seed):
         return run(volume, package, wanted, companions)
 

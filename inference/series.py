@@ -17,7 +17,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
 
 from inference import elements, pixel_format, pixels, transforms
 from inference.errors import NotAVolume
@@ -30,10 +29,10 @@ TILT_DEG = 0.1
 """A stack that leans less counts as upright; its affine still holds the exact step."""
 
 _MOST_THREADS = 8
-_SOP_CLASS = Tag("SOPClassUID")
-_SOP_INSTANCE = Tag("SOPInstanceUID")
-_STUDY = Tag("StudyInstanceUID")
-_SERIES = Tag("SeriesInstanceUID")
+_SOP_CLASS = elements.tag_of("SOPClassUID")
+_SOP_INSTANCE = elements.tag_of("SOPInstanceUID")
+_STUDY = elements.tag_of("StudyInstanceUID")
+_SERIES = elements.tag_of("SeriesInstanceUID")
 _NO_IMAGES = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a Segmentation holds labels, not measured values",
     "1.2.840.10008.5.1.4.1.1.66.7": "a Label Map Segmentation holds labels, not measured values",

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from inference import memory
 from inference.volume import Volume
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -66,7 +67,7 @@ def straighten(
     grown = np.ceil(shifts.max(axis=0) - _WHOLE_PIXEL).astype(int)
     rows, columns = planes.shape[1] + int(grown[0]), planes.shape[2] + int(grown[1])
 
-    voxels = np.empty((len(targets_mm), rows, columns), np.float32)
+    voxels = memory.VOXELS.array((len(targets_mm), rows, columns), np.float32)
     nearest = []
     for index, target_mm in enumerate(targets_mm):
         after = int(np.clip(np.searchsorted(distances_mm, target_mm), 1, len(distances_mm) - 1))

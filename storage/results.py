@@ -18,6 +18,7 @@ from storage.event_about import event_about
 from storage.events import record
 from storage.records import Event, Job, Predecessor, Result, Series, Severity
 from storage.schema import job, outbox, result
+from storage.stand_ins import queued_before, withdraw_stand_ins
 from storage.usage import grow
 
 # What tells a destination to reject earlier results is no finding, and is superseded by nothing.
@@ -33,27 +34,30 @@ def insert_results(
     *,
     counts: bool,
     not_analysed: bool,
+    provenance_key: str | None = None,
 ) -> None:
     """Record a job's results; where they count, queue them for their recipients and supersede those before them.
 
     recipients: names of destinations, by SOP Instance UID; what has none is kept in reserve. What an earlier attempt recorded
-    stays as it is, unless nobody was ever sent it. not_analysed: the results say that nothing was analysed.
+    stays as it is, unless nobody was ever sent it. not_analysed: the results say that nothing was analysed. provenance_key:
+    the object that says what they were made of.
     """
     sound = [item for item in results if not item.faults]
     standing = _standing(connection, finished.series_id)
     named = [row for row in standing if _name(row.model) == _name(finished.model)]
     counts = counts and not any(row.revision > finished.revision for row in named)
-    new = _unknown(connection, finished, results)
+    before = queued_before(connection, finished)
+    new, repaired = _unknown(connection, finished, results)
     flipped = _said_otherwise(named, finished, sound)
     if flipped and not_analysed:
         record(connection, [_failed_again(finished)])
         counts = False
     for item in new:
         to = recipients.get(item.sop_instance_uid, ()) if counts and not item.faults else ()
-        _insert(connection, finished, item, to, counts=counts)
+        _insert(connection, finished, item, to, counts=counts, provenance_key=provenance_key)
     if counts:
         _queue_kept(connection, [item for item in sound if item not in new], recipients)
-    if counts:
+        withdraw_stand_ins(connection, finished, before, _going(sound, recipients), repaired)
         versions = _versions(connection, finished)
         earlier = [row for row in named if row.revision < finished.revision and row.model not in versions]
         _supersede(connection, finished, [*earlier, *flipped], replaced=bool(sound))
@@ -126,7 +130,10 @@ def _standing(connection: Connection, series_id: int) -> list[Row[Any]]:
 def _versions(connection: Connection, of: Job) -> frozenset[str]:
     """Other versions of the model that have a job of their own on this revision: each supersedes what is its own."""
     query = select(job.c.model).where(
-        job.c.series_id == of.series_id, job.c.revision == of.revision, job.c.model != of.model
+        job.c.series_id == of.series_id,
+        job.c.revision == of.revision,
+        job.c.model != of.model,
+        job.c.role != "shadow",
     )
     return frozenset(connection.execute(query).scalars())
 
@@ -145,12 +152,22 @@ def _said_otherwise(standing: Iterable[Row[Any]], finished: Job, results: Sequen
     return own if any(row.kind in kinds for row in own) else []
 
 
-def _unknown(connection: Connection, finished: Job, results: Iterable[Result]) -> list[Result]:
-    """Those that are not recorded yet. Where one is, and was another content, that is told.
+def _going(sound: Iterable[Result], recipients: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """By destination, the kinds of what it is to have, by SOP Instance UID."""
+    found: dict[str, dict[str, str]] = {}
+    for item in sound:
+        for name in recipients.get(item.sop_instance_uid, ()):
+            found.setdefault(name, {})[item.sop_instance_uid] = item.kind
+    return found
+
+
+def _unknown(connection: Connection, finished: Job, results: Iterable[Result]) -> tuple[list[Result], frozenset[str]]:
+    """Those that are not recorded yet, and the UIDs of those that were in quarantine and are sound. Where one is recorded,
+    and was another content, that is told.
 
     What nobody can hold, since it is in quarantine or only stood in reserve, is replaced by a sound one.
     """
-    found = []
+    found, repaired = [], set()
     for item in results:
         known = connection.execute(
             select(result.c.content_sha256, result.c.faults, result.c.size_bytes).where(
@@ -165,9 +182,11 @@ def _unknown(connection: Connection, finished: Job, results: Iterable[Result]) -
             connection.execute(delete(result).where(result.c.sop_instance_uid == item.sop_instance_uid))
             grow(connection, "results", -known.size_bytes)
             found.append(item)
+            if known.faults is not None and not item.faults:
+                repaired.add(item.sop_instance_uid)
         elif not item.faults:
             record(connection, [_differs(finished, item)])
-    return found
+    return found, frozenset(repaired)
 
 
 def _queue_kept(connection: Connection, known: Iterable[Result], recipients: Mapping[str, Sequence[str]]) -> None:
@@ -197,18 +216,33 @@ def insert_rejection(connection: Connection, told: Result, *, job_id: int, desti
     queue(connection, told.sop_instance_uid, destination)
 
 
-def _insert(connection: Connection, finished: Job, item: Result, destinations: Sequence[str], *, counts: bool) -> None:
-    _record(connection, item, finished.job_id, superseded_at=None if counts else time.time())
+def _insert(
+    connection: Connection,
+    finished: Job,
+    item: Result,
+    destinations: Sequence[str],
+    *,
+    counts: bool,
+    provenance_key: str | None,
+) -> None:
+    superseded_at = None if counts else time.time()
+    _record(connection, item, finished.job_id, superseded_at=superseded_at, provenance_key=provenance_key)
     for destination in destinations:
         queue(connection, item.sop_instance_uid, destination)
 
 
-def _record(connection: Connection, item: Result, job_id: int, *, superseded_at: float | None) -> None:
+def _record(
+    connection: Connection,
+    item: Result,
+    job_id: int,
+    *,
+    superseded_at: float | None,
+    provenance_key: str | None = None,
+) -> None:
     values = {name: getattr(item, name) for name in Result.__dataclass_fields__}
     values["faults"] = list(item.faults) or None
-    connection.execute(
-        insert(result).values(**values, job_id=job_id, created_at=time.time(), superseded_at=superseded_at)
-    )
+    values |= {"job_id": job_id, "superseded_at": superseded_at, "provenance_key": provenance_key}
+    connection.execute(insert(result).values(**values, created_at=time.time()))
     grow(connection, "results", item.size_bytes)
 
 

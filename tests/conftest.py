@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -53,6 +54,25 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("real DICOM data is not present beside this checkout (shared/data)")
     return SHARED_DATA
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models from outside run here, for tests of what they find: a process for each package would take seconds."""
+    from inference.confined.pool import Pool
+    from inference.devices import chosen_device
+    from inference.network import network_of
+    from inference.predict import computed
+
+    def predict(_: Pool, *arguments: Any, seed: int, bounds: object) -> Any:
+        return computed(*arguments, seed=seed)
+
+    def load(_: Pool, package: Any, device: str, bounds: object) -> str:
+        network_of(package, chosen_device(device))
+        return str(chosen_device(device))
+
+    monkeypatch.setattr(Pool, "predict", predict)
+    monkeypatch.setattr(Pool, "load", load)
 
 
 # pynetdicom installs scripts of these names beside Python; what tests mean by them are DCMTK's tools.

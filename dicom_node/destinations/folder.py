@@ -18,7 +18,7 @@ from dicom_node.lossless import Method
 from storage.records import Result
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5 section 9.1; at most 64 characters
-_KIND = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+)?")
+_KIND = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+){0,2}")
 
 
 @dataclass(frozen=True, slots=True)

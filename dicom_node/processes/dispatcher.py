@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from dicom_node import logs
-from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, CompanionSpec, JobSpec, RecordedInput, run_attempt
+from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, REPEATABLE, CompanionSpec, JobSpec, RecordedInput, run_attempt
 from dicom_node.companion_watch import CompanionWatch
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
@@ -39,6 +39,7 @@ from dicom_node.switches import switched
 from dicom_node.versions import Versions, versions_of
 from inference.contract import InputContract
 from inference.errors import PackageError
+from inference.manifest import PythonRuntime
 from storage.errors import StorageError
 from storage.records import Companion, Event, Instance, Job, SeriesPart, StoredContent
 
@@ -267,6 +268,8 @@ def spec_of(
         predecessors=predecessors,
         demands=demands,
         words=config.results.words,
+        timeout_s=None if isinstance(chosen.package.manifest.runtime, PythonRuntime) else job.timeout_s,
+        memory_bytes=config.engine.model_memory_bytes,
         recorded=_recorded(contents),
     )
 
@@ -294,12 +297,7 @@ def engine_settings(config: Config, log_format: str) -> EngineSettings:
         memory_limit_bytes=config.engine.memory_limit_bytes,
         scratch_folder=str(config.node.data_folder / "scratch"),
         preload="dicom_node.attempt",
-        environment={
-            LOG_LEVEL: config.logging.level,
-            LOG_FORMAT: log_format,
-            # Without it, products of matrices on CUDA need not be the same twice; as cuBLAS documents it.
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        },
+        environment={LOG_LEVEL: config.logging.level, LOG_FORMAT: log_format, **REPEATABLE},
     )
 
 

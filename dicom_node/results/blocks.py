@@ -165,6 +165,11 @@ def notices(items: Sequence[str], most_lines: int) -> Block:
     return _lines([line for words in items for line in wrap(words, INNER - 24, 17)], most_lines, 17, NOTICE)
 
 
+def small_print(items: Sequence[str], most_lines: int) -> Block:
+    """What the model is for, where there is room."""
+    return _lines([line for words in items for line in wrap(words, INNER - 24, 15)], most_lines, 15, MUTED)
+
+
 def _lines(lines: Sequence[str], most: int, size: int, color: tuple[int, int, int]) -> Block:
     left_out = max(0, len(lines) - most)
     shown = [*lines[: most - 1], f"… {left_out + 1} more lines are not shown here"] if left_out else lines

@@ -21,11 +21,13 @@ HIGHEST = 1600
 
 MOST_ROWS, FEWEST_ROWS = 48, 6
 MOST_BANNER_CHARACTERS = 320
+MOST_LINES_OF_PURPOSE = 4
 PANEL_HEIGHT, DETAIL_HEIGHT = 520, 250
 GAP = 18
 
 
 ALLOWANCES = (
+    Allowance(MOST_ROWS, purpose=True),
     Allowance(MOST_ROWS),
     Allowance(MOST_ROWS, details=False),
     *(Allowance(rows) for rows in range(MOST_ROWS, FEWEST_ROWS - 1, -1)),
@@ -79,6 +81,8 @@ def _body(scene: Scene, summary: Summary, looks: Looks | None, allowed: Allowanc
         body.append(blocks.paragraphs(summary.texts, allowed.text_lines))
     if summary.remarks:
         body.append(blocks.notices(summary.remarks, allowed.notice_lines))
+    if allowed.purpose:
+        body.append(blocks.small_print(summary.purpose, MOST_LINES_OF_PURPOSE))
     return body
 
 

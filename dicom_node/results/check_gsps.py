@@ -11,7 +11,15 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.results.borders import Line, on_border
-from dicom_node.results.gsps_marks import LANDMARKS, Layer, detection_layer, named_layers, segment_layer, touched
+from dicom_node.results.gsps_marks import (
+    LANDMARKS,
+    Layer,
+    detection_layer,
+    is_beside,
+    named_layers,
+    segment_layer,
+    touched,
+)
 from dicom_node.results.places import PIXEL_CENTRE, Float64Array, corners_of, first_pixels, shapes
 from dicom_node.results.scene import Scene
 from inference.findings import Box, Contour, Detection, Landmark, Point
@@ -102,6 +110,8 @@ def _place_faults(scene: Scene, names: dict[Layer, str], drawn: Drawn) -> Iterat
     first = first_pixels(scene.volume)
     for finding, place, layer in marked:
         for shape in shapes(place, scene.volume, first):
+            if is_beside(scene, shape):
+                continue
             waiting = drawn.get((layer, shape.plane))
             if not waiting:
                 yield f"{finding.key} is not drawn on image {shape.plane}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dicom_node.results.check_group import faults_of_groups
 from dicom_node.results.scene import Scene
 from dicom_node.results.sources import ResultRefused, instances_besides, source_instances
-from dicom_node.results.sr_document import segmentation_for
+from dicom_node.results.sr_document import referred
 from dicom_node.results.sr_reading import CHARACTER_SET, CONTENT, EVIDENCE, Container, containers, top
 from dicom_node.results.writing import Written
 
@@ -19,10 +19,9 @@ _REFERENCED_INSTANCE = re.compile(rb"\x08\x00\x55\x11UI(..)", re.DOTALL)
 def check_report(scene: Scene, ordered: str, written: Written) -> list[str]:
     """The check of every type of report: no reference leads astray, each finding has its place, each group is as its
     template says."""
-    segmentation = segmentation_for(scene, ordered)
     known = source_instances(scene.report)
     known |= {item.reference.sop_instance_uid for item in instances_besides(scene.report)}
-    return check_sr(written.payload, known | ({segmentation.reference.sop_instance_uid} if segmentation else set()))
+    return check_sr(written.payload, known | {one.reference.sop_instance_uid for one in referred(scene, ordered)})
 
 
 def check_sr(payload: bytes, known: set[str]) -> list[str]:

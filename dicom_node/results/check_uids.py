@@ -82,6 +82,7 @@ def _instances(scene: Scene) -> set[str]:
     found = source_instances(report)
     found |= {item.reference.sop_instance_uid for item in instances_besides(report)}
     found |= {item.sop_instance_uid for item in report.predecessors}
+    found |= {item.reference.sop_instance_uid for item in scene.maps.values()}
     return found | {item.reference.sop_instance_uid for item in scene.segmentations.values()}
 
 

@@ -49,6 +49,7 @@ PLACE_UNCERTAINTY = Code("PLACE95", "99DICOMNODE", "Radius around the place with
 PERCENT = Code("%", "UCUM", "Percent")
 MILLIMETRE = Code("mm", "UCUM", "millimeter")
 OUTLINE = Code("111041", "DCM", "Outline")
+BEST_ILLUSTRATION = Code("121080", "DCM", "Best illustration of finding")
 COMMENT = Code("121106", "DCM", "Comment")
 SUMMARY_OF_ANALYSES = Code("111065", "DCM", "Summary of Analyses")
 NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")

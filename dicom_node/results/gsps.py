@@ -20,7 +20,7 @@ from dicom_node.results import context, identity
 from dicom_node.results.borders import Line
 from dicom_node.results.check_gsps import check_gsps
 from dicom_node.results.gsps_grey import Greys, GreyWindow, greys
-from dicom_node.results.gsps_marks import NOTICE, Layer, Mark, has_marks, marks, named_layers
+from dicom_node.results.gsps_marks import NOTICE, Layer, Mark, beside, has_marks, marks, named_layers
 from dicom_node.results.report import Report
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
@@ -57,7 +57,7 @@ def encode_gsps(scene: Scene, ordered: str) -> Written:
         layer_item(layer, name, n) for n, (layer, name) in enumerate(names.items(), start=1)
     ]
     dataset.GraphicAnnotationSequence = [
-        notice(report, names[NOTICE]),
+        notice(scene, names[NOTICE]),
         *(annotation(mark, names[mark.layer], scene.planes[mark.plane]) for mark in drawn),
     ]
     return written(dataset)
@@ -143,13 +143,14 @@ def layer_item(layer: Layer, name: str, order: int) -> Dataset:
     return item
 
 
-def notice(report: Report, layer: str) -> Dataset:
-    """On every image: who says this, and that nobody has reviewed it."""
-    remark = f" {report.remark}" if report.remark else ""
+def notice(scene: Scene, layer: str) -> Dataset:
+    """On every image: who says this, that nobody has reviewed it, and what is not drawn."""
+    report, left_out = scene.report, beside(scene)
+    words = f"AI result, not reviewed: {report.model.title} {report.model.version}."
+    words += f" {report.remark}" if report.remark else ""
+    words += f" Not drawn, since beside the images: {', '.join(left_out)}." if left_out else ""
     text, item = Dataset(), Dataset()
-    text.UnformattedTextValue = f"AI result, not reviewed: {report.model.title} {report.model.version}.{remark}"[
-        :LONGEST_TEXT
-    ]
+    text.UnformattedTextValue = words[:LONGEST_TEXT]
     text.BoundingBoxAnnotationUnits = "DISPLAY"
     text.BoundingBoxTopLeftHandCorner, text.BoundingBoxBottomRightHandCorner = map(list, NOTICE_BOX)
     text.BoundingBoxTextHorizontalJustification = "LEFT"

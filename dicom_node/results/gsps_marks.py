@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 
 from dicom_node.results.borders import Line, borders, smoothed, thinned
-from dicom_node.results.places import first_pixels, shapes
+from dicom_node.results.places import Shape, first_pixels, shapes
 from dicom_node.results.scene import Scene
 from dicom_node.results.segments import Numbered
-from inference.findings import Detection
+from inference.findings import Detection, Point
 
 SMALLEST_PART = 0.02
 """Of the largest part of the segment on that image: smaller ones are not outlined."""
@@ -48,8 +48,7 @@ class Mark:
 
 
 def has_marks(scene: Scene) -> bool:
-    findings = scene.report.findings
-    return any(item.number for item in scene.segments) or bool(findings.detections or findings.landmarks)
+    return any(item.number for item in scene.segments) or next(placed(scene), None) is not None
 
 
 def marks(scene: Scene) -> list[Mark]:
@@ -84,16 +83,32 @@ def outlined(item: Numbered, plane: int) -> tuple[list[Line], bool]:
 
 
 def placed(scene: Scene) -> Iterator[Mark]:
-    """The marks of detections and landmarks."""
+    """The marks of detections and landmarks; of points beside the images there are none."""
     findings, volume = scene.report.findings, scene.volume
     first = first_pixels(volume)
     for detection in findings.detections:
         score = "" if detection.score is None else f" {detection.score:.2f}"
         for shape in shapes(detection.place, volume, first):
-            yield Mark(shape.plane, detection_layer(detection), (shape.points,), f"{detection.label}{score}")
+            if not is_beside(scene, shape):
+                yield Mark(shape.plane, detection_layer(detection), (shape.points,), f"{detection.label}{score}")
     for landmark in findings.landmarks:
         for shape in shapes(landmark.at, volume, first):
-            yield Mark(shape.plane, LANDMARKS, (shape.points,), landmark.label)
+            if not is_beside(scene, shape):
+                yield Mark(shape.plane, LANDMARKS, (shape.points,), landmark.label)
+
+
+def is_beside(scene: Scene, shape: Shape) -> bool:
+    """Whether any of it lies beyond its image. Lines never do, since they end at the border; a point may."""
+    image = scene.planes[shape.plane]
+    return bool((shape.points < 0).any() or (shape.points > (image.columns, image.rows)).any())
+
+
+def beside(scene: Scene) -> list[str]:
+    """The labels of what is not drawn, since it lies beside the images."""
+    findings, first = scene.report.findings, first_pixels(scene.volume)
+    found = [(one.label, one.place) for one in findings.detections if isinstance(one.place, Point)]
+    found += [(one.label, one.at) for one in findings.landmarks]
+    return [label for label, at in found if any(is_beside(scene, one) for one in shapes(at, scene.volume, first))]
 
 
 def segment_layer(item: Numbered) -> Layer:

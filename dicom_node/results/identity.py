@@ -62,6 +62,11 @@ def sop_instance_uid(report: Report, ordered: str) -> str:
     return derived_uid("instance", *_origin(report), ordered, said, *_words(report, ordered))
 
 
+def of_part(sop_instance_uid: str, part: str | None) -> str:
+    """Of the object about one finding (its key), where a kind has one for each."""
+    return sop_instance_uid if part is None else derived_uid("part", sop_instance_uid, part)
+
+
 def dimension_organization_uid(report: Report, ordered: str) -> str:
     """Of the one instance of its kind."""
     return derived_uid("dimension organization", *_origin(report), ordered)

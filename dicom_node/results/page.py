@@ -13,6 +13,7 @@ from dicom_node.results import page_parts as parts
 from dicom_node.results.card import pictures_of
 from dicom_node.results.lettering import spelled
 from dicom_node.results.looks import MOST_DETAILS, Look, Looks, looks_at
+from dicom_node.results.model_words import evidence, use_and_limits
 from dicom_node.results.page_parts import HEIGHT, MARGIN, Part
 from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene
@@ -21,9 +22,12 @@ from dicom_node.results.summary import NOTHING_FOUND, Allowance, Summary, explai
 from dicom_node.results.table import Table, numbers_in
 
 GAP = 8.0
-MOST_ROWS, FEWEST_ROWS, MOST_LIMIT_LINES = 60, 8, 8
+MOST_ROWS, FEWEST_ROWS, MOST_LIMIT_LINES = 60, 8, 10
 MOST_BANNER_CHARACTERS = 320
 ALLOWANCES = (
+    Allowance(MOST_ROWS, 6, 5, purpose=True),
+    Allowance(MOST_ROWS, 6, 5, details=False, purpose=True),
+    Allowance(MOST_ROWS, 6, 5, picture_share=0.8, details=False, purpose=True),
     Allowance(MOST_ROWS, 6, 5),
     Allowance(MOST_ROWS, 6, 5, details=False),
     Allowance(MOST_ROWS, 6, 5, picture_share=0.8, details=False),
@@ -32,8 +36,8 @@ ALLOWANCES = (
     *(Allowance(rows, 3, 3, 1, details=False) for rows in range(MOST_ROWS, FEWEST_ROWS - 1, -1)),
     *(Allowance(rows, 2, 2, 1, picture_share=0.62, details=False) for rows in range(FEWEST_ROWS - 1, -1, -1)),
 )
-"""From the most to what always fits: smaller pictures are given up where all rows fit then; with no rows left, the tables
-are only named."""
+"""From the most to what always fits: smaller pictures are given up where all rows fit then, and the model card but for use and
+limits; with no rows left, the tables are only named."""
 
 PICTURE_HEIGHT, DETAIL_HEIGHT, PIXELS_A_POINT = 216.0, 96.0, 2.2
 
@@ -46,11 +50,10 @@ def draw_page(scene: Scene) -> bytes:
     report = scene.report
     summary = explained(summary_of(scene), _words_besides(report))
     looks = looks_at(scene.volume, report.findings) if scene.is_analysed else None
-    foot = _foot(report, summary)
-    room = HEIGHT - 2 * MARGIN + 14 - _height(foot)
+    feet = {has_evidence: _foot(report, summary, has_evidence=has_evidence) for has_evidence in (True, False)}
     for allowed in ALLOWANCES:
-        body = _body(scene, summary, looks, allowed)
-        if _height(body) <= room:
+        body, foot = _body(scene, summary, looks, allowed), feet[allowed.purpose]
+        if _height(body) <= HEIGHT - 2 * MARGIN + 14 - _height(foot):
             break
     stream = BytesIO()
     page = Canvas(stream, pagesize=A4, invariant=1, pageCompression=1, lang="en")
@@ -149,8 +152,8 @@ def day(date: str) -> str:
         return date
 
 
-def _foot(report: Report, summary: Summary) -> list[Part]:
-    """Model card and disclaimer."""
+def _foot(report: Report, summary: Summary, *, has_evidence: bool) -> list[Part]:
+    """Model card and disclaimer. has_evidence: with population, metrics and training data."""
     model, source = report.model, report.first_source
     images = len(instances_used(report))
     series = "–" if source.get("SeriesNumber") is None else source.SeriesNumber
@@ -161,7 +164,7 @@ def _foot(report: Report, summary: Summary) -> list[Part]:
         ("Analysed" if summary.failure is None else "Sent", spelled(f"{modality} series {series}, {images:,} {what}")),
         ("Revision, made", summary.made.removeprefix("Revision ")),
     ]
-    words = _model_words(report)
+    words = _model_words(report) if has_evidence else _model_words(report)[:-1]
     small = parts.Style(7.5, parts.PLAIN, parts.MUTED)
     return [
         parts.pairs(card, 4),
@@ -171,9 +174,10 @@ def _foot(report: Report, summary: Summary) -> list[Part]:
 
 
 def _model_words(report: Report) -> list[str]:
+    """Its evidence comes last."""
     model = report.model
     return [
-        f"Intended use: {spelled(model.intended_use)}",
-        *(f"Limit: {spelled(limit)}" for limit in model.limits),
         f"Device UID {model.device_uid}, content SHA-256 {model.content_sha256[:16]}",
+        *map(spelled, use_and_limits(model)),
+        spelled(" · ".join(evidence(model))),
     ]

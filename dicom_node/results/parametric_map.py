@@ -71,7 +71,7 @@ def encode_map(scene: Scene, ordered: str) -> Written:
     planes = cuts(volume)
     extent = extent_of(heat_map, planes)
     dataset = context.new_object(report, ordered, ParametricMapStorage, report.first_source.get("Modality") or "OT")
-    dataset.SOPInstanceUID = identity.derived_uid("part", dataset.SOPInstanceUID, heat_map.key)
+    dataset.SOPInstanceUID = identity.of_part(dataset.SOPInstanceUID, heat_map.key)
     dataset.InstanceNumber = report.findings.heat_maps.index(heat_map) + 1
     series = report.first_source.SeriesInstanceUID
     dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid("frame of reference", series)
@@ -121,7 +121,7 @@ def add_image(dataset: Dataset, scene: Scene, heat_map: HeatMap, extent: Extent)
     if not extent.is_whole:
         dataset.FloatPixelPaddingValue = dataset.FloatPixelPaddingRangeLimit = math.nan
     dataset.BurnedInAnnotation = dataset.RecognizableVisualFeatures = "NO"
-    dataset.ContentQualification = "RESEARCH"
+    dataset.ContentQualification = scene.report.model.card.qualification.upper()
     dataset.ContentLabel = "AI_MAP"
     dataset.ContentDescription = identity.fitted(f"AI: {heat_map.label}")
     dataset.ContentCreatorName = ""

@@ -21,18 +21,27 @@ class Segmentation:
     reference: Reference
 
 
+@dataclass(frozen=True, slots=True)
+class ParametricMap:
+    """A Parametric Map that was made of one heat map: its series, and itself."""
+
+    series_instance_uid: str
+    reference: Reference
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """A report with its geometry. Where nothing was analysed there are neither planes nor segments.
 
-    planes: those acquired, in order. segmentations: by kind, those that were made and passed their checks. part: the key
-    of the one finding that an object is about, of a kind that makes one for each.
+    planes: those acquired, in order. segmentations: by kind, those that were made and passed their checks. maps: likewise,
+    by the key of their heat map. part: the key of the one finding that an object is about, of a kind that makes one for each.
     """
 
     report: Report
     planes: tuple[Plane, ...] = ()
     segments: tuple[Numbered, ...] = ()
     segmentations: Mapping[ResultKind, Segmentation] = field(default_factory=dict)
+    maps: Mapping[str, ParametricMap] = field(default_factory=dict)
     part: str | None = None
 
     @property
@@ -49,6 +58,10 @@ class Scene:
     def besides(self, kind: ResultKind, segmentation: Segmentation) -> Scene:
         """The same with a Segmentation that reports may refer to."""
         return replace(self, segmentations={**self.segmentations, kind: segmentation})
+
+    def with_map(self, key: str, made: ParametricMap) -> Scene:
+        """The same with a Parametric Map that reports may refer to."""
+        return replace(self, maps={**self.maps, key: made})
 
 
 def scene_of(report: Report) -> Scene:

@@ -15,7 +15,7 @@ from dicom_node.results.predecessors import predecessor
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.sr_context import algorithm, context_of
-from dicom_node.results.sr_document import document, segmentation_for
+from dicom_node.results.sr_document import document, maps_for, segmentation_for
 from dicom_node.results.sr_evaluations import evaluations
 from dicom_node.results.sr_groups import has_places, measurement_groups
 from dicom_node.results.sr_tree import Item
@@ -29,7 +29,7 @@ def applies(_scene: Scene) -> bool:
 
 
 def encode_sr(scene: Scene, ordered: str) -> Written:
-    """The report document. It refers to the Segmentation that is ordered with it, where that was made."""
+    """The report document. It refers to the Segmentation and the maps that are ordered with it, where these were made."""
     return document(scene, ordered, Comprehensive3DSRStorage, measurement_report(scene, ordered))
 
 
@@ -37,7 +37,7 @@ def measurement_report(scene: Scene, ordered: str) -> Item:
     """TID 1500. It uses nothing that Comprehensive SR does not allow: coordinates are 2D, on the images themselves."""
     report = scene.report
     groups = measurement_groups(scene, segmentation_for(scene, ordered)) if scene.is_analysed else []
-    said = evaluations(scene, predecessor(report, ordered))
+    said = evaluations(scene, predecessor(report, ordered), maps_for(scene, ordered))
     content = context_of(report, names_all=has_places(scene))
     if groups:
         content.append(sr_tree.container(codes.IMAGING_MEASUREMENTS, [*algorithm(report), *groups]))

@@ -6,18 +6,18 @@ SR Document General and SR Document Series (PS3.3 C.17.1 and C.17.2).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 
-from dicom_node.result_kinds import segmentation_of
+from dicom_node.result_kinds import names_maps, segmentation_of
 from dicom_node.results import context, identity
 from dicom_node.results.codes import concept
 from dicom_node.results.predecessors import predecessor
 from dicom_node.results.report import Report
-from dicom_node.results.scene import Scene, Segmentation
+from dicom_node.results.scene import ParametricMap, Scene, Segmentation
 from dicom_node.results.sources import Besides, Reference, instances_besides, instances_used
 from dicom_node.results.sr_bytes import content_element
 from dicom_node.results.sr_tree import Item, codes_of, texts_of
@@ -28,7 +28,7 @@ from storage.records import Predecessor
 def document(scene: Scene, ordered: str, sop_class_uid: str, content: Item) -> Written:
     """The report with its content; the data set that is handed back beside the file holds all but the Content Sequence."""
     dataset = context.new_object(scene.report, ordered, sop_class_uid, "SR")
-    add_document(dataset, scene.report, segmentation_for(scene, ordered), predecessor(scene.report, ordered))
+    add_document(dataset, scene.report, referred(scene, ordered), predecessor(scene.report, ordered))
     dataset.ValueType = content.value_type
     dataset.ConceptNameCodeSequence = [concept(content.name)]
     dataset.ContinuityOfContent = "SEPARATE"
@@ -64,12 +64,26 @@ def segmentation_for(scene: Scene, ordered: str) -> Segmentation | None:
     return None if kind is None else scene.segmentations.get(kind)
 
 
-def add_document(
-    dataset: Dataset, report: Report, segmentation: Segmentation | None, replaced: Predecessor | None
-) -> None:
-    """A remark says that what was to be analysed was not all there, so the document is PARTIAL.
+def maps_for(scene: Scene, ordered: str) -> Mapping[str, ParametricMap]:
+    """The Parametric Maps that the ordered report refers to, by the keys of their heat maps."""
+    return scene.maps if names_maps(ordered) else {}
 
-    What it says is never verified.
+
+def referred(scene: Scene, ordered: str) -> list[Segmentation | ParametricMap]:
+    """All objects of the same job that the ordered report refers to."""
+    segmentation = segmentation_for(scene, ordered)
+    return [*([segmentation] if segmentation else []), *maps_for(scene, ordered).values()]
+
+
+def add_document(
+    dataset: Dataset,
+    report: Report,
+    made: Sequence[Segmentation | ParametricMap],
+    replaced: Predecessor | None,
+) -> None:
+    """made: objects of the same job that it refers to.
+
+    A remark says that what was to be analysed was not all there, so the document is PARTIAL. What it says is never verified.
     """
     dataset.CompletionFlag = "PARTIAL" if report.remark else "COMPLETE"
     if report.remark:
@@ -88,8 +102,7 @@ def add_document(
         for item in besides
         if item.study_instance_uid == source.StudyInstanceUID
     ]
-    if segmentation:
-        evidence.append((segmentation.series_instance_uid, segmentation.reference))
+    evidence += [(one.series_instance_uid, one.reference) for one in made]
     dataset.CurrentRequestedProcedureEvidenceSequence = [referenced_study(source.StudyInstanceUID, evidence)]
     others = [item for item in besides if item.study_instance_uid != source.StudyInstanceUID]
     if others:

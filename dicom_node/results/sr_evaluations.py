@@ -6,16 +6,20 @@ any of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from dicom_node.results import codes, sr_tree
+from dicom_node.results.model_words import in_full
 from dicom_node.results.report import Report
-from dicom_node.results.scene import Scene
+from dicom_node.results.scene import ParametricMap, Scene
 from dicom_node.results.sr_tree import Item
 from inference.findings import Classification, Code, HeatMap
 from storage.records import Predecessor
 
 MADE_BY_AI = "Result of an algorithm (AI), not verified by a physician."
+
+NO_MAPS: Mapping[str, ParametricMap] = MappingProxyType({})
 
 _STATES = {"present": codes.PRESENT, "absent": codes.ABSENT, "indeterminate": codes.UNDETERMINED}
 
@@ -42,9 +46,9 @@ def is_without_findings(scene: Scene) -> bool:
     )
 
 
-def evaluations(scene: Scene, replaced: Predecessor | None) -> list[Item]:
-    """TID 1500 rows 12 to 14. replaced: the report that this one takes the place of."""
-    return [*_answers(scene), *_words(scene.report, replaced)]
+def evaluations(scene: Scene, replaced: Predecessor | None, maps: Mapping[str, ParametricMap] = NO_MAPS) -> list[Item]:
+    """TID 1500 rows 12 to 14. replaced: the report that this one takes the place of. maps: those of heat maps, by key."""
+    return [*_answers(scene), *_words(scene.report, replaced, maps)]
 
 
 def _answers(scene: Scene) -> Iterator[Item]:
@@ -56,20 +60,22 @@ def _answers(scene: Scene) -> Iterator[Item]:
         yield sr_tree.code(codes.FINDINGS_SUMMARY, codes.WITHOUT_FINDINGS)
 
 
-def _words(report: Report, replaced: Predecessor | None) -> Iterator[Item]:
+def _words(report: Report, replaced: Predecessor | None, maps: Mapping[str, ParametricMap]) -> Iterator[Item]:
     findings, model = report.findings, report.model
     if findings.not_analysed:
         yield sr_tree.text(codes.COMMENT, f"Not analysed, because {findings.not_analysed.text}")
     for said in findings.texts:
         yield sr_tree.text(said.name, said.text)
     for heat_map in findings.heat_maps:
-        yield sr_tree.text(codes.COMMENT, about(heat_map))
+        shown = maps.get(heat_map.key)
+        seen = [sr_tree.image(codes.BEST_ILLUSTRATION, shown.reference, "INFERRED FROM")] if shown else []
+        yield sr_tree.text(codes.COMMENT, about(heat_map), children=seen)
     for words in (report.remark, about_revision(report, replaced)):
         if words:
             yield sr_tree.text(codes.COMMENT, words)
     for remark in findings.remarks:
         yield sr_tree.text(remark.code, remark.text)
-    for comment in (MADE_BY_AI, f"Intended use: {model.intended_use}", *(f"Limit: {limit}" for limit in model.limits)):
+    for comment in (MADE_BY_AI, *in_full(model)):
         yield sr_tree.text(codes.COMMENT, comment)
 
 

@@ -12,6 +12,7 @@ from pydicom.uid import BasicTextSRStorage
 
 from dicom_node.results import codes, sr_tree
 from dicom_node.results.check_sr import check_report
+from dicom_node.results.model_words import in_full
 from dicom_node.results.predecessors import predecessor
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
@@ -66,8 +67,7 @@ def _procedure(scene: Scene) -> Iterator[str]:
     besides = f", and {others} of other series" if others else ""
     yield f"{'Analysed' if scene.is_analysed else 'Given'}: {images} images of {series}{besides}."
     yield f"Model: {model.title} {model.version} by {model.manufacturer}."
-    yield f"Intended use: {model.intended_use}"
-    yield from (f"Limit: {limit}" for limit in model.limits)
+    yield from in_full(model)
 
 
 def _finding(scene: Scene, sentence: Sentence) -> Item:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from dicom_node.results.context import local_time
 from dicom_node.results.lettering import ABSENT, ABSENT_EXPLAINED, spelled
+from dicom_node.results.model_words import purpose
 from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene
 from dicom_node.results.sources import instance_numbers, instances_used
@@ -24,7 +25,7 @@ WHAT_TO_DO = (
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """What there is room for: rows of all tables together, lines of texts, of remarks and of headings, pictures of so much
-    of their full height, and smaller ones besides."""
+    of their full height, smaller ones besides, and more of the model card."""
 
     rows: int
     text_lines: int = 8
@@ -32,6 +33,7 @@ class Allowance:
     heading_lines: int = 3
     picture_share: float = 1.0
     details: bool = True
+    purpose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Summary:
     """title: of the model, with its version. banner: what limits all of it. failure: set where nothing was analysed.
 
     texts: what the model says, each under its name. remarks: what limits its numbers. made: which revision, and when.
-    disclaimer: as the site decided it.
+    disclaimer: as the site decided it. purpose: what the model is for, and for whom.
     """
 
     title: str
@@ -61,6 +63,7 @@ class Summary:
     texts: tuple[tuple[str, str], ...]
     remarks: tuple[str, ...]
     failure: Failure | None = None
+    purpose: tuple[str, ...] = ()
 
     @property
     def is_silent(self) -> bool:
@@ -80,6 +83,7 @@ def summary_of(scene: Scene) -> Summary:
         texts=tuple((spelled(text.name.meaning), spelled(text.text)) for text in findings.texts),
         remarks=tuple(spelled(remark.text) for remark in findings.remarks),
         failure=_failure(report, findings.not_analysed) if findings.not_analysed else None,
+        purpose=tuple(map(spelled, purpose(model))),
     )
     return explained(made)
 

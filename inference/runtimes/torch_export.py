@@ -6,7 +6,9 @@ cannot be read as plain tensors. So archives are looked into first, and one that
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import warnings
 import zipfile
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -16,6 +18,7 @@ import torch
 from inference.errors import PackageError
 
 _PLAIN = ("weight_", "tensor_")
+_QUANTISED = b"quantized_decomposed"
 _CONFIGS = ("model_weights_config.json", "model_constants_config.json")
 
 
@@ -24,6 +27,8 @@ def load(content: BytesIO, device: torch.device) -> torch.nn.Module:
     try:
         with zipfile.ZipFile(content) as archive:
             _check(archive)
+            if _is_quantised(archive):
+                _know_quantised_operations()
         content.seek(0)
         program = torch.export.load(content)
         network: torch.nn.Module = program.module()
@@ -49,6 +54,19 @@ def _check(archive: zipfile.ZipFile) -> None:
             _check_tensor(archive, name)
         elif parts[:2] == ("data", "sample_inputs"):
             _check_pickle(archive, name)
+
+
+def _is_quantised(archive: zipfile.ZipFile) -> bool:
+    """Whether the graph names the operations that a conversion to int8 (PT2E) writes."""
+    graphs = [name for name in archive.namelist() if PurePosixPath(name).parts[1:2] == ("models",)]
+    return any(_QUANTISED in archive.read(name) for name in graphs)
+
+
+def _know_quantised_operations() -> None:
+    """Torch knows them once this module is imported; a file that names them cannot be loaded before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("torch.ao.quantization.fx._decomposed")
 
 
 def _check_tensor(archive: zipfile.ZipFile, name: PurePosixPath) -> None:

@@ -197,7 +197,7 @@ class FileStore:
         start, _, length = place.partition("-")
         if not (start.isdecimal() and length.isdecimal()):
             raise UnknownObject(f"no object is kept under the key {key}")
-        return self._root / f"{pack}{_PACK}", Span(int(start), int(length))
+        return _pack_file(self._root, pack), Span(int(start), int(length))
 
     def _make_durable(self, folder: Path) -> None:
         """Make a folder and its parents, and sync the entry of each in the one above it; the root's as well."""
@@ -215,6 +215,11 @@ class FileStore:
 
 def pack_key(pack: Path, span: Span) -> str:
     return f"{_pack_folder(pack)}/{span.start}-{span.length}"
+
+
+@lru_cache(maxsize=64)
+def _pack_file(root: Path, pack: str) -> Path:
+    return root / f"{pack}{_PACK}"
 
 
 @lru_cache(maxsize=64)

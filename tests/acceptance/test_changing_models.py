@@ -96,6 +96,7 @@ def test_versions_change_on_a_running_node_and_the_next_job_knows(hospital: Hosp
 def test_a_model_that_is_disabled_stops_at_once_and_goes_on_when_it_is_enabled(hospital: Hospital) -> None:
     node = hospital.node
     with node.running():
+        wait_until(node.stores.models.latest_checks, "the golden cases are run after the start")
         with node.paused_worker():
             study = hospital.send()
             wait_until(lambda: node.job_states(study.uid) == ["running"])

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
 from dicom_node.results.report import USUAL_KINDS, Report
-from inference.findings import Code, Findings, Measurement, ModelIdentity, NotAnalysed, Remark, Segment
+from inference.findings import Code, Findings, Measurement, ModelCard, ModelIdentity, NotAnalysed, Remark, Segment
 from inference.series import read_series
 from inference.volume import Volume
 from tests.inference.series_factory import AXIAL, SAGITTAL, Shape, as_multi_frame, make_series
@@ -37,6 +37,7 @@ MODEL = ModelIdentity(
     limits=("Sees nothing but what was put there.",),
     device_uid="2.25.290190309",
     content_sha256="0" * 64,
+    card=ModelCard("Phantoms of any age.", "Nothing.", ("Dice 1 (0.99 to 1), on 3 phantoms",)),
 )
 
 CREATED = datetime(2026, 3, 4, 15, 6, 7, tzinfo=timezone(timedelta(hours=1)))

@@ -13,7 +13,7 @@ import pytest
 from highdicom import sr as hd
 from pydicom import dcmread
 
-from dicom_node.result_kinds import REPORTS
+from dicom_node.result_kinds import REPORTS, names_maps
 from dicom_node.results.encode import encode
 from inference.findings import Findings
 from tests.conformance.kinds import KINDS, findings_of, findings_of_every_kind
@@ -52,7 +52,8 @@ def findings_named(name: str) -> Findings:
 
 def write(name: str, ordered: str, folder: Path, *, retitled: bool = False) -> Path:
     datasets, volume = made_volume("axial")
-    results = encode(report_on(datasets, volume, findings_named(name), kinds=("seg", ordered)))
+    kinds = ("seg", "parametric_map", ordered) if names_maps(ordered) else ("seg", ordered)
+    results = encode(report_on(datasets, volume, findings_named(name), kinds=kinds))
     (result,) = [one for one in results if one.kind == ordered]
     assert result.faults == ()
     path = folder / f"{name}-{ordered}.dcm"
@@ -60,7 +61,7 @@ def write(name: str, ordered: str, folder: Path, *, retitled: bool = False) -> P
     return path
 
 
-@pytest.mark.parametrize("kind", REPORTS)
+@pytest.mark.parametrize("kind", [*REPORTS, "sr-maps"])
 def test_reports_of_each_kind_of_finding_are_valid(kind: str, peer: Peer, tmp_path: Path) -> None:
     for name in ("every", *KINDS):
         path = write(name, kind, tmp_path)
@@ -87,11 +88,12 @@ def unexplained(java: str, path: Path) -> list[str]:
 
 
 def test_all_kinds_of_finding_in_one_report_break_no_template(pixelmed: str, tmp_path: Path) -> None:
-    assert unexplained(pixelmed, write("every", "sr", tmp_path)) == []
+    """That with the references to heat maps has all that the one without has."""
+    assert unexplained(pixelmed, write("every", "sr-maps", tmp_path)) == []
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("ordered", ["sr", "sr_comprehensive", "sr-alone"])
+@pytest.mark.parametrize("ordered", ["sr", "sr_comprehensive", "sr-alone", "sr-maps"])
 @pytest.mark.parametrize("name", ["every", *KINDS])
 def test_no_kind_of_finding_breaks_the_template(name: str, ordered: str, pixelmed: str, tmp_path: Path) -> None:
     assert unexplained(pixelmed, write(name, ordered, tmp_path, retitled=True)) == []

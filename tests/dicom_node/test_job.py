@@ -15,11 +15,13 @@ from dicom_node.attempt import CompanionSpec, JobSpec, RecordedInput, run_attemp
 from dicom_node.own_code import own_code
 from dicom_node.phantom import chest_ct
 from dicom_node.results.reading import comments_of, numbers_of, tracking_uids, walk
+from inference import memory
 from inference.registry import Registry
 from storage.errors import StorageUnavailable
 from storage.objects import open_store
 from storage.objects.file import FileStore
 from storage.records import Predecessor
+from tests.poisoned_rooms import PoisonedRooms
 
 PACKAGE = Registry().get("ct_lung_density")
 
@@ -94,6 +96,14 @@ def test_results_may_be_put_elsewhere_than_the_images_lie(stored: JobSpec, tmp_p
 
 def test_a_job_that_is_run_twice_leaves_the_same_bytes(stored: JobSpec) -> None:
     assert payloads(stored) == payloads(stored)
+
+
+def test_memory_that_another_patients_job_left_shows_in_no_result(
+    stored: JobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = payloads(stored)
+    monkeypatch.setattr(memory, "VOXELS", PoisonedRooms())
+    assert payloads(stored) == alone
 
 
 def test_the_order_of_the_instances_changes_nothing(stored: JobSpec) -> None:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from dicom_node.attempt import JobSpec, run_attempt
 from dicom_node.phantom import chest_ct
+from inference.instances import instance_of
+from inference.memory import VOXELS
 from inference.registry import Registry
+from inference.series import read_instances
 from storage.objects import open_store
 from tests.waiting import LIMIT_S
 
@@ -18,24 +21,28 @@ MOST_BYTES = 2 * VOLUME_BYTES + 500_000_000
 
 
 def run_and_say_peak(folder: str) -> None:
-    """Run a job on what is in the store, as a worker does; print the most memory that the process ever had, in bytes."""
+    """Run a job on what is in the store, as a worker does that has read a smaller series before; print the most memory that the
+    process ever had, in bytes."""
     package = Registry().get("ct_lung_density")
-    outcome = run_attempt(
-        JobSpec(
-            study_instance_uid="2.25.1",
-            series_instance_uid="2.25.2",
-            revision=1,
-            created_at=1_790_000_000.0,
-            objects_url=Path(folder).as_uri(),
-            object_keys=tuple(f"instances/{number}.dcm" for number in range(SLICES)),
-            package_folder=str(package.folder),
-            package_sha256=package.content_sha256,
-            device="cpu",
-            kinds=("seg", "sr", "sc"),
-            report_not_analysed=True,
-        )
+    spec = JobSpec(
+        study_instance_uid="2.25.1",
+        series_instance_uid="2.25.2",
+        revision=1,
+        created_at=1_790_000_000.0,
+        objects_url=Path(folder).as_uri(),
+        object_keys=tuple(f"instances/{number}.dcm" for number in range(SLICES)),
+        package_folder=str(package.folder),
+        package_sha256=package.content_sha256,
+        device="cpu",
+        kinds=("seg", "sr", "sc"),
+        report_not_analysed=True,
     )
+    objects = open_store(spec.objects_url)
+    read_instances([instance_of(objects.part(key)) for key in spec.object_keys[: SLICES // 2]])
+    assert VOXELS.kept_bytes in (0, VOLUME_BYTES // 2)
+    outcome = run_attempt(spec)
     assert [result.kind for result in outcome.results] == ["seg", "sr", "sc"], outcome
+    assert VOXELS.kept_bytes in (0, VOLUME_BYTES)
     lines = Path("/proc/self/status").read_text().splitlines()
     print(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")))
 

@@ -20,7 +20,7 @@ from dicom_node.profiles import (
     share,
     substitutes,
 )
-from dicom_node.result_kinds import RESULT_KINDS, ResultKind, in_words, kind_of, report_on, segmentation_of
+from dicom_node.result_kinds import RESULT_KINDS, ResultKind, in_words, kind_of, names_maps, report_on, segmentation_of
 
 
 def wanted(*kinds: ResultKind, may_refuse: bool = True) -> Demand:
@@ -28,6 +28,7 @@ def wanted(*kinds: ResultKind, may_refuse: bool = True) -> Demand:
 
 
 GENERIC = demand(PROFILES["generic-pacs"], None, may_refuse=True)
+SLICER = demand(PROFILES["slicer"], None, may_refuse=True)
 LABELMAP = wanted("seg_labelmap", "sr")
 
 
@@ -40,6 +41,8 @@ LABELMAP = wanted("seg_labelmap", "sr")
         (("sr_comprehensive",), {"sr_comprehensive-alone"}),
         (("seg", "sr_text"), {"seg", "sr_text"}),
         (("seg_labelmap", "seg", "sr"), {"seg_labelmap", "seg", "sr-seg_labelmap"}),
+        (("seg", "sr", "parametric_map"), {"seg", "sr-maps", "parametric_map"}),
+        (("sr", "sr_text", "parametric_map"), {"sr-alone-maps", "sr_text", "parametric_map"}),
     ],
 )
 def test_a_report_refers_to_the_segmentation_that_its_receiver_gets(
@@ -61,8 +64,11 @@ def test_every_profile_names_kinds_that_exist_and_each_but_the_picture_has_a_nex
 def test_what_is_ordered_and_what_is_referred_to_are_the_reverse_of_each_other() -> None:
     for kind in ("sr", "sr_comprehensive"):
         for segmentation in (None, "seg", "seg_labelmap", "seg_fractional"):
-            assert segmentation_of(report_on(kind, segmentation)) == segmentation  # type: ignore[arg-type]
+            for maps in (True, False):
+                ordered = report_on(kind, segmentation, maps=maps)  # type: ignore[arg-type]
+                assert (segmentation_of(ordered), names_maps(ordered)) == (segmentation, maps)
     assert segmentation_of("sr_text") is segmentation_of("sc") is None
+    assert not names_maps("parametric_map")
 
 
 def test_the_next_best_are_made_beforehand_where_a_destination_may_refuse_and_nowhere_else() -> None:
@@ -154,11 +160,34 @@ def test_a_label_map_that_is_not_taken_goes_as_binary_segmentation_and_the_repor
     assert substitutes(LABELMAP, then, ["seg"], ["seg"]) == {"seg": "sc", "sr": "sr-alone"}
 
 
+def test_a_report_refers_to_heat_maps_only_where_its_receiver_gets_them() -> None:
+    made = orders([SLICER])
+    assert set(share(SLICER, made, ()).ordered) == {"seg", "sr-maps", "parametric_map"}
+    assert set(share(SLICER, made - {"parametric_map"}, ()).ordered) == {"seg", "sr-maps"}, "there is no heat map"
+    without = share(SLICER, made - {"parametric_map"}, {"parametric_map"})
+    assert set(without.ordered) == {"seg", "sr", "sc"}
+    assert without.instead == {"parametric_map": "sc", "sr-maps": "sr"}
+    assert "sr" in orders_besides(
+        [wanted("seg", "sr", "parametric_map", may_refuse=False)], {"seg"}, {"parametric_map"}
+    )
+
+
+def test_a_heat_map_that_is_not_taken_takes_its_reference_out_of_the_report() -> None:
+    now = Standing(orders([SLICER]), going := frozenset(first_choice(SLICER)), going, frozenset())
+    refused = ["parametric_map"]
+    assert substitutes(SLICER, now, refused, refused) == {"parametric_map": "sc", "sr-maps": "sr"}
+    assert substitutes(SLICER, now, ["sr-maps"], ["sr-maps"]) == {"sr-maps": "sr_comprehensive-maps"}
+    assert substitutes(SLICER, now, ["seg"], ["seg"]) == {"seg": "sc", "sr-maps": "sr-alone"}
+    both = ["seg", "parametric_map"]
+    assert substitutes(SLICER, now, both, both) == {"seg": "sc", "parametric_map": "sc", "sr-maps": "sr-alone"}
+    assert substitutes(SLICER, now, refused, []) == {"sr-maps": "sr"}, "refused for what it holds"
+
+
 def test_where_everything_is_refused_at_once_nothing_stands_in_for_anything() -> None:
     now = standing("seg", "sr", "sc", kept=frozenset({"seg", "sr", "sr-alone", "sc"}))
     assert substitutes(GENERIC, now, ["seg", "sr", "sc"], ["seg", "sr", "sc"]) == {}
 
 
 def test_people_read_what_is_ordered_in_words() -> None:
-    said = [in_words(ordered) for ordered in ("seg", "sr-alone", "sr_comprehensive-seg_labelmap", "ko")]
-    assert said == ["SEG", "SR alone", "Comprehensive SR on label map SEG", "KO"]
+    said = [in_words(ordered) for ordered in ("seg", "sr-alone", "sr_comprehensive-seg_labelmap", "sr-maps", "ko")]
+    assert said == ["SEG", "SR alone", "Comprehensive SR on label map SEG", "SR with maps", "KO"]

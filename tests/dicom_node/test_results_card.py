@@ -151,6 +151,17 @@ def test_what_was_not_analysed_has_a_card_with_the_reason(report: Report) -> Non
     assert not np.array_equal(card(failed), card(other))
 
 
+def test_the_picture_says_what_the_model_is_for_and_for_whom_where_there_is_room(report: Report) -> None:
+    assert report.volume is not None
+    said = "Intended use: Finds shapes of known size in images made by tests.", "Population: Phantoms of any age."
+    assert summary_of(scene_of(report)).purpose == said
+    few, many = of(report, Findings(report.findings.segments)), of(report, many_detections(report.volume, 1000))
+    other = replace(MODEL, card=replace(MODEL.card, population="Nobody."))
+    for one, is_shown in ((few, True), (many, False)):
+        changed = card(replace(one, model=other))
+        assert (card(one).shape != changed.shape or (card(one) != changed).any()) == is_shown
+
+
 def test_findings_without_numbers_have_tables_without_columns(report: Report) -> None:
     plain = of(report, Findings(report.findings.segments))
     assert found(plain)["Segments"].headings == ()

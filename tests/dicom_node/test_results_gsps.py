@@ -126,9 +126,21 @@ def test_a_box_ends_at_the_border_of_the_image() -> None:
     assert (points.min(axis=0).tolist(), points.max(axis=0).tolist()) == ([20, 0], [37, 5])
 
 
-def test_a_point_beside_the_images_is_a_fault() -> None:
-    (result,) = encode(report_of(findings=detection(Point((2, -3, 5)))))
-    assert any("reaches beyond image 2" in fault for fault in result.faults)
+def test_a_point_beside_the_images_is_left_out_in_words_and_the_others_are_drawn() -> None:
+    _, volume = made_volume("axial")
+    within = detection(Point((2, 5, 6))).detections
+    outside = Detection("e", "Far away", ABNORMAL, NODULE, Point((2, -3, 5)), 0.9)
+    lost = Landmark("l", "Lost mark", BIFURCATION, Point((1, 5, volume.voxels.shape[2] + 4.0)))
+    state = state_of(report_of(findings=Findings(detections=(*within, outside), landmarks=(lost,))))
+    (item,) = drawn(state)
+    assert item.TextObjectSequence[0].UnformattedTextValue == "Dot 0.87"
+    (notice,) = [one for one in state.GraphicAnnotationSequence if "GraphicObjectSequence" not in one]
+    said = notice.TextObjectSequence[0].UnformattedTextValue
+    assert said.endswith("Not drawn, since beside the images: Far away, Lost mark.")
+
+
+def test_what_lies_beside_the_images_alone_makes_no_presentation_state() -> None:
+    assert encode(report_of(findings=detection(Point((2, -3, 5))))) == ()
 
 
 def test_labels_say_what_it_is_and_how_sure() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 
@@ -19,6 +20,8 @@ from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene
 from dicom_node.results.sources import ResultRefused
 from dicom_node.results.writing import Written
+from inference.findings import HeatMap
+from tests.conformance.kinds import ONE, PROBABILITY
 from tests.conformance.reports import made_report
 
 FOLDER = demand(Profile(("seg", "sr", "sc")), None, may_refuse=False)
@@ -68,6 +71,66 @@ def test_a_segmentation_that_fails_takes_neither_report_nor_picture_with_it(
     assert not results["sr"].faults
     assert not results["sc"].faults
     assert results["seg"].sop_instance_uid.encode() not in results["sr"].payload
+
+
+def with_maps(report: Report, *labels: str) -> Report:
+    assert report.volume is not None
+    values = np.linspace(0, 1, report.volume.voxels.size, dtype=np.float32).reshape(report.volume.voxels.shape)
+    maps = tuple(HeatMap(label.lower(), label, PROBABILITY, ONE, values, (0.0, 1.0)) for label in labels)
+    kinds = frozenset({"seg", "sr", "sr-maps", "sr-alone-maps", "parametric_map"})
+    return replace(report, findings=replace(report.findings, heat_maps=maps), kinds=kinds)
+
+
+def test_a_report_with_maps_names_each_of_them_and_lists_them_as_evidence(report: Report) -> None:
+    results = encode(with_maps(report, "First", "Second"))
+    assert not any(item.faults for item in results)
+    maps = [item for item in results if item.kind == "parametric_map"]
+    assert len({item.sop_instance_uid for item in maps}) == 2
+    for kind, seg in (("sr-maps", True), ("sr-alone-maps", False)):
+        (document,) = [dcmread(BytesIO(item.payload)) for item in results if item.kind == kind]
+        seen = {
+            sentence.TextValue.partition("'")[2].partition("'")[0]: item.ReferencedSOPSequence[
+                0
+            ].ReferencedSOPInstanceUID
+            for sentence in document.ContentSequence[-1].ContentSequence
+            for item in sentence.get("ContentSequence", ())
+        }
+        assert seen == dict(zip(("First", "Second"), (item.sop_instance_uid for item in maps), strict=True))
+        (study,) = document.CurrentRequestedProcedureEvidenceSequence
+        series = {str(one.SeriesInstanceUID) for one in study.ReferencedSeriesSequence}
+        assert maps[0].series_instance_uid in series
+        (segmentation,) = (item for item in results if item.kind == "seg")
+        assert (segmentation.series_instance_uid in series) is seg
+    (plain,) = (item for item in results if item.kind == "sr")
+    assert not any(item.sop_instance_uid.encode() in plain.payload for item in maps)
+
+
+def test_maps_that_fail_have_uids_of_their_own_and_no_report_names_them(report: Report, broken: Break) -> None:
+    broken("parametric_map", "encode", ResultRefused("too flat"))
+    results = encode(with_maps(report, "First", "Second"))
+    failed = [item for item in results if item.kind == "parametric_map"]
+    assert [item.faults for item in failed] == [("too flat",)] * 2
+    assert len({item.sop_instance_uid for item in failed}) == 2
+    assert not any(item.faults for item in results if item.kind.startswith("sr"))
+
+
+def test_a_map_that_fails_takes_no_other_with_it(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = encoding.TYPES["parametric_map"]
+
+    def fails_first(scene: Scene, ordered: str) -> Written:
+        if scene.part == "first":
+            raise ResultRefused("too flat")
+        return usual.encode(scene, ordered)
+
+    monkeypatch.setitem(encoding.TYPES, "parametric_map", replace(usual, encode=fails_first))
+    whole = with_maps(report, "First", "Second")
+    first, second = (item for item in encode(whole) if item.kind == "parametric_map")
+    assert (first.faults, second.faults) == (("too flat",), ())
+    monkeypatch.undo()
+    assert [item.sop_instance_uid for item in encode(whole) if item.kind == "parametric_map"] == [
+        first.sop_instance_uid,
+        second.sop_instance_uid,
+    ]
 
 
 def test_every_kind_that_may_be_ordered_has_a_type_that_makes_it() -> None:

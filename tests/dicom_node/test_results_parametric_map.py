@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from io import BytesIO
+from typing import Literal
 
 import highdicom as hd
 import numpy as np
@@ -21,7 +22,7 @@ from dicom_node.results.report import EncodedResult, Report
 from dicom_node.results.scene import scene_of
 from dicom_node.results.sources import ResultRefused
 from dicom_node.results.writing import Written
-from inference.findings import Findings
+from inference.findings import Findings, ModelCard
 from inference.transforms import cuts
 from tests.conformance.places import heat_maps
 from tests.conformance.reports import made_volume, not_analysed, report_on
@@ -94,6 +95,17 @@ def test_quantity_and_unit_are_the_findings() -> None:
     assert shared.FrameAnatomySequence[0].AnatomicRegionSequence[0].CodeValue == "91723000"
     window = shared.FrameVOILUTSequence[0]
     assert (window.WindowCenter, window.WindowWidth, window.VOILUTFunction) == (0, 100, "LINEAR_EXACT")
+
+
+@pytest.mark.parametrize(("stated", "written"), [("research", "RESEARCH"), ("product", "PRODUCT")])
+def test_content_qualification_is_what_the_models_card_states(
+    stated: Literal["research", "product"], written: str
+) -> None:
+    report = report_of()
+    model = replace(report.model, card=ModelCard(qualification=stated))
+    for result in encode(replace(report, model=model)):
+        assert result.faults == ()
+        assert dcmread(BytesIO(result.payload), stop_before_pixels=True).ContentQualification == written
 
 
 def test_planes_without_values_at_either_end_are_left_out() -> None:

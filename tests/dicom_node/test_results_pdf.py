@@ -79,6 +79,20 @@ def test_the_page_says_what_a_reader_must_know(report: Report, result: EncodedRe
     assert "12.3 ± 0.8" in said
 
 
+def test_the_page_has_the_model_card_where_there_is_room(report: Report) -> None:
+    """Use and limits are on every page."""
+    few = replace(report, findings=Findings(report.findings.segments))
+    said = text_of(draw_page(scene_of(few)))
+    for words in (
+        "Intended use: Finds shapes of known size in images made by tests.",
+        "Population: Phantoms of any age.",
+        "Metric: Dice 1 (0.99 to 1), on 3 phantoms",
+        "Training data: Nothing.",
+        "Qualification: research",
+    ):
+        assert words in said, words
+
+
 def test_the_page_says_whose_it_is_unless_the_site_forbids_it(report: Report, result: EncodedResult) -> None:
     said, dataset = text_of(document(result)), dcmread(BytesIO(result.payload))
     assert dataset.BurnedInAnnotation == "YES"

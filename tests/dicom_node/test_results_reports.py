@@ -280,6 +280,22 @@ def test_only_reports_with_places_of_their_own_are_titled_as_measurements(kind: 
     assert len(evidence) == len(instances_used(report_on(datasets, volume)))
 
 
+@pytest.mark.parametrize("kind", ["sr", "sr_text"])
+def test_reports_have_the_model_card(kind: str) -> None:
+    datasets, volume = made_volume("axial")
+    (result,) = encode(report_on(datasets, volume, kinds=(kind,)))
+    said = dcmread(BytesIO(result.payload)).to_json()
+    for words in (
+        "Intended use: Finds shapes of known size in images made by tests.",
+        "Population: Phantoms of any age.",
+        "Limit: Sees nothing but what was put there.",
+        "Metric: Dice 1 (0.99 to 1), on 3 phantoms",
+        "Training data: Nothing.",
+        "Qualification: research; its package states no approval as a medical device.",
+    ):
+        assert words in said
+
+
 def test_words_of_the_model_stand_under_their_names() -> None:
     report = of_every_kind("axial")
     assert "One nodule, größer als 6 mm." in comments_of(report)

@@ -24,6 +24,8 @@ from inference.scaffold import CASE, WEIGHTS, write_package
 from tests.inference.made_models import Above, package, torchscript
 from tests.inference.test_analysis import volume_of
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

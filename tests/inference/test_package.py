@@ -14,6 +14,7 @@ from pydicom.sr._concepts_dict import concepts
 
 from inference import package as package_module
 from inference.errors import PackageError
+from inference.findings import ModelCard
 from inference.package import BUILT_IN, MANIFEST, load_package
 from inference.registry import Registry
 
@@ -54,6 +55,22 @@ def test_the_built_in_model_loads_and_says_who_it_is() -> None:
     assert len(identity.device_uid) <= 64
     assert identity.limits
     assert len(identity.content_sha256) == 64
+
+
+def test_the_model_card_is_carried_into_what_reports_say(home: Path, manifest: dict[str, Any]) -> None:
+    metric = {"name": "Dice", "value": 0.96, "interval": [0.95, 0.97], "data": "120 chest CT"}
+    card = {"population": "Adults", "training_data": "900 CT", "metrics": [metric], "qualification": "product"}
+    identity = load_package(write(home, manifest | {"model_card": card})).identity
+    assert identity.card == ModelCard("Adults", "900 CT", ("Dice 0.96 (0.95 to 0.97), on 120 chest CT",), "product")
+    without = {key: value for key, value in manifest.items() if key != "model_card"}
+    assert load_package(write(home, without)).identity.card == ModelCard()
+
+
+def test_a_metric_outside_its_interval_is_refused(home: Path, manifest: dict[str, Any]) -> None:
+    metric = {"name": "Dice", "value": 0.9, "interval": [0.95, 0.97], "data": "120 chest CT"}
+    message = refusal(write(home, manifest | {"model_card": {"metrics": [metric]}}))
+    assert "model_card.metrics[0]" in message
+    assert "interval must hold the value 0.9" in message
 
 
 def test_loading_models_does_not_load_torch() -> None:

@@ -240,7 +240,7 @@ def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(
 ) -> None:
     frame = LOSSLESS[syntax](ramp(0, 4095).astype(np.uint16))
     dataset = with_compressed(one_image(Rows=512, Columns=512), [frame], syntax)
-    monkeypatch.setattr(codecs, "decode_frame", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(codecs, "decode_frame", lambda *_, **__: pytest.fail("it was decoded"))
     with pytest.raises(NotAVolume, match=r"24 x 20 .* 512 x 512"):
         read_series([dataset])
 

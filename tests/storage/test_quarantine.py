@@ -71,6 +71,59 @@ def test_a_sound_object_takes_the_place_of_the_quarantined_one_when_the_job_is_r
     assert house.events_of_kind("result_differs") == []
 
 
+def test_what_stood_in_for_a_segmentation_in_quarantine_does_not_stand_beside_it_once_it_is_repaired(
+    house: House,
+) -> None:
+    """One destination had it already, for another it waits, and a third takes reports alone."""
+    names = ("PACS1", "ARCHIVE", "REPORTS")
+    job = house.ready_job(destinations=names)
+    seg, sr, alone = (house.result(job.study_instance_uid, kind) for kind in ("seg", "sr", "sr-alone"))
+    broken = replace(seg, faults=FAULTS, content_sha256="0" * 64, object_key="quarantine/x")
+
+    def ends_for(results: list[Result], **to: tuple[str, ...]) -> None:
+        house.jobs.start(job.job_id)
+        running = house.jobs.get(job.job_id)
+        assert running
+        recipients = recipients_of(results, to | {"sr-alone": to["alone"]})
+        assert house.jobs.finish(
+            running, state="done", outcome="done", reason=None, results=results, recipients=recipients
+        )
+
+    ends_for([broken, alone], alone=names)
+    (at_pacs,) = house.outbox.next_study("PACS1", due_at=None)
+    house.outbox.delivered([at_pacs.delivery_id])
+    house.jobs.requeue(job.job_id, event=SAID)
+    ends_for([seg, sr, alone], seg=names[:2], sr=names[:2], alone=("REPORTS",))
+    rows = {(row.destination, row.result.kind): row.state for row in house.outbox.of_study(job.study_instance_uid)}
+    assert rows == {
+        ("PACS1", "sr-alone"): "delivered",
+        ("ARCHIVE", "sr-alone"): "withdrawn",
+        ("REPORTS", "sr-alone"): "waiting",
+        ("PACS1", "seg"): "waiting",
+        ("PACS1", "sr"): "waiting",
+        ("ARCHIVE", "seg"): "waiting",
+        ("ARCHIVE", "sr"): "waiting",
+    }
+    assert [event.text for event in house.events_of_kind("result_superseded")] == [
+        f"SR-ALONE of m@1 for {name} superseded: the job was run again, and what it stood in for goes there"
+        for name in names[:2]
+    ]
+    assert house.outbox.held_superseded("PACS1") == (), "another destination is to have it"
+
+
+def test_a_destination_that_holds_what_stood_in_can_be_told_that_it_is_superseded(house: House) -> None:
+    job = house.ready_job()
+    seg, sr, alone, sc = (house.result(job.study_instance_uid, kind) for kind in ("seg", "sr", "sr-alone", "sc"))
+    assert ends(house, job, replace(seg, faults=FAULTS, content_sha256="0" * 64), alone, sc)
+    house.outbox.delivered([row.delivery_id for row in house.outbox.of_study(job.study_instance_uid)])
+    house.jobs.requeue(job.job_id, event=SAID)
+    assert ends(house, job, seg, sr)
+    assert sorted(row.result.kind for row in house.outbox.held_superseded("PACS1")) == ["sc", "sr-alone"]
+    house.jobs.requeue(job.job_id, event=SAID)
+    assert ends(house, job, seg, sr)
+    assert queued(house, job) == {"sr-alone": "delivered", "sc": "delivered", "seg": "waiting", "sr": "waiting"}
+
+
 def test_what_was_sent_stays_where_a_later_run_makes_it_unsound(house: House) -> None:
     job = house.ready_job()
     sr = house.result(job.study_instance_uid, "sr")
