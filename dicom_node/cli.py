@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dicom_node import model_commands
+from dicom_node import shadow_commands
 from dicom_node.config import Config
 from dicom_node.config_destinations import DicomDestination
 from dicom_node.config_file import load_config
@@ -35,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.add_typer(model_commands.commands, name="models")
+app.add_typer(shadow_commands.commands, name="models")
 # What is printed holds the words of peers: a "[/A]" or ":bug:" in an Accession Number stands for itself.
 out = Console(markup=False, emoji=False)
 err = Console(stderr=True, markup=False, emoji=False)
@@ -91,9 +91,10 @@ def check(
 ) -> None:
     """Say everything that is wrong with the configuration, and what to watch."""
     from dicom_node.config_check import check_config, render
-    from dicom_node.models import problem_of
+    from dicom_node.versions import problems_of_models
 
-    report = check_config(config, connect=connect, model_problem=problem_of)
+    with problems_of_models(config) as problem_of:
+        report = check_config(config, connect=connect, model_problem=problem_of)
     out.print(render(report))
     if not report.ok:
         raise typer.Exit(EXIT_FAILED)

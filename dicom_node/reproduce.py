@@ -189,8 +189,9 @@ def _of_key(key: str) -> str:
 
 
 def tolerance_of(package: Package) -> Tolerance:
-    """What the golden cases of the package allow, of each the widest; where it has none, what they would allow unsaid."""
-    cases = package.manifest.golden
+    """What the golden cases allow that were recorded from the package, of each the widest; where there are none, what they would
+    allow unsaid."""
+    cases = [case for case in package.manifest.golden if case.expects == "recorded"]
     usual = Tolerance()
     return Tolerance(
         min((case.least_dice for case in cases), default=usual.least_dice),

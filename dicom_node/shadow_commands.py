@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dicom_node.config import Config
     from dicom_node.stores import Stores
 
+__all__ = ["commands"]  # with all others of models
+
 EXIT_NOTHING = 3
 
 
