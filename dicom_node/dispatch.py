@@ -175,6 +175,8 @@ class Dispatch:
             spec = self._spec_of(started)
             spec = replace(spec, is_withheld=spec.is_withheld or self._is_withheld(started))
             spec = replace(spec, findings_key=kept_findings_key(job.job_id) if shadow else None)
+            if job.compared_with is not None:
+                spec = replace(spec, compare_with=kept_findings_key(job.compared_with))
         except NodeError as error:
             self._fail(started, "failed", str(error))
             return

@@ -17,6 +17,7 @@ from inference.golden_case import GoldenCase, GoldenLimits
 from inference.manifested import Label, Manifested, PathInPackage
 from inference.model_card import Card
 from inference.outputs import Outputs
+from inference.picture_recipe import problem_with_images
 from inference.recipe import THIS_SERIES, Postprocessing, Preprocessing, Use
 
 MAX_MANIFEST_BYTES = 256 * 1024
@@ -151,6 +152,14 @@ class Manifest(Manifested):
                 raise ValueError(
                     f"golden_limits.least_auc: {key} must be labelled true by one golden case at least, and false by another"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def is_used_as_its_images_are_taken(self) -> Manifest:
+        if problem := problem_with_images(
+            self.input.images, self.preprocessing, self.use, self.postprocessing, self.outputs
+        ):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

@@ -77,7 +77,7 @@ class Paired:
 
     def document(self) -> dict[str, Any]:
         """As plain values for JSON."""
-        return asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def of_document(cls, tree: Mapping[str, Any]) -> Self:
