@@ -138,7 +138,7 @@ def test_radiographs_of_two_sizes_come_back_as_masks_on_each_and_areas_where_len
 
 @pytest.mark.long
 def test_reports_on_images_and_frames_are_as_their_templates_say(peer: Callable[[str], str], tmp_path: Path) -> None:
-    images = [radiograph(FIRST), radiograph(SECOND, number=2)]
+    images = [radiograph(FIRST, ImageLaterality="R"), radiograph(SECOND, number=2, ImageLaterality="L")]
     answered = {"classifications": [EFFUSION], "measurements": [AGE], "not_analysed": {"input_refused": NOT_INPUT}}
     boxed = {"detections": [MASS], "not_analysed": {"input_refused": NOT_INPUT}}
     networks: list[tuple[nn.Module, dict[str, Any]]] = [
@@ -225,6 +225,24 @@ def test_mammograms_are_classified_one_by_one_with_their_sides(peer: Callable[[s
     }
     assert "Right" in said
     assert images_of(first) == [(images[0].SOPInstanceUID, None)]
+    boxed = run(
+        tmp_path / "boxed",
+        images,
+        FixedBoxes([[4.0, 6.0, 12.0, 12.0]], [0.8], [0]),
+        ("sr",),
+        input={"modality": "MG", "images": "each"},
+        outputs={"detections": [MASS], "not_analysed": {"input_refused": NOT_INPUT}},
+    )
+    ((_, located),) = results(tmp_path / "boxed", boxed)
+    library = {
+        str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID): str(
+            item.ContentSequence[0].ConceptCodeSequence[0].CodeMeaning
+        )
+        for item in walk(located)
+        if item.get("ValueType") == "IMAGE" and item.get("ContentSequence")
+    }
+    assert library == {image.SOPInstanceUID: "Right" if image.ImageLaterality == "R" else "Left" for image in images}
+    assert sound(peer, tmp_path, [("sr", located)]) == []
     assert "Effusion, image 4 (L MLO)" in groups
     assert [number.value for number in numbers_of(report) if number.name == "Bone age"] == [36.0, 4.0, 32.0, 3.0]
 
