@@ -34,8 +34,8 @@ def circumstances_of(package: Package, device: str) -> dict[str, str]:
         "mkldnn": str(torch.backends.mkldnn.enabled),
         "deterministic": "yes, where there is a deterministic form",
     }
-    if fastest := tunings.known(package, where.type):
-        told["form of the network"] = f"{fastest.form}, batch {fastest.batch or 'auto'}"
+    if tuning := tunings.known(package, where.type):
+        told |= {"form of the network": tuning.form, "windows at once": str(tuning.batch or "as memory allows")}
     if where.type == "cuda":
         told |= {
             "gpu": _gpu(),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compress, receive, send, volume
+from benchmarks import compress, inference, receive, send, volume
+from benchmarks.inference_models import NETWORKS, Sizes
 from benchmarks.rounds import file_system
 
 pytestmark = pytest.mark.long
