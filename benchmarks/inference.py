@@ -128,6 +128,7 @@ def contend(network: str, programs: tuple[Warm, Warm], folder: Path, rounds: int
     runs: dict[str, Answers] = {NODE: [], PEER: []}
     passes: dict[str, list[float]] = {NODE: [], PEER: []}
     kept = [folder / f"{one.program}.npy" for one in (node, peer)]
+    node.ask("run")
     for one, path in zip((node, peer), kept, strict=True):
         one.ask(f"labels {path}")
     figures.agree[network] = dice(np.load(kept[0]), on_slices(np.load(kept[1])))

@@ -102,7 +102,8 @@ def _nearest_axes(directions: NDArray[np.float64]) -> list[int]:
 
 
 def spaced(grid: Grid, spacing_mm: tuple[float, float, float], wanted_mm: Sequence[float]) -> Grid:
-    """The grid with other distances of points; the first point of each axis stays, and the last is not passed.
+    """The grid with other distances of points; the first point of each axis stays, and the last point is the one that is nearest
+    to where the volume ends, up to half a distance beyond it: as many points as MONAI's Spacing has.
 
     spacing_mm: of the volume's axes. wanted_mm: of the grid's axes, in its order.
     """
@@ -110,7 +111,7 @@ def spaced(grid: Grid, spacing_mm: tuple[float, float, float], wanted_mm: Sequen
     for axis, wanted in zip(grid.axes, wanted_mm, strict=True):
         extent = abs(axis.step) * (axis.size - 1)
         step = wanted / spacing_mm[axis.along]
-        axes.append(Axis(axis.along, axis.first, float(np.copysign(step, axis.step)), int(extent / step + 1e-6) + 1))
+        axes.append(Axis(axis.along, axis.first, float(np.copysign(step, axis.step)), round(extent / step + 1.0)))
     return Grid((axes[0], axes[1], axes[2]), grid.shape)
 
 
@@ -147,7 +148,8 @@ def grown(grid: Grid, multiple_of: Sequence[int]) -> Grid:
 def sampled(voxels: Tensor, grid: Grid, interpolation: Interpolation, *, fill: float) -> Tensor:
     """The volume at the grid's points: (slices, rows, columns) to the grid's size, in the volume's dtype.
 
-    Points further than half a voxel outside the volume are `fill`. Where the grid is the volume's own, what comes is the volume.
+    Points further than half their distance (and half a voxel) outside the volume are `fill`. Where the grid is the volume's own,
+    what comes is the volume.
     """
     points: list[NDArray[np.float64]] = [np.empty(0)] * 3
     for axis in grid.axes:
@@ -234,7 +236,9 @@ def _line(points: NDArray[np.float64], size: int, interpolation: Interpolation, 
     """The points (indices) of an axis with so many values."""
     device = values.device
     is_all = len(points) == size and np.array_equal(points, np.arange(size))
-    outside = (points < -_HALF - 1e-6) | (points > size - _HALF + 1e-6)
+    # A point that stands for several values has one as long as one of them is there.
+    reach = _HALF * max(1.0, abs(points[1] - points[0]) if len(points) > 1 else 1.0) + 1e-6
+    outside = (points < -reach) | (points > size - 1 + reach)
     held = np.clip(points, 0, size - 1)
     lower = np.floor(held + 1e-9)
     weights = np.clip(held - lower, 0, 1)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from monai import transforms
+from monai.data import MetaTensor
+from monai.transforms import Spacing
 from torch import Tensor
 
 from inference.errors import InferenceError
@@ -118,3 +120,13 @@ def test_a_crop_keeps_a_margin_around_what_is_above_its_value() -> None:
     # 2.4 mm are one slice of 2.5, three rows of 0.8 and four columns of 0.7.
     assert [(axis.first, axis.size) for axis in made.grid.axes] == [(3, 3), (7, 8), (4, 9)]
     assert made.image[0, 1, 3:5, 4].tolist() == [50, 50]
+
+
+@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (7.0, 9.0, 3.3), (0.8, 4.4, 1.0)])
+def test_another_spacing_gives_the_points_and_values_that_monai_gives(spacing_mm: tuple[float, float, float]) -> None:
+    volume = volume_of(Shape(slices=7, rows=23, columns=18))
+    made = prepared(volume, {}, Preprocessing(spacing_mm=spacing_mm))
+    affine = np.diag([*volume.spacing_mm, 1.0])
+    theirs = Spacing(spacing_mm, mode="bilinear")(MetaTensor(torch.from_numpy(volume.voxels)[None], affine=affine))
+    assert made.image.shape == theirs.shape
+    assert torch.allclose(made.image, theirs.as_tensor(), atol=1e-2)
