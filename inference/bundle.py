@@ -19,6 +19,7 @@ from inference.anatomy import codes_of
 from inference.bundle_config import Config, Step
 from inference.errors import PackageError
 from inference.findings import Code
+from inference.plain_yaml import plain_yaml
 
 NOT_INPUT = Code("NOTINPUT", "99DICOMNODE", "Series is outside the model's input contract")
 METADATA = "configs/metadata.json"
@@ -223,7 +224,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     if len(content) > MAX_CONFIG_BYTES:
         raise PackageError(f"{path}: must be at most {MAX_CONFIG_BYTES} bytes, but is {len(content)}")
     try:
-        tree = json.loads(content) if path.suffix == ".json" else yaml.safe_load(content)
+        tree = json.loads(content) if path.suffix == ".json" else plain_yaml(content)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise PackageError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(tree, dict):

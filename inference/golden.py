@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from inference.archives import check_entries
 from inference.confined.pool import predict
 from inference.errors import PackageError
 from inference.findings import Findings, Measurement
@@ -148,6 +149,7 @@ def _read(package: Package, case: GoldenCase) -> dict[str, NDArray[np.generic]]:
         raise PackageError(f"{path}: SHA-256 must be {case.sha256}, but is {found}; fetch the file again")
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
+            check_entries(archive)
             size = sum(item.file_size for item in archive.infolist())
         if size > MAX_BYTES:
             raise PackageError(f"{path}: holds {size} bytes unpacked, more than the {MAX_BYTES} of a golden case")

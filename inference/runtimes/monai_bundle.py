@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from inference.archives import check_archive
 from inference.errors import InferenceError, PackageError
 
 NETWORKS = frozenset(
@@ -49,6 +50,7 @@ def load(content: BytesIO, device: torch.device, network: str, arguments: Mappin
 
 
 def _tensors(content: BytesIO) -> Mapping[str, torch.Tensor]:
+    check_archive(content)
     try:
         found = torch.load(content, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
