@@ -24,7 +24,7 @@ from inference.plain_yaml import plain_yaml
 NOT_INPUT = Code("NOTINPUT", "99DICOMNODE", "Series is outside the model's input contract")
 METADATA = "configs/metadata.json"
 INFERENCE = ("configs/inference.json", "configs/inference.yaml")
-WEIGHTS = ("models/model.pt", "models/model.ts")
+WEIGHTS = ("models/model.safetensors", "models/model.pt", "models/model.ts")
 MAX_CONFIG_BYTES = 4 * 1024**2
 
 _MODALITIES = {"CT": "CT", "MR": "MR", "MRI": "MR"}
@@ -51,7 +51,7 @@ def manifest_of(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
     config = Config(_inference(folder), folder)
     weights = next((name for name in WEIGHTS if name in digests), None)
     if weights is None:
-        raise PackageError(f"{folder}: holds neither {' nor '.join(WEIGHTS)}; fetch the bundle with its weights")
+        raise PackageError(f"{folder}: holds none of {', '.join(WEIGHTS)}; fetch the bundle with its weights")
     network = None if weights.endswith(".ts") else config.step("network_def", "net", "network")
     image = _at(folder, metadata, "network_data_format", "inputs", "image")
     modality = _MODALITIES.get(str(image.get("modality", "")).upper())
