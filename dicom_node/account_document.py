@@ -134,6 +134,10 @@ def _job(item: JobAccount) -> dict[str, Any]:
         "reason": job.reason,
         "give_up_reason": job.give_up_reason,
         "remark": job.remark,
+        "role": job.role,
+        "compared_with_job_id": job.compared_with,
+        "comparison": dict(job.comparison) if job.comparison is not None else None,
+        "provenance_key": job.provenance_key,
         "companions": [
             {
                 "name": one.name,

@@ -16,6 +16,7 @@ from dicom_node.result_kinds import in_words
 from dicom_node.revisions import RevisionAccount
 from dicom_node.terminal import STYLES, Entry, apart, count, listing, moment, table_of
 from dicom_node.timeline import announced, brought_in_words, ending_in_words
+from inference.monitor.paired import Paired, difference
 from storage.records import Announcement, Attempt, Companion, Delivery, Event, Job, KeptResult, Rejections, SeriesPart
 
 _DAY_CHARACTERS = len("2026-01-31")
@@ -134,6 +135,10 @@ def _job(entry: JobAccount) -> Entry:
     below = [
         Text(job.series_instance_uid),
         *(_companion(one) for one in job.companions),
+        Text(f"shadow of job {job.compared_with}: it is compared, and nothing of it is sent", "dim")
+        if job.role == "shadow"
+        else Text(),
+        Text(_difference(job), "dim"),
         Text(entry.queued or ""),
         Text(entry.waits or job.reason or ""),
         Text(f"every report says: {job.remark}" if job.remark else ""),
@@ -142,6 +147,13 @@ def _job(entry: JobAccount) -> Entry:
         *(_attempt(attempt) for attempt in entry.attempts if attempt.outcome not in ("done", "running")),
     ]
     return Entry(words, tuple(below))
+
+
+def _difference(job: Job) -> str:
+    """Of a shadow that was compared."""
+    if job.comparison is None:
+        return ""
+    return f"differs by {difference(Paired.of_document(job.comparison)):.1%} in what it differs most in"
 
 
 def _companion(one: Companion) -> Text:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from dicom_node import logs
 from dicom_node.own_code import own_code
@@ -18,6 +19,9 @@ from storage.records import Predecessor, Result
 
 # How a worker of this machine is told to log; one elsewhere has its own environment.
 LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
+
+# Without it, products of matrices on CUDA need not be the same twice (cuBLAS, "Results reproducibility").
+REPEATABLE: Mapping[str, str] = MappingProxyType({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class JobSpec:
     the words of results. timeout_s, memory_bytes: what a model from outside may take, which the attempt itself sees to; None
     where nothing is said.
     recorded: of the instances under object_keys, in their order. results_url: where results are put, if not beside the images.
+    findings_key: the object that what was found is kept in, for a shadow; None where there is none. compare_with: of a shadow
+    that object of the job that it is compared with; nothing is made of what a shadow finds.
     """
 
     study_instance_uid: str
@@ -76,6 +82,8 @@ class JobSpec:
     memory_bytes: int | None = None
     recorded: tuple[RecordedInput, ...] = ()
     results_url: str | None = None
+    findings_key: str | None = None
+    compare_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,8 @@ class JobOutcome:
     ended: with error, where the process that ran the model was killed or took too long; the attempt counts as such.
 
     storage_error: objects could not be read or written; the job itself is not to blame and is run again.
-    provenance_key: the object that says what the results were made of, and with what.
+    provenance_key: the object that says what the results were made of, and with what. comparison: of a shadow, how what it
+    found differs (see `inference.monitor.paired`).
     """
 
     summary: str = ""
@@ -101,6 +110,7 @@ class JobOutcome:
     not_made: Mapping[str, str] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
     provenance_key: str | None = None
+    comparison: Mapping[str, Any] | None = None
 
 
 def run_attempt(spec: JobSpec) -> JobOutcome:

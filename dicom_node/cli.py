@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from dicom_node import model_commands
@@ -25,6 +25,7 @@ from storage.errors import StorageError
 
 EXIT_FAILED = 1
 EXIT_NOT_FOUND = 3
+EXIT_CANNOT = 2
 
 app = typer.Typer(
     name="dicom-node",
@@ -227,6 +228,46 @@ def requeue(
     if not count:
         err.print(f"{key} has none that is {hint}")
         raise typer.Exit(EXIT_NOT_FOUND)
+
+
+@app.command()
+def reproduce(
+    sop_instance_uid: Annotated[str, typer.Argument(help="SOP Instance UID of a result; explain shows them.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where it is run, if not where it was.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Run the job of a result again and compare. Exit code 0: the same came out; 1: it did not; 2: it cannot be run."""
+    from dicom_node import reproduce_document, reproduce_looks
+    from dicom_node.kept_packages import package_with
+    from dicom_node.reproduce import reproduce as run_again
+
+    try:
+        with _stores(config) as (loaded, stores), _doing() as told:
+            found = run_again(loaded, stores, sop_instance_uid, package_with(loaded), told, device=device)
+    except (NodeError, StorageError, InferenceError) as error:
+        if as_json:
+            _print_json(reproduce_document.cannot(str(error)))
+        else:
+            err.print(Text.assemble(("cannot be run:", "bold red"), f" {error}"), soft_wrap=True)
+        raise typer.Exit(EXIT_CANNOT) from error
+    if as_json:
+        _print_json(reproduce_document.document(found))
+    else:
+        out.print(reproduce_looks.reproduced(found))
+    if found.verdict == "differs":
+        raise typer.Exit(EXIT_FAILED)
+
+
+@contextmanager
+def _doing() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on standard error that is told what is done, how far it is, and of how much; gone at the end."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda what, done, of: progress.update(task, description=what, completed=done, total=of)
 
 
 def _print_json(tree: dict[str, Any]) -> None:

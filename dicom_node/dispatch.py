@@ -21,10 +21,11 @@ from dicom_node.profiles import Demand
 from dicom_node.sharing import shared
 from storage.event_about import event_about
 from storage.jobs import Jobs
-from storage.records import AttemptOutcome, Job, Predecessor
+from storage.records import AttemptOutcome, Job, NewShadow, Predecessor
 
 # How long a job waits after storage could not take its results; nothing else holds a ready job back.
 STORAGE_PAUSE_S = 30.0
+KEPT_FINDINGS = "findings/"
 # An attempt that ends its model in time by itself, and its worker lives on, gets so much longer; its process takes time to start.
 OWN_TIMEOUT_GRACE_S = 150.0
 _COUNTED = ("killed", "timeout")
@@ -34,12 +35,13 @@ log = logs.get("dispatch")
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """demands, send_stale: as they were when the attempt began; what is configured since is for later ones."""
+    """demands, send_stale, shadow: as they were when the attempt began; what is configured since is for later ones."""
 
     job: Job
     deadline: float
     demands: Mapping[str, Demand]
     send_stale: bool
+    shadow: NewShadow | None = None
 
 
 class Dispatch:
@@ -54,13 +56,14 @@ class Dispatch:
         routine_waits: Callable[[], bool] = lambda: False,
         send_stale: bool = False,
         stat_head_start_s: float = math.inf,
+        shadow_of: Callable[[Job], NewShadow | None] = lambda _job: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """demands: what each destination takes, by its name.
 
         routine_waits: whether routine jobs are not to be started now; those that run go on, and STAT jobs start.
         send_stale: whether results of a series that changed while its job ran are sent all the same.
-        stat_head_start_s: see `Jobs.ready`.
+        stat_head_start_s: see `Jobs.ready`. shadow_of: the version that is to run on the same images after a job.
         """
         self._jobs = jobs
         self._engine = engine
@@ -70,6 +73,7 @@ class Dispatch:
         self._routine_waits = routine_waits
         self._send_stale = send_stale
         self._stat_head_start_s = stat_head_start_s
+        self._shadow_of = shadow_of
         self._clock = clock
         self._running: dict[Key, _Running] = {}
         self._held_until: dict[int, float] = {}
@@ -121,15 +125,20 @@ class Dispatch:
         if attempt is None:
             return
         started = replace(job, state="running", attempt=attempt)
+        shadow = self._shadow_of(started) if job.role == "active" and job.give_up_reason is None else None
         try:
             spec = self._spec_of(started)
             spec = replace(spec, is_withheld=spec.is_withheld or self._is_withheld(started))
+            spec = replace(spec, findings_key=kept_findings_key(job.job_id) if shadow else None)
+            if job.compared_with is not None:
+                spec = replace(spec, compare_with=kept_findings_key(job.compared_with))
         except NodeError as error:
             self._fail(started, "failed", str(error))
             return
         key = (job.job_id, attempt)
         grace_s = 0.0 if spec.timeout_s is None else OWN_TIMEOUT_GRACE_S
-        self._running[key] = _Running(started, now + job.timeout_s + grace_s, self._demands, self._send_stale)
+        deadline = now + job.timeout_s + grace_s
+        self._running[key] = _Running(started, deadline, self._demands, self._send_stale, shadow)
         self._engine.submit(key, spec)
         log.info("job started", job_id=job.job_id, attempt=attempt, model=job.model)
 
@@ -165,6 +174,9 @@ class Dispatch:
         if outcome.error:
             self._give_up(job, "failed", outcome.error)
             return
+        if job.role == "shadow":
+            self._take_comparison(job, outcome)
+            return
         sharing = shared(job, running.demands, outcome)
         failed = sharing.failure is not None or (job.give_up_reason is not None and not self._is_withheld(job))
         reason = job.give_up_reason or outcome.not_analysed or sharing.failure
@@ -180,9 +192,25 @@ class Dispatch:
             recipients=sharing.recipients,
             not_analysed=reason is not None or bool(outcome.instead),
             send_stale=running.send_stale,
+            provenance_key=outcome.provenance_key,
+            shadow=running.shadow if not failed else None,
             events=[event, *sharing.events],
         )
         log.info("job ended", job_id=job.job_id, state="failed" if failed else "done", model=job.model)
+
+    def _take_comparison(self, job: Job, outcome: JobOutcome) -> None:
+        """Of a shadow, of which nothing is sent."""
+        event = event_about(job, "shadow_compared", f"{outcome.summary}, as shadow of job {job.compared_with}")
+        self._jobs.finish(
+            job,
+            state="done",
+            outcome="done",
+            reason=outcome.not_analysed,
+            provenance_key=outcome.provenance_key,
+            comparison=outcome.comparison,
+            events=[replace(event, data={"stage_s": outcome.stage_s})],
+        )
+        log.info("job ended", job_id=job.job_id, state="done", model=job.model)
 
     def _is_withheld(self, job: Job) -> bool:
         """Whether it was queued only to report why nothing is analysed, rather than given up after it had been tried."""
@@ -201,6 +229,9 @@ class Dispatch:
     def _give_up(self, job: Job, outcome: AttemptOutcome, reason: str) -> None:
         """Fail a job; first, where its route says so, with one more attempt that writes the report of the failure."""
         log.error("job given up", job_id=job.job_id, model=job.model, attempt=job.attempt)
+        if job.role == "shadow":
+            self._fail(job, outcome, reason)
+            return
         is_wanted = job.report_not_analysed or replaces_another(job, self._jobs.predecessors(job))
         if is_wanted and job.give_up_reason is None:
             self._put_back(job, outcome, reason, give_up_reason=reason)
@@ -208,14 +239,21 @@ class Dispatch:
         self._fail(job, outcome, job.give_up_reason or reason)
 
     def _fail(self, job: Job, outcome: AttemptOutcome, reason: str) -> None:
-        events = [event_about(job, "job_failed", f"{job.model} failed: {reason}", "alarm")]
-        self._jobs.finish(job, state="failed", outcome=outcome, reason=reason, events=events)
+        event = event_about(job, "job_failed", f"{job.model} failed: {reason}", "alarm")
+        if job.role == "shadow":  # nobody waits for it
+            event = event_about(job, "shadow_failed", f"{job.model} failed as shadow: {reason}", "warning")
+        self._jobs.finish(job, state="failed", outcome=outcome, reason=reason, events=[event])
 
     def _put_back(self, job: Job, outcome: AttemptOutcome, reason: str, give_up_reason: str | None) -> None:
         text = f"{job.model}, attempt {job.attempt}: {reason}"
         event = event_about(job, "job_attempt_ended", text, "info" if outcome == "interrupted" else "warning")
         self._jobs.put_back(job, outcome=outcome, reason=reason, give_up_reason=give_up_reason, events=[event])
         log.warning("job put back", job_id=job.job_id, attempt=job.attempt, outcome=outcome)
+
+
+def kept_findings_key(job_id: int) -> str:
+    """The object that what a job found is kept in, until its shadow is compared with it."""
+    return f"{KEPT_FINDINGS}{job_id}.kept"
 
 
 def replaces_another(job: Job, predecessors: Sequence[Predecessor]) -> bool:

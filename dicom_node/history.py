@@ -73,9 +73,14 @@ class StudyAccount:
     timeline: tuple[Event, ...] = ()
 
     @property
+    def answering(self) -> tuple[JobAccount, ...]:
+        """Those that somebody may wait for: all but shadows, of which nothing is sent."""
+        return tuple(entry for entry in self.jobs if entry.job.role != "shadow")
+
+    @property
     def standing(self) -> str:
         """Where the study is now, in a few words; what newer revisions and results replaced does not count."""
-        jobs = {entry.job.state for entry in self.jobs if self._is_newest(entry.job)}
+        jobs = {entry.job.state for entry in self.answering if self._is_newest(entry.job)}
         gone = {item.result.sop_instance_uid for item in self.results if item.superseded_at is not None}
         sent = {item.state for item in self.deliveries if item.result.sop_instance_uid not in gone}
         sent -= {"withdrawn", "substituted"}
@@ -84,7 +89,7 @@ class StudyAccount:
             (any(item.held_at is not None for item in self.series if item.state == "arriving"), "held"),
             (any(item.state == "arriving" for item in self.series), "arriving"),
             ("running" in jobs, "being analysed"),
-            (any(account.waits for account in self.jobs), "waiting for room on the disk"),
+            (any(account.waits for account in self.answering), "waiting for room on the disk"),
             ("ready" in jobs, "waiting for a model"),
             ("waiting" in jobs, "waiting for another series"),
             ("waiting" in sent, "analysed, results on their way"),
@@ -101,7 +106,7 @@ class StudyAccount:
         """Nothing is left to do: every series judged, every job ended, every result delivered, refused or withdrawn."""
         return (
             all(item.state != "arriving" for item in self.series)
-            and all(account.job.state in _ENDED_JOBS for account in self.jobs)
+            and all(account.job.state in _ENDED_JOBS for account in self.answering)
             and all(delivery.state != "waiting" for delivery in self.deliveries)
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dicom_node import companion_volumes, logs
 from dicom_node.attempt import JobOutcome, JobSpec
@@ -20,15 +21,17 @@ from dicom_node.result_objects import put_result
 from dicom_node.results import zone
 from dicom_node.results.make import make
 from dicom_node.results.report import EncodedResult, ReadBesides, Report
+from inference import kept
 from inference.confined import pool
 from inference.errors import InferenceError, ModelProcessEnded, NotAVolume
 from inference.findings import Code, Findings, NotAnalysed
 from inference.frames import Frame
 from inference.instances import Headers, Instance, instance_of
+from inference.monitor.paired import paired
 from inference.package import Package, load_package
 from inference.series import SeriesReading, read_instances
 from inference.volume import Volume
-from storage.errors import StorageError
+from storage.errors import StorageError, UnknownObject
 from storage.objects import open_store
 from storage.objects.protocol import ObjectStore
 from storage.records import Result
@@ -91,6 +94,15 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
         sources = Headers(instances)
     volume, frames, companions, findings, left_out = _find(spec, package, instances, besides, stages)
     said_besides = left_out + (f"; {spec.remark}" if spec.remark else "")
+    if spec.compare_with is not None:
+        with stages.timed("compare"):
+            comparison = _comparison(objects, spec.compare_with, volume, findings)
+            provenance_key = put_provenance(objects, gather(spec, package))
+        outcome = _outcome(package, findings, stages, said_besides)
+        return replace(outcome, comparison=comparison, provenance_key=provenance_key)
+    if spec.findings_key is not None:
+        with stages.timed("keep"):
+            objects.put(spec.findings_key, [kept.to_bytes(findings)])
     if findings.not_analysed and not spec.report_not_analysed:
         return _outcome(package, findings, stages, said_besides)
     with stages.timed("encode"):
@@ -119,6 +131,15 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
     outcome = _outcome(package, findings, stages, said_besides)
     not_made = _not_made((*made.results, *made.instead))
     return replace(outcome, results=results, instead=instead, not_made=not_made, provenance_key=provenance_key)
+
+
+def _comparison(objects: ObjectStore, key: str, volume: Volume | None, findings: Findings) -> dict[str, Any]:
+    """Of a shadow: how what it found differs from what the job found whose findings are kept under the key."""
+    try:
+        active = kept.from_bytes(objects.get(key))
+    except UnknownObject as error:
+        raise InferenceError("what it is to be compared with is not kept any more") from error
+    return paired(active, findings, volume.spacing_mm if volume else (1.0, 1.0, 1.0)).document()
 
 
 def _verified(spec: JobSpec) -> Package:

@@ -170,4 +170,6 @@ def _canonical(tree: Mapping[str, Any]) -> bytes:
 def without_places(spec: JobSpec) -> JobSpec:
     """What a record keeps of it: another node, or this one elsewhere, would be told the same."""
     companions = tuple(replace(one, object_keys=()) for one in spec.companions)
-    return replace(spec, objects_url="", object_keys=(), package_folder="", results_url=None, companions=companions)
+    nowhere = {"objects_url": "", "object_keys": (), "package_folder": ""}
+    unset = dict.fromkeys(("results_url", "findings_key", "compare_with"))
+    return replace(spec, companions=companions, **nowhere, **unset)  # type: ignore[arg-type]

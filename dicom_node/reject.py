@@ -110,8 +110,8 @@ class Reject:
 
 
 def _latest(jobs: Sequence[Job]) -> list[Job]:
-    """Of each model the jobs on the latest revision that it applied to."""
-    applied = [job for job in jobs if job.state != "skipped"]
+    """Of each model the jobs on the latest revision that it applied to, but for shadows, which tell nobody anything."""
+    applied = [job for job in jobs if job.state != "skipped" and job.role != "shadow"]
     latest: dict[str, int] = {}
     for job in applied:
         name = job.model.partition("@")[0]

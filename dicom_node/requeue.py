@@ -50,8 +50,12 @@ def send_again(stores: Stores, key: str, destination: str | None) -> int:
 
 
 def _newest(jobs: tuple[Job, ...]) -> list[Job]:
-    """Of each series and model, in any version, only the jobs on the newest revision: what they superseded stays."""
+    """Of each series and model, in any version, only the jobs on the newest revision: what they superseded stays.
+
+    No shadows: each is run again after the job that it is compared with.
+    """
     newest: dict[tuple[int, str], int] = {}
+    jobs = tuple(job for job in jobs if job.role != "shadow")
     for job in jobs:
         newest[_subject(job)] = max(job.revision, newest.get(_subject(job), 0))
     return [job for job in jobs if job.revision == newest[_subject(job)]]

@@ -22,6 +22,7 @@ from storage.objects.same import same_content
 from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
 from storage.rejections import RejectionNotes
+from storage.shadows import Shadows
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -44,6 +45,7 @@ class Stores:
     performed_steps: PerformedSteps
     rejection_notes: RejectionNotes
     models: Models
+    shadows: Shadows
     run_folder: Path
 
 
@@ -67,5 +69,6 @@ def open_stores(config: Config) -> Stores:
         performed_steps=PerformedSteps(database),
         rejection_notes=RejectionNotes(database),
         models=Models(database),
+        shadows=Shadows(database),
         run_folder=config.node.data_folder / "run",
     )

@@ -1,7 +1,8 @@
 """Bundles of the MONAI Model Zoo, as they are: metadata and inference configuration read as a manifest of this project.
 
 A bundle's configuration may hold Python expressions and name any class. Here it is data: transforms, inferer and network
-are looked up in closed lists, expressions are refused, and nothing that a bundle names is imported because it names it.
+are looked up in closed lists, of expressions only those that say a plain value are read, and nothing that a bundle names is
+imported because it names it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def manifest_of(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
     """
     metadata = _read(folder / METADATA)
     config = Config(_inference(folder), folder)
-    weights = next((name for name in WEIGHTS if name in digests), None)
+    weights = next((name for name in (f"models/{config.checkpoint()}", *WEIGHTS) if name in digests), None)
     if weights is None:
         raise PackageError(f"{folder}: holds none of {', '.join(WEIGHTS)}; fetch the bundle with its weights")
     network = None if weights.endswith(".ts") else config.step("network_def", "net", "network")
@@ -59,6 +60,12 @@ def manifest_of(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
         raise PackageError(
             f"{folder / METADATA}: the modality of the image is {image.get('modality')!r}, and neither CT nor MR"
         )
+    if (channels := image.get("num_channels", 1)) != 1:
+        raise PackageError(
+            f"{folder / METADATA}: its image has {channels} channels, and nothing says which series they are: write a model.yaml"
+            " with input.companions and preprocessing.channels (docs/models.md)"
+        )
+    outputs = _outputs(_at(folder, metadata, "network_data_format", "outputs", "pred"))
     return {
         "name": re.sub(r"[^a-z0-9_]+", "_", folder.resolve().name.lower()),
         "version": str(metadata.get("version", "")),
@@ -75,8 +82,8 @@ def manifest_of(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
         "input": {"modality": modality, "gantry_tilt": "resample", "image_type_excludes": ("LOCALIZER",)},
         "preprocessing": _preprocessing(config.steps("preprocessing")),
         "use": _use(config.step("inferer")),
-        "postprocessing": _postprocessing(config.steps("postprocessing")),
-        "outputs": _outputs(_at(folder, metadata, "network_data_format", "outputs", "pred")),
+        "postprocessing": _postprocessing(config.steps("postprocessing"), outputs["segments"]),
+        "outputs": outputs,
         "resources": {"timeout_s": 600.0},
     }
 
@@ -98,6 +105,14 @@ def _scaled(step: Step) -> dict[str, Any]:
     low, high = step.number("a_min"), step.number("a_max")
     to = (step.number("b_min", 0.0), step.number("b_max", 1.0))
     return {"intensity": {"kind": "scale", "low": low, "high": high, "to": to, "clip": step.switch("clip")}}
+
+
+def _stretched(step: Step) -> dict[str, Any]:
+    """From the least to the greatest value of the image."""
+    if step.has("factor"):
+        _refuse(step, "factor")
+    to = (step.number("minv", 0.0), step.number("maxv", 1.0))
+    return {"intensity": {"kind": "percentiles", "low": 0.0, "high": 100.0, "to": to, "clip": False}}
 
 
 def _percentiles(step: Step) -> dict[str, Any]:
@@ -129,6 +144,17 @@ def _cropped(step: Step) -> dict[str, Any]:
     return {"crop": {"above": 0.0, "margin_mm": 0.0}} if not step.has("select_fn") else _refuse(step, "select_fn")
 
 
+def _resized(step: Step) -> dict[str, Any]:
+    mode = step.first("mode", "trilinear")
+    if mode not in {"trilinear", "bilinear"}:
+        raise step.refused(f"has mode {mode!r}, and known are trilinear and bilinear")
+    return {"size": step.whole_numbers("spatial_size", 3)}
+
+
+def _fitted(step: Step) -> dict[str, Any]:
+    return {"fit": step.whole_numbers("spatial_size", 3)}
+
+
 def _padded(step: Step) -> dict[str, Any]:
     many = step.first("k", 1)
     return {"size_multiple": step.whole_numbers("k", 3) if isinstance(many, int) else _refuse(step, "k")}
@@ -143,9 +169,12 @@ _PREPARES: dict[str, Callable[[Step], dict[str, Any]]] = {
     "Spacingd": _spaced,
     "ScaleIntensityRanged": _scaled,
     "ScaleIntensityRangePercentilesd": _percentiles,
+    "ScaleIntensityd": _stretched,
     "NormalizeIntensityd": _standardised,
     "CropForegroundd": _cropped,
     "DivisiblePadd": _padded,
+    "Resized": _resized,
+    "ResizeWithPadOrCropd": _fitted,
 }
 
 
@@ -163,7 +192,7 @@ def _use(step: Step) -> dict[str, Any]:
     }
 
 
-def _postprocessing(steps: Sequence[Step]) -> dict[str, Any]:
+def _postprocessing(steps: Sequence[Step], segments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"activation": "none", "decide": "argmax", "cleaning": ()}
     for step in steps:
         if step.name == "Activationsd":
@@ -174,14 +203,27 @@ def _postprocessing(steps: Sequence[Step]) -> dict[str, Any]:
             if not step.switch("argmax"):
                 found |= {"decide": "threshold", "threshold": step.number("threshold", 0.5)}
         elif step.name == "KeepLargestConnectedComponentd":
-            found["cleaning"] = (*found["cleaning"], {"kind": "largest_component"})
+            found["cleaning"] = (
+                *found["cleaning"],
+                {"kind": "largest_component", "segments": _applied(step, segments)},
+            )
         elif step.name == "FillHolesd":
-            found["cleaning"] = (*found["cleaning"], {"kind": "fill_holes"})
+            found["cleaning"] = (*found["cleaning"], {"kind": "fill_holes", "segments": _applied(step, segments)})
         elif step.name not in _NOTHING_TO_DO:
             raise step.refused(
                 "is not known here; known are Activationsd, AsDiscreted, KeepLargestConnectedComponentd, FillHolesd"
             )
     return found
+
+
+def _applied(step: Step, segments: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The keys of the segments that a step is applied to; none where it is applied to all."""
+    if not step.has("applied_labels"):
+        return ()
+    listed = step.arguments["applied_labels"]
+    labels = set(listed if isinstance(listed, list) else [listed])
+    keys = tuple(segment["key"] for segment in segments if segment["index"] in labels)
+    return keys if keys else _refuse(step, "applied_labels")  # type: ignore[return-value]
 
 
 def _outputs(pred: Mapping[str, Any]) -> dict[str, Any]:

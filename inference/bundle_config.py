@@ -1,12 +1,13 @@
-"""The configuration of a bundle as data: steps with their arguments, references followed, expressions refused."""
+"""The configuration of a bundle as data: steps with their arguments, references followed, expressions never run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from inference.bundle_expressions import NotPlainError, value_of
 from inference.errors import PackageError
 
 _DEEPEST = 16
@@ -60,6 +61,18 @@ class Config:
         self._tree = tree
         self._where = f"{folder}/configs"
 
+    def checkpoint(self) -> str | None:
+        """The name of the file from which the bundle loads its weights, where it says so in a way that can be read."""
+        handlers = self._tree.get("handlers", [])
+        written = [self._tree.get("checkpointloader"), *(handlers if isinstance(handlers, list) else [])]
+        for number, item in enumerate(written):
+            if isinstance(item, Mapping) and str(item.get("_target_", "")).rpartition(".")[2] == "CheckpointLoader":
+                path = self._step(item, f"handlers[{number - 1}]" if number else "checkpointloader").first(
+                    "load_path", ""
+                )
+                return PurePosixPath(path).name if isinstance(path, str) and not _is_expression(path) else None
+        return None
+
     def step(self, *names: str) -> Step:
         """The first of some keys that is there, as a step."""
         for name in names:
@@ -97,6 +110,8 @@ class Config:
             raise PackageError(f"{self._where}: {where} refers to itself, or is nested too deeply")
         if isinstance(value, str) and value.startswith("@"):
             return self._plain(self._at(value[1:], where), where, depth + 1, lenient=lenient)
+        if isinstance(value, str) and value.startswith("$"):
+            return self._read(value, where, depth, lenient=lenient)
         if isinstance(value, Mapping):
             found = {
                 str(key): self._plain(item, f"{where}.{key}", depth + 1, lenient=lenient) for key, item in value.items()
@@ -107,6 +122,17 @@ class Config:
                 self._plain(item, f"{where}[{index}]", depth + 1, lenient=lenient) for index, item in enumerate(value)
             ]
         return value
+
+    def _read(self, expression: str, where: str, depth: int, *, lenient: bool) -> Any:
+        """The plain value that an expression says; the expression itself where it says more."""
+
+        def resolve(reference: str) -> Any:
+            return self._plain(self._at(reference, where), where, depth + 1, lenient=lenient)
+
+        try:
+            return value_of(expression[1:], resolve)
+        except NotPlainError:
+            return expression
 
     def _at(self, reference: str, where: str) -> object:
         found: Any = self._tree

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from typing import Any
+
+from sqlalchemy import Row, func, select
 
 from storage.database import Database
 from storage.records import Arrivals, KeptResult, Rejections
@@ -65,13 +67,16 @@ class History:
             .order_by(result.c.created_at, result.c.job_id, result.c.sop_instance_uid)
         )
         with self._database.read() as connection:
-            return tuple(
-                KeptResult(
-                    result_from(row),
-                    row.job_id,
-                    row.created_at,
-                    row.superseded_at,
-                    row.superseded_by,
-                )
-                for row in connection.execute(query)
-            )
+            return tuple(map(_kept, connection.execute(query)))
+
+    def result(self, sop_instance_uid: str) -> KeptResult | None:
+        query = select(result).where(result.c.sop_instance_uid == sop_instance_uid)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+            return None if row is None else _kept(row)
+
+
+def _kept(row: Row[Any]) -> KeptResult:
+    return KeptResult(
+        result_from(row), row.job_id, row.created_at, row.superseded_at, row.superseded_by, row.provenance_key
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -102,6 +102,16 @@ class Instances:
         query = _analysed(select(*_CONTENT), series_id, up_to_revision)
         with self._database.read() as connection:
             return tuple(StoredContent(*row) for row in connection.execute(query))
+
+    def contents_of(self, sop_instance_uids: Iterable[str]) -> tuple[StoredContent, ...]:
+        """All that is kept under these UIDs, contents that are in conflict with others and rejected ones among them."""
+        found: list[StoredContent] = []
+        uids = list(sop_instance_uids)
+        with self._database.read() as connection:
+            for first in range(0, len(uids), _AT_ONCE):
+                query = select(*_CONTENT).where(instance.c.sop_instance_uid.in_(uids[first : first + _AT_ONCE]))
+                found += [StoredContent(*row) for row in connection.execute(query)]
+        return tuple(found)
 
     def rejected(self, series_id: int, *, up_to_revision: int) -> frozenset[str]:
         """SOP Instance UIDs of a series that came and that a job on this revision does not analyse: they were rejected."""

@@ -23,7 +23,9 @@ from storage.records import (
     Event,
     Job,
     JobState,
+    Json,
     NewJob,
+    NewShadow,
     Predecessor,
     Priority,
     Result,
@@ -41,6 +43,7 @@ from storage.revisions import (
     wait_anew,
 )
 from storage.schema import job, job_attempt, series
+from storage.shadows import queue_shadow
 
 JOINED = select(job, series.c.series_instance_uid, series.c.study_instance_uid).join(
     series, series.c.series_id == job.c.series_id
@@ -55,17 +58,21 @@ class Jobs:
         """The next jobs to run, by the time since which they wait; STAT jobs as if they had waited longer.
 
         stat_head_start_s: how much longer. What is routine and has waited that long is not overtaken any more, so nothing
-        waits for ever; infinite, STAT always comes first.
+        waits for ever; infinite, STAT always comes first. Shadows come after all others, and only where there is room for more.
         """
         found = self._next("stat", limit)
         if not stat_only:
             found = (*found, *self._next("routine", limit))
-        return tuple(sorted(found, key=lambda item: turn(item, stat_head_start_s))[:limit])
+        ordered = sorted(found, key=lambda item: turn(item, stat_head_start_s))[:limit]
+        if len(ordered) < limit and not stat_only:
+            ordered += self._next("routine", limit - len(ordered), shadows=True)
+        return tuple(ordered)
 
-    def _next(self, priority: Priority, limit: int) -> tuple[Job, ...]:
+    def _next(self, priority: Priority, limit: int, *, shadows: bool = False) -> tuple[Job, ...]:
         """Of one priority, straight from the index, however many stand before them with the other one."""
+        is_meant = job.c.role == "shadow" if shadows else job.c.role != "shadow"
         return self._fetch(
-            JOINED.where(job.c.state == "ready", job.c.priority == priority)
+            JOINED.where(job.c.state == "ready", job.c.priority == priority, is_meant)
             .order_by(job.c.queued_at, job.c.job_id)
             .limit(limit)
         )
@@ -95,8 +102,10 @@ class Jobs:
             return predecessors_of(connection, of)
 
     def counts(self) -> dict[str, int]:
+        """By state; shadows concern nobody who waits for results, and are not counted."""
         with self._database.read() as connection:
-            rows = connection.execute(select(job.c.state, func.count()).group_by(job.c.state))
+            query = select(job.c.state, func.count()).where(job.c.role != "shadow").group_by(job.c.state)
+            rows = connection.execute(query)
             return {row[0]: row[1] for row in rows}
 
     def start(self, job_id: int) -> int | None:
@@ -132,6 +141,9 @@ class Jobs:
         recipients: Mapping[str, Sequence[str]] = MappingProxyType({}),
         not_analysed: bool = False,
         send_stale: bool = False,
+        provenance_key: str | None = None,
+        comparison: Json | None = None,
+        shadow: NewShadow | None = None,
         events: Iterable[Event] = (),
     ) -> bool:
         """running -> done or failed, with results, their outbox rows and what they supersede, in one transaction.
@@ -139,18 +151,31 @@ class Jobs:
         recipients: the names of the destinations that get each kind of result. not_analysed: the results say so.
         send_stale: queue them even where the series has moved on meanwhile, if the model is to run on it again and none of
         the images that it read was rejected.
+        provenance_key: the object that says what the results were made of. comparison: of a shadow, how it differs.
+        shadow: what is to run on the same images next, unless the series has moved on.
         Returns False, and changes nothing, where this attempt is not the running one.
         """
         with self._database.write() as connection:
             is_stale = has_moved_on(connection, finished)
-            values = {"state": state, "finished_at": time.time(), "stale": is_stale}
+            values: dict[str, Any] = {"state": state, "finished_at": time.time(), "stale": is_stale}
+            values |= {"provenance_key": provenance_key, "comparison": comparison}
             if not _end_attempt(connection, finished, outcome, reason, values):
                 return False
             record(connection, events)
             counts = not is_stale or (send_stale and may_be_sent_stale(connection, finished))
             if is_stale:
                 record(connection, [stale(finished, sent=counts)])
-            insert_results(connection, finished, results, recipients, counts=counts, not_analysed=not_analysed)
+            insert_results(
+                connection,
+                finished,
+                results,
+                recipients,
+                counts=counts,
+                not_analysed=not_analysed,
+                provenance_key=provenance_key,
+            )
+            if shadow is not None and not is_stale:
+                queue_shadow(connection, finished, shadow)
             return True
 
     def put_back(

@@ -301,6 +301,14 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
+class NewShadow:
+    """Another version of a model (name@version) that is to run on what a job analysed, to be compared with it."""
+
+    model: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     job_id: int
     series_id: int
@@ -341,6 +349,22 @@ class Job:
     comparison: Json | None = None
     # Object that holds what its results were made of and with.
     provenance_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedJob:
+    """A shadow that ended: its job and version, and the job and version that it is compared with. comparison: the figures."""
+
+    job_id: int
+    model: str
+    beside_model: str
+    compared_with: int
+    comparison: Json
+    finished_at: float
+    revision: int
+    series_instance_uid: str
+    study_instance_uid: str
+    accession_number: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,13 +426,17 @@ class Predecessor:
 
 @dataclass(frozen=True, slots=True)
 class KeptResult:
-    """A result with the job that made it; superseded_by: the job whose results took the place of this one."""
+    """A result with the job that made it; superseded_by: the job whose results took the place of this one.
+
+    provenance_key: the object that says what it was made of; None where an older version made it.
+    """
 
     result: Result
     job_id: int
     created_at: float
     superseded_at: float | None
     superseded_by: int | None
+    provenance_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,7 @@ def _reopen_readers(connection: Connection, rejected: Series) -> list[Event]:
             series.c.state != "arriving",
             job.c.revision == series.c.revision,
             job.c.state.in_(("running", "done")),
+            job.c.role != "shadow",
         )
     ).all()
     found = {

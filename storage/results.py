@@ -34,11 +34,13 @@ def insert_results(
     *,
     counts: bool,
     not_analysed: bool,
+    provenance_key: str | None = None,
 ) -> None:
     """Record a job's results; where they count, queue them for their recipients and supersede those before them.
 
     recipients: names of destinations, by SOP Instance UID; what has none is kept in reserve. What an earlier attempt recorded
-    stays as it is, unless nobody was ever sent it. not_analysed: the results say that nothing was analysed.
+    stays as it is, unless nobody was ever sent it. not_analysed: the results say that nothing was analysed. provenance_key:
+    the object that says what they were made of.
     """
     sound = [item for item in results if not item.faults]
     standing = _standing(connection, finished.series_id)
@@ -52,7 +54,7 @@ def insert_results(
         counts = False
     for item in new:
         to = recipients.get(item.sop_instance_uid, ()) if counts and not item.faults else ()
-        _insert(connection, finished, item, to, counts=counts)
+        _insert(connection, finished, item, to, counts=counts, provenance_key=provenance_key)
     if counts:
         _queue_kept(connection, [item for item in sound if item not in new], recipients)
         withdraw_stand_ins(connection, finished, before, _going(sound, recipients), repaired)
@@ -128,7 +130,10 @@ def _standing(connection: Connection, series_id: int) -> list[Row[Any]]:
 def _versions(connection: Connection, of: Job) -> frozenset[str]:
     """Other versions of the model that have a job of their own on this revision: each supersedes what is its own."""
     query = select(job.c.model).where(
-        job.c.series_id == of.series_id, job.c.revision == of.revision, job.c.model != of.model
+        job.c.series_id == of.series_id,
+        job.c.revision == of.revision,
+        job.c.model != of.model,
+        job.c.role != "shadow",
     )
     return frozenset(connection.execute(query).scalars())
 
@@ -211,18 +216,33 @@ def insert_rejection(connection: Connection, told: Result, *, job_id: int, desti
     queue(connection, told.sop_instance_uid, destination)
 
 
-def _insert(connection: Connection, finished: Job, item: Result, destinations: Sequence[str], *, counts: bool) -> None:
-    _record(connection, item, finished.job_id, superseded_at=None if counts else time.time())
+def _insert(
+    connection: Connection,
+    finished: Job,
+    item: Result,
+    destinations: Sequence[str],
+    *,
+    counts: bool,
+    provenance_key: str | None,
+) -> None:
+    superseded_at = None if counts else time.time()
+    _record(connection, item, finished.job_id, superseded_at=superseded_at, provenance_key=provenance_key)
     for destination in destinations:
         queue(connection, item.sop_instance_uid, destination)
 
 
-def _record(connection: Connection, item: Result, job_id: int, *, superseded_at: float | None) -> None:
+def _record(
+    connection: Connection,
+    item: Result,
+    job_id: int,
+    *,
+    superseded_at: float | None,
+    provenance_key: str | None = None,
+) -> None:
     values = {name: getattr(item, name) for name in Result.__dataclass_fields__}
     values["faults"] = list(item.faults) or None
-    connection.execute(
-        insert(result).values(**values, job_id=job_id, created_at=time.time(), superseded_at=superseded_at)
-    )
+    values |= {"job_id": job_id, "superseded_at": superseded_at, "provenance_key": provenance_key}
+    connection.execute(insert(result).values(**values, created_at=time.time()))
     grow(connection, "results", item.size_bytes)
 
 

@@ -36,7 +36,9 @@ def is_queued_anew(connection: Connection, of: Job) -> bool:
     state = select(series.c.state).where(series.c.series_id == of.series_id)
     if connection.execute(state).scalar_one() == "arriving":
         return True
-    newer = select(job.c.model).where(job.c.series_id == of.series_id, job.c.revision > of.revision)
+    newer = select(job.c.model).where(
+        job.c.series_id == of.series_id, job.c.revision > of.revision, job.c.role != "shadow"
+    )
     return any(_name(model) == _name(of.model) for model in connection.execute(newer).scalars())
 
 
@@ -55,7 +57,10 @@ def supersede_if_older(connection: Connection, job_id: int) -> bool:
 
 
 def wait_anew(connection: Connection, job_id: int) -> bool:
-    """Whether a job that was about to start waits again, because another series that it reads has moved on."""
+    """Whether a job that was about to start waits again, because another series that it reads has moved on.
+
+    A shadow ends then: what it would be compared with read other images.
+    """
     companions = connection.execute(select(job.c.companions).where(job.c.job_id == job_id)).scalar_one_or_none() or ()
     chosen = {one["series_id"]: one["revision"] for one in companions if one["series_id"] is not None}
     if not chosen:
@@ -64,6 +69,10 @@ def wait_anew(connection: Connection, job_id: int) -> bool:
     if all(row.revision == chosen[row.series_id] for row in now):
         return False
     waits = update(job).where(job.c.job_id == job_id, job.c.state == "ready", job.c.give_up_reason.is_(None))
+    reason = "another series that it reads has changed since the job that it is compared with"
+    ends = waits.where(job.c.role == "shadow").values(state="superseded", reason=reason, finished_at=time.time())
+    if connection.execute(ends).rowcount:
+        return True
     return bool(connection.execute(waits.values(state="waiting", reason=None, queued_at=time.time())).rowcount)
 
 

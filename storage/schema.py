@@ -279,6 +279,8 @@ result = Table(
     Column("superseded_by", Integer),
     # What our own checks found wrong with it: then it is in quarantine, and never has a row in the outbox.
     Column("faults", JSON(none_as_null=True)),
+    # Object that holds what it was made of and with: of the run that made it, which may not be the last one of its job.
+    Column("provenance_key", Text),
 )
 # Of the few that are superseded, to find those that somebody still holds.
 _IS_SUPERSEDED = result.c.superseded_at.is_not(None)

@@ -34,6 +34,7 @@ from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
 from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
 from storage.rejections import RejectionNotes
+from storage.shadows import Shadows
 from storage.studies import Studies
 from storage.usage import Usage
 
@@ -185,6 +186,7 @@ class House:
     performed_steps: PerformedSteps
     rejection_notes: RejectionNotes
     models: Models
+    shadows: Shadows
     history: History
     objects: MemoryStore
     run_folder: Path
@@ -325,6 +327,7 @@ def open_house(folder: Path) -> House:
         performed_steps=PerformedSteps(database),
         rejection_notes=RejectionNotes(database),
         models=Models(database),
+        shadows=Shadows(database),
         history=History(database),
         objects=MemoryStore(),
         run_folder=folder,

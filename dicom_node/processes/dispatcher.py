@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from dicom_node import logs
-from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, CompanionSpec, JobSpec, RecordedInput, run_attempt
+from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, REPEATABLE, CompanionSpec, JobSpec, RecordedInput, run_attempt
 from dicom_node.companion_watch import CompanionWatch
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
@@ -245,12 +245,7 @@ def engine_settings(config: Config, log_format: str) -> EngineSettings:
         memory_limit_bytes=config.engine.memory_limit_bytes,
         scratch_folder=str(config.node.data_folder / "scratch"),
         preload="dicom_node.attempt",
-        environment={
-            LOG_LEVEL: config.logging.level,
-            LOG_FORMAT: log_format,
-            # Without it, products of matrices on CUDA need not be the same twice; as cuBLAS documents it.
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        },
+        environment={LOG_LEVEL: config.logging.level, LOG_FORMAT: log_format, **REPEATABLE},
     )
 
 

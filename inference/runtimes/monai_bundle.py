@@ -6,8 +6,9 @@ tensors and refused where it holds anything else.
 
 from __future__ import annotations
 
+import inspect
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -18,10 +19,14 @@ from inference.errors import InferenceError, PackageError
 
 NETWORKS = frozenset(
     {
-        "AttentionUnet", "BasicUNet", "DenseNet121", "DenseNet169", "DenseNet201", "DynUNet", "FlexibleUNet", "HighResNet",
-        "SegResNet", "SegResNetDS", "SEResNet50", "SwinUNETR", "UNETR", "UNet", "ViT", "VNet",
+        "AHNet", "AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "BasicUnet", "DenseNet121", "DenseNet169", "DenseNet201",
+        "DenseNet264", "DynUNet", "DynUnet", "EfficientNetBN", "FlexibleUNet", "HighResNet", "MedNeXt", "SEResNeXt50",
+        "SEResNet101", "SEResNet152", "SEResNet50", "SegResNet", "SegResNetDS", "SegResNetDS2", "SwinUNETR", "UNETR", "UNet",
+        "Unet", "VNet", "ViT",
     }
 )  # fmt: skip
+_GONE = {"SwinUNETR": {"img_size"}}
+"""Arguments of older versions of MONAI that change nothing of a network, and that today's does not take."""
 _INSIDE = ("state_dict", "model", "network_def", "net", "network")
 """Where checkpoints keep the network's tensors, if not at their top."""
 
@@ -38,7 +43,8 @@ def load(content: BytesIO, device: torch.device, network: str, arguments: Mappin
             "runtime.kind monai_bundle needs MONAI, which is not installed: pip install 'dicom-node[monai]'"
         ) from error
     try:
-        made: torch.nn.Module = getattr(nets, network)(**arguments)
+        kind = getattr(nets, network)
+        made: torch.nn.Module = kind(**_taken(kind, network, arguments))
     except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
         raise PackageError(f"network {network} does not take the bundle's arguments: {error}") from error
     try:
@@ -48,6 +54,12 @@ def load(content: BytesIO, device: torch.device, network: str, arguments: Mappin
             f"the weights do not fit network {network}: {str(error).splitlines()[-1].strip()[:200]}"
         ) from error
     return made.to(device).eval()
+
+
+def _taken(kind: Callable[..., object], network: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The bundle's arguments, and never weights from the internet: they come with the bundle."""
+    taken = {name: value for name, value in arguments.items() if name not in _GONE.get(network, set())}
+    return taken | {"pretrained": False} if "pretrained" in inspect.signature(kind).parameters else taken
 
 
 def _tensors(content: BytesIO) -> Mapping[str, torch.Tensor]:

@@ -81,12 +81,10 @@ def image(path: Path) -> Dataset | None:
             dataset = dcmread(path)
     except (InvalidDicomError, EOFError, NotImplementedError):
         return None
-    is_image = dataset.get("Rows") and dataset.get("Modality") in {"CT", "MR"}
-    return (
-        dataset
-        if is_image and "Image Storage" in getattr(dataset.get("SOPClassUID", CTImageStorage), "name", "")
-        else None
-    )
+    if not dataset.get("Rows") or dataset.get("Modality") not in {"CT", "MR"}:
+        return None
+    sop_class = dataset.get("SOPClassUID") or CTImageStorage  # see identified
+    return dataset if "Image Storage" in getattr(sop_class, "name", "") else None
 
 
 def identified(datasets: list[Dataset]) -> None:

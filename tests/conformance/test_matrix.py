@@ -47,7 +47,9 @@ def test_every_object_of_a_made_source_satisfies_every_judge(name: str, peer: Pe
 def test_every_object_of_a_real_series_satisfies_every_judge(
     folder: str, peer: Peer, tmp_path: Path, shared_data: Path
 ) -> None:
-    for number, source in enumerate(real_sources(shared_data / folder)):
+    sources = list(real_sources(shared_data / folder))
+    assert sources
+    for number, source in enumerate(sources):
         judged = judge_all(source, peer, tmp_path / str(number))
         assert "sr, not analysed" in judged
         assert source[1] is None or judged >= {"seg", "sr", "sc"}

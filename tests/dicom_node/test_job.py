@@ -16,6 +16,7 @@ from dicom_node.own_code import own_code
 from dicom_node.phantom import chest_ct
 from dicom_node.results.reading import comments_of, numbers_of, tracking_uids, walk
 from inference import memory
+from inference.monitor.paired import Paired, difference
 from inference.registry import Registry
 from storage.errors import StorageUnavailable
 from storage.objects import open_store
@@ -92,6 +93,20 @@ def test_results_may_be_put_elsewhere_than_the_images_lie(stored: JobSpec, tmp_p
     keys = {*(item.object_key for item in outcome.results), str(outcome.provenance_key)}
     assert set(open_store(tmp_path.as_uri()).keys()) == keys
     assert not keys & set(open_store(stored.objects_url).keys())
+
+
+def test_a_shadow_is_compared_with_what_was_kept_of_its_job_and_makes_no_results(stored: JobSpec) -> None:
+    key = "findings/1.kept"
+    active = run_attempt(dataclasses.replace(stored, findings_key=key, kinds=("sr",)))
+    shadow = run_attempt(dataclasses.replace(stored, compare_with=key, kinds=()))
+    assert (active.comparison, shadow.results, shadow.error) == (None, (), None)
+    found = Paired.of_document(shadow.comparison or {})
+    assert {pair.dice for pair in found.segments} == {1.0}
+    assert len(found.segments) == len({pair.key for pair in found.segments}) > 1
+    assert difference(found) == 0
+    assert provenance.from_bytes(open_store(stored.objects_url).get(str(shadow.provenance_key))).model == PACKAGE.key
+    gone = run_attempt(dataclasses.replace(stored, compare_with="findings/2.kept", kinds=()))
+    assert "not kept any more" in str(gone.error)
 
 
 def test_a_job_that_is_run_twice_leaves_the_same_bytes(stored: JobSpec) -> None:

@@ -234,12 +234,18 @@ def composed(*steps: dict[str, Any]) -> dict[str, Any]:
         ({"network_def": "$MyNet()"}, r"network_def must name a class \(_target_\), but is '\$MyNet\(\)'"),
         ({"network_def": None, "network": None}, "network_def or net or network must be given"),
         ({"preprocessing": composed(step("RandFlipd"))}, r"transforms\[0\]: RandFlipd is not known here"),
-        ({"preprocessing": composed(step("Spacingd", pixdim="$[1, 1, 1]"))}, "Spacingd has pixdim"),
+        ({"preprocessing": composed(step("Spacingd", pixdim="$numpy.ones(3)"))}, "Spacingd has pixdim"),
         ({"preprocessing": composed(step("Spacingd", pixdim=[1, 1, 1], mode="spline"))}, "Spacingd has mode 'spline'"),
         ({"preprocessing": composed(step("ScaleIntensityRanged", a_max=1))}, "ScaleIntensityRanged has a_min None"),
         ({"preprocessing": "@nowhere"}, "refers to @nowhere, which is not there"),
         ({"preprocessing": "@preprocessing"}, "refers to itself"),
         ({"inferer": {"_target_": "SaliencyInferer"}}, "SaliencyInferer is not known here"),
+        ({"preprocessing": composed(step("ScaleIntensityd", factor=2.0))}, "ScaleIntensityd has factor"),
+        ({"preprocessing": composed(step("Resized", spatial_size=[8, 8, 8], mode="area"))}, "Resized has mode 'area'"),
+        (
+            {"postprocessing": composed(step("KeepLargestConnectedComponentd", applied_labels=[7]))},
+            "KeepLargestConnectedComponentd has applied_labels",
+        ),
         ({"postprocessing": composed(step("Lambdad", func="$lambda x: x"))}, "Lambdad is not known here"),
     ],
 )
@@ -289,6 +295,10 @@ def test_steps_of_the_zoo_become_keys_of_a_manifest(tmp_path: Path) -> None:
         ),
         (lambda tree: tree.pop("network_data_format"), "network_data_format.inputs.image must be given"),
         (lambda tree: tree.update(version="new"), "version"),
+        (
+            lambda tree: tree["network_data_format"]["inputs"]["image"].update(num_channels=4),
+            "its image has 4 channels, and nothing says which series they are",
+        ),
     ],
 )
 def test_metadata_that_does_not_do_is_refused(change: Any, rule: str, tmp_path: Path) -> None:

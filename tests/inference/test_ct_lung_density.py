@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,6 +139,17 @@ def test_the_order_in_which_voxels_are_stored_changes_no_number(
     ways = tuple(slice(None, None, -1 if flip else 1) for flip in flipped)
     for key, mask in straight.masks.items():
         assert np.array_equal(other.masks[key], np.transpose(mask, axes)[ways])
+
+
+def test_a_patient_who_lies_prone_takes_no_copy_of_the_volume(chest: Chest) -> None:
+    prone = turned(chest.volume, (0, 1, 2), (False, True, True))
+    peaks_bytes = []
+    for volume in (chest.volume, prone):
+        tracemalloc.start()
+        analyse(volume, CPU)
+        peaks_bytes.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks_bytes[1] - peaks_bytes[0] < chest.volume.voxels.nbytes / 4
 
 
 def test_a_mirrored_patient_has_mirrored_lungs(chest: Chest) -> None:

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from inference.models.ct_lung_density.lungs import BORDER_HU, IN_PLANE, LEFT, RIGHT, Coarse, Labels
 from inference.models.ct_lung_density.regions import Box, Mask, blank, box_of
+from inference.models.ct_lung_density.voxels import Voxels
 
 VESSEL_RADIUS_MM = 5.0
 MAX_HOLE_MM2 = 315.0
@@ -26,20 +27,20 @@ class Drawn:
     airways: Mask
 
 
-def draw(hu: torch.Tensor, labels: Labels, coarse: Coarse, airways: Mask, spacing_mm: tuple[float, ...]) -> Drawn:
-    """Both lungs and the airways outside them. hu: (slices, rows, columns) on the device that computes."""
-    device = hu.device
+def draw(voxels: Voxels, labels: Labels, coarse: Coarse, airways: Mask, spacing_mm: tuple[float, ...]) -> Drawn:
+    """Both lungs and the airways outside them."""
+    device, shape = voxels.device, voxels.hu.shape
     lungs, boxes = {}, {}
     for side in (RIGHT, LEFT):
-        box = fine_box(labels == side, coarse.blocks, hu.shape, margin=round(VESSEL_RADIUS_MM / spacing_mm[2]) + 2)
+        box = fine_box(labels == side, coarse.blocks, shape, margin=round(VESSEL_RADIUS_MM / spacing_mm[2]) + 2)
         coarse_side = near(labels, side, box, coarse.blocks, device)
-        aired = coarse_side & (hu[box] < BORDER_HU) & ~on(device, airways[box])
-        lungs[side], boxes[side] = blank(hu.shape), box
+        aired = coarse_side & voxels.below(box, BORDER_HU) & ~on(device, airways[box])
+        lungs[side], boxes[side] = blank(shape), box
         lungs[side][box] = filled(aired, spacing_mm)
     # Where closing reached over a thin septum, the voxel stays with the lung whose air it is.
     lungs[LEFT][boxes[LEFT]] &= ~lungs[RIGHT][boxes[LEFT]]
     box = box_of(airways)
-    outside = blank(hu.shape)
+    outside = blank(shape)
     outside[box] = airways[box] & ~lungs[RIGHT][box] & ~lungs[LEFT][box]
     return Drawn(lungs[RIGHT], lungs[LEFT], trunk(outside))
 

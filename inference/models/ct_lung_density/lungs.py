@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from inference.models.ct_lung_density.voxels import Voxels
 
 Mask = NDArray[np.bool_]
 Image = NDArray[np.float32]
@@ -58,12 +59,12 @@ class Found:
     refusal: tuple[str, str] | None = None
 
 
-def coarsen(hu: torch.Tensor, spacing_mm: tuple[float, float, float]) -> Coarse:
+def coarsen(voxels: Voxels, spacing_mm: tuple[float, float, float]) -> Coarse:
     """Mean of blocks; voxels beyond the last whole block are left out here, not in the fine result."""
     blocks = tuple(max(1, round(wish / have)) for wish, have in zip(COARSE_MM, spacing_mm, strict=True))
-    pooled = torch.nn.functional.avg_pool3d(hu[None, None], blocks)[0, 0]
     spacing = tuple(float(block * have) for block, have in zip(blocks, spacing_mm, strict=True))
-    return Coarse(pooled.cpu().numpy(), (blocks[0], blocks[1], blocks[2]), (spacing[0], spacing[1], spacing[2]))
+    whole = blocks[0], blocks[1], blocks[2]
+    return Coarse(voxels.pooled(whole), whole, (spacing[0], spacing[1], spacing[2]))
 
 
 def body_centre_column(coarse: Coarse) -> float:

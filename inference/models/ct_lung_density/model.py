@@ -11,6 +11,7 @@ from inference.models.ct_lung_density import drawing, lungs, protocol
 from inference.models.ct_lung_density.density import LOW_ATTENUATION_HU, Density, density_of
 from inference.models.ct_lung_density.orientation import orientation_of
 from inference.models.ct_lung_density.regions import Mask, blank, box_of
+from inference.models.ct_lung_density.voxels import Voxels, voxels_on
 from inference.runtimes.python import Analysis
 from inference.volume import Volume
 
@@ -22,10 +23,10 @@ PLAUSIBLE_MEAN_HU = (-960.0, -500.0)
 def analyse(volume: Volume, device: torch.device) -> Analysis:
     """Lung densitometry of one chest CT, any orientation of the array; refuses what is not one, with the value."""
     orientation = orientation_of(volume)
-    hu = np.ascontiguousarray(orientation.view(volume.voxels), dtype=np.float32)
+    hu = orientation.view(volume.voxels)
     spacing_mm = orientation.spacing_mm
-    on_device = torch.from_numpy(hu).to(device)
-    coarse = lungs.coarsen(on_device, spacing_mm)
+    voxels = voxels_on(hu, device)
+    coarse = lungs.coarsen(voxels, spacing_mm)
     centre = lungs.body_centre_column(coarse)
     pipes = airway.find_airways(hu, spacing_mm, centre)
     coarse_pipes = coarse_mask(pipes.mask, coarse) if pipes else np.zeros(coarse.hu.shape, np.bool_)
@@ -35,11 +36,11 @@ def analyse(volume: Volume, device: torch.device) -> Analysis:
     if pipes is None:
         text = f"no round air column of {airway.MIN_TRACHEA_LENGTH_MM:.0f} mm or more near the middle of the body"
         return Analysis(refusal=("no_trachea", text))
-    drawn = drawing.draw(on_device, found.labels, coarse, pipes.mask, spacing_mm)
+    drawn = drawing.draw(voxels, found.labels, coarse, pipes.mask, spacing_mm)
     refusal = cut_off(drawn)
     if refusal:
         return Analysis(refusal=refusal)
-    return measured(volume, on_device, drawn, pipes)
+    return measured(volume, voxels, drawn, pipes)
 
 
 def coarse_mask(mask: Mask, coarse: lungs.Coarse) -> Mask:
@@ -99,11 +100,11 @@ def remarks_on(
     return tuple(remarks)
 
 
-def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, pipes: airway.Airways) -> Analysis:
+def measured(volume: Volume, voxels: Voxels, drawn: drawing.Drawn, pipes: airway.Airways) -> Analysis:
     """Numbers for right, left and both; masks back in the order of the volume."""
     orientation = orientation_of(volume)
     voxel_ml = volume.voxel_volume_ml
-    values = {side: values_in(hu, mask) for side, mask in (("right", drawn.right), ("left", drawn.left))}
+    values = {side: voxels.within(mask) for side, mask in (("right", drawn.right), ("left", drawn.left))}
     densities = {f"{side}_lung": density_of(part, voxel_ml) for side, part in values.items()}
     densities["both_lungs"] = density_of(torch.cat(list(values.values())), voxel_ml)
     mean_hu = densities["both_lungs"].mean_hu
@@ -116,8 +117,8 @@ def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, pipes: airw
         "left_lung": drawn.left,
         "both_lungs": either(drawn.right, drawn.left),
         "airways": drawn.airways,
-        "right_low_attenuation": low_attenuation(hu, drawn.right),
-        "left_low_attenuation": low_attenuation(hu, drawn.left),
+        "right_low_attenuation": low_attenuation(voxels, drawn.right),
+        "left_low_attenuation": low_attenuation(voxels, drawn.left),
     }
     return Analysis(
         masks={key: orientation.back(mask) for key, mask in masks.items()},
@@ -131,14 +132,6 @@ def measured(volume: Volume, hu: torch.Tensor, drawn: drawing.Drawn, pipes: airw
     )
 
 
-def values_in(hu: torch.Tensor, mask: Mask) -> torch.Tensor:
-    """HU of the voxels of a mask, one axis."""
-    box = box_of(mask)
-    if hu.device.type == "cpu":
-        return torch.from_numpy(hu[box].numpy()[mask[box]])
-    return hu[box][drawing.on(hu.device, mask[box])]
-
-
 def either(first: Mask, second: Mask) -> Mask:
     found = blank(first.shape)
     for mask in (first, second):
@@ -147,9 +140,9 @@ def either(first: Mask, second: Mask) -> Mask:
     return found
 
 
-def low_attenuation(hu: torch.Tensor, mask: Mask) -> Mask:
+def low_attenuation(voxels: Voxels, mask: Mask) -> Mask:
     found, box = blank(mask.shape), box_of(mask)
-    found[box] = mask[box] & (hu[box] < LOW_ATTENUATION_HU).cpu().numpy()
+    found[box] = mask[box] & voxels.below(box, LOW_ATTENUATION_HU).cpu().numpy()
     return found
 
 

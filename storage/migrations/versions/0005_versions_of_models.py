@@ -40,6 +40,8 @@ def upgrade() -> None:
         table.create_check_constraint(op.f("ck_job_role"), "role in ('active', 'canary', 'shadow')")
     with op.batch_alter_table("job") as table:
         table.alter_column("role", server_default=None)
+    with op.batch_alter_table("result") as table:
+        table.add_column(sa.Column("provenance_key", sa.Text(), nullable=True))
     op.create_index("ix_job_beside", "job", ["role", "model"], sqlite_where=_BESIDE, postgresql_where=_BESIDE)
 
 
@@ -53,6 +55,8 @@ def downgrade() -> None:
     op.execute("delete from result where job_id in (select job_id from job where role = 'shadow')")
     op.execute("delete from job where role = 'shadow'")
     op.drop_index("ix_job_beside", "job")
+    with op.batch_alter_table("result") as table:
+        table.drop_column("provenance_key")
     with op.batch_alter_table("job") as table:
         table.drop_constraint(op.f("ck_job_role"), type_="check")
         for name in ("provenance_key", "comparison", "compared_with", "role"):

@@ -1,0 +1,1 @@
+"""Statistics over what models said: of one series against another answer, and of many."""
