@@ -50,7 +50,10 @@ def manifest_of(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
     """
     metadata = _read(folder / METADATA)
     config = Config(_inference(folder), folder)
-    weights = next((name for name in (f"models/{config.checkpoint()}", *WEIGHTS) if name in digests), None)
+    named = Path("models", config.checkpoint())
+    # The same tensors in a file that can hold nothing else are taken before those in one that can.
+    wanted = (str(named.with_suffix(".safetensors")), str(named), *WEIGHTS)
+    weights = next((name for name in wanted if name in digests), None)
     if weights is None:
         raise PackageError(f"{folder}: holds none of {', '.join(WEIGHTS)}; fetch the bundle with its weights")
     network = None if weights.endswith(".ts") else config.step("network_def", "net", "network")

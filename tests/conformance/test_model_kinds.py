@@ -23,6 +23,8 @@ from tests.inference import made_networks
 from tests.inference.made_models import ANATOMY, DENSE, EMPHYSEMA, HU, ML, NOT_INPUT, package, torchscript
 from tests.inference.made_networks import Centred, exported, onnx_of, traced
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 Peer = Callable[[str], str]
 VOLUME = {"value": "118565006", "scheme": "SCT", "meaning": "Volume"}
 ATTENUATION = {"value": "112031", "scheme": "DCM", "meaning": "Attenuation Coefficient"}
