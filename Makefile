@@ -50,6 +50,7 @@ bench-result: $(VENV)/.test peers  ## from the last image to the job, and jobs t
 
 bench-encode: $(VENV)/.test  ## results to DICOM objects, against highdicom and dcmqi; ten minutes
 	$(BIN)/python -m benchmarks.encode
+	$(BIN)/python -m benchmarks.compress
 
 bench-volume: $(VENV)/.test $(VOLUME_PEERS)/.installed  ## images to a volume, against dcm2niix, SimpleITK, pydicom and MONAI; ten minutes
 	$(BIN)/python -m benchmarks.volume --peers $(VOLUME_PEERS)

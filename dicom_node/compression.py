@@ -28,6 +28,9 @@ _PIXEL_DATA, _ITEM, _DELIMITER = 0x7FE00010, 0xFFFEE000, 0xFFFEE0DD
 _LONG_HEADER_BYTES = 12
 _RLE_HEADER = struct.Struct("<16L")
 _LARGEST_OFFSET = 0xFFFFFFFF
+_PIECE_BYTES = 1024**2
+# Of what is nearly all zeros this takes a quarter of the time of the usual level, and both leave a hundredth of it.
+_LEVEL = 3
 
 Frame = NDArray[np.unsignedinteger]
 """(rows, columns) or (rows, columns, samples), uint8 or uint16."""
@@ -78,11 +81,22 @@ def _in_file(skimmed: Skimmed, method: Method, data_set: bytes) -> Compressed:
 def _deflated(part10: bytes) -> bytes:
     """The data set as a raw deflate stream (RFC 1951), padded to an even length (PS3.5 A.5)."""
     plain = memoryview(part10)[data_set_at(part10) :]
-    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packer = zlib.compressobj(_LEVEL, wbits=-zlib.MAX_WBITS)
     packed = packer.compress(plain) + packer.flush()
-    if zlib.decompress(packed, wbits=-zlib.MAX_WBITS) != plain:
+    if not _inflates_to(packed, plain):
         raise NotTheSame("the deflated data set is another one")
     return packed + b"\0" * (len(packed) % 2)
+
+
+def _inflates_to(packed: bytes, plain: memoryview) -> bool:
+    """Piece by piece: the data set is not held a second time."""
+    unpacker, at, rest = zlib.decompressobj(wbits=-zlib.MAX_WBITS), 0, packed
+    while not unpacker.eof:
+        piece = unpacker.decompress(rest, _PIECE_BYTES)
+        if (not piece and not unpacker.eof) or piece != plain[at : at + len(piece)]:
+            return False
+        at, rest = at + len(piece), unpacker.unconsumed_tail
+    return at == len(plain)
 
 
 def _frames(part10: bytes, skimmed: Skimmed) -> NDArray[np.unsignedinteger] | None:

@@ -7,7 +7,7 @@ every UID and time in them derives from the job, so it does no harm that a lost 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +23,14 @@ from dicom_node.results.make import make
 from dicom_node.results.report import EncodedResult, ReadBesides, Report
 from inference import kept
 from inference.confined import pool
+from inference.contract import InputContract
 from inference.errors import InferenceError, ModelProcessEnded, NotAVolume
 from inference.findings import Code, Findings, NotAnalysed
 from inference.frames import Frame
 from inference.instances import Headers, Instance, instance_of
 from inference.monitor.paired import paired
 from inference.package import Package, load_package
+from inference.picture_series import read_each
 from inference.series import SeriesReading, read_instances
 from inference.volume import Volume
 from storage.errors import StorageError, UnknownObject
@@ -38,6 +40,7 @@ from storage.records import Result
 
 # PS3.16 CID 7011 has no reason for "the images are no volume" or "the model failed": see docs/codes.md.
 NOT_A_VOLUME = Code("NOTVOLUME", "99DICOMNODE", "Images do not form a volume")
+NO_PICTURE = Code("NOPICTURE", "99DICOMNODE", "No image can be analysed")
 PROCESSING_FAILED = Code("FAILED", "99DICOMNODE", "Processing failed")
 NO_COMPANION = Code("NOCOMPANION", "99DICOMNODE", "Another series that the model needs is missing")
 WITHHELD = Code("WITHHELD", "99DICOMNODE", "Images withheld from analysis")
@@ -105,6 +108,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
             objects.put(spec.findings_key, [kept.to_bytes(findings)])
     if findings.not_analysed and not spec.report_not_analysed:
         return _outcome(package, findings, stages, said_besides)
+    remark = _with_what_is_missing(spec.remark, volume, len(sources))
     with stages.timed("encode"):
         made = make(
             Report(
@@ -117,7 +121,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
                 created_at=zone.of_study(spec.created_at, sources[0]),
                 kinds=frozenset(spec.kinds),
                 companions=companions,
-                remark=spec.remark,
+                remark=remark,
                 predecessors=spec.predecessors,
                 words=spec.words,
             ),
@@ -172,10 +176,11 @@ def _find(
         return None, (), (), Findings(not_analysed=NotAnalysed(NO_COMPANION, missing)), ""
     try:
         with stages.timed("volume"):
-            reading = read_instances(instances, tilt=contract.gantry_tilt)
+            reading = _read(instances, contract)
             companions, without = companion_volumes.read(contract, spec, besides)
     except NotAVolume as reason:
-        return None, (), (), Findings(not_analysed=NotAnalysed(NOT_A_VOLUME, str(reason))), ""
+        code = NOT_A_VOLUME if contract.images == "volume" else NO_PICTURE
+        return None, (), (), Findings(not_analysed=NotAnalysed(code, str(reason))), ""
     volume, frames, left_out = reading.volumes[0], reading.frames, _left_out(reading) + without
     del reading
     instances.clear()
@@ -189,6 +194,22 @@ def _find(
     for words in pool.POOL.untold():
         log.warning("model processes lack a wall", reason=words.lower())
     return volume, frames, companions, findings, left_out
+
+
+def _with_what_is_missing(remark: str | None, volume: Volume | None, instances: int) -> str | None:
+    """Of images taken one by one each counts: one that was set aside must be missed by nobody who reads of the others."""
+    analysed = {picture.source.sop_instance_uid for picture in volume.pictures} if volume else set()
+    if not analysed or len(analysed) >= instances:
+        return remark
+    said = f"{instances - len(analysed)} of {instances} images of the series were not analysed"
+    return f"{remark}; {said}" if remark else said
+
+
+def _read(instances: Sequence[Instance], contract: InputContract) -> SeriesReading:
+    """As a volume, or image by image. Raises NotAVolume."""
+    if contract.images == "volume":
+        return read_instances(instances, tilt=contract.gantry_tilt)
+    return read_each(instances, contract)
 
 
 def _left_out(reading: SeriesReading) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from inference import answer_maps, answers, diffusion
+from inference import answer_maps, answers, by_picture, diffusion
 from inference.devices import chosen_device
 from inference.errors import InferenceError
 from inference.findings import Findings
@@ -27,6 +27,8 @@ def run(volume: Volume, package: Package, device: str, companions: Mapping[str, 
         raise InferenceError(f"{package.key}: its manifest does not say how the network is used")
     network, outputs = network_of(package, where), manifest.outputs
     with torch.inference_mode():
+        if volume.pictures:
+            return by_picture.run(volume, manifest, network, where)
         made = prepared(volume, companions, preprocessing)
         if outputs.segments or outputs.maps:
             return _of_voxels(volume, made, network, manifest, where)

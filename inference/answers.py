@@ -48,7 +48,11 @@ def classifications(answer: Tensor, recipe: Postprocessing, outputs: Outputs) ->
     """What the network holds for present, absent, or cannot tell."""
     if not outputs.classifications:
         return ()
-    shares = activated(answer[:, None], recipe)[:, 0]
+    return classified(activated(answer[:, None], recipe)[:, 0], outputs)
+
+
+def classified(shares: Tensor, outputs: Outputs) -> tuple[Classification, ...]:
+    """shares: the network's numbers after their activation."""
     return tuple(
         _classification(output, _number(shares, output.index, output.key)) for output in outputs.classifications
     )
@@ -117,22 +121,35 @@ def activated(values: Tensor, recipe: Postprocessing) -> Tensor:
 
 def cleaned_mask(mask: Mask, steps: Sequence[Cleaning], grid: Grid, volume: Volume) -> Mask:
     """The mask after its steps; parts are connected where their voxels share a face."""
+    near = _neighbours(grid, volume)
     for step in steps:
         if step.kind == "fill_holes":
-            mask = np.asarray(ndimage.binary_fill_holes(mask), np.bool_)
+            mask = np.asarray(ndimage.binary_fill_holes(mask, near), np.bool_)
             continue
-        parts, count = ndimage.label(mask)
+        parts, count = ndimage.label(mask, near)
         if not count:
             return mask
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
         if step.kind == "largest_component":
             mask = np.asarray(parts == sizes.argmax(), np.bool_)
+        elif step.below_pixels is not None:
+            kept = sizes * float(np.prod([abs(axis.step) for axis in grid.axes])) >= step.below_pixels
+            mask = kept[parts]
         elif step.below_ml is not None:
             one_ml = volume.voxel_volume_ml * float(np.prod([abs(axis.step) for axis in grid.axes]))
             kept = sizes * one_ml >= step.below_ml
             mask = kept[parts]
     return mask
+
+
+def _neighbours(grid: Grid, volume: Volume) -> Mask:
+    """Those that share a face; but pictures side by side are no space, and have none across."""
+    near = np.asarray(ndimage.generate_binary_structure(3, 1), np.bool_)
+    if volume.pictures:
+        across = next(number for number, axis in enumerate(grid.axes) if axis.along == 0)
+        near.swapaxes(0, across)[[0, 2]] = False
+    return near
 
 
 def _labels(found: Iterator[Slab], grid: Grid, recipe: Postprocessing, declared: Sequence[SegmentOutput]) -> Labels:

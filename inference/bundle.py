@@ -50,7 +50,7 @@ def manifest_of(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
     """
     metadata = _read(folder / METADATA)
     config = Config(_inference(folder), folder)
-    named = Path("models", config.checkpoint())
+    named = Path("models", config.checkpoint() or "model.pt")
     # The same tensors in a file that can hold nothing else are taken before those in one that can.
     wanted = (str(named.with_suffix(".safetensors")), str(named), *WEIGHTS)
     weights = next((name for name in wanted if name in digests), None)

@@ -144,23 +144,25 @@ SUPPORTED = frozenset(_CODESTREAMS) | {uid.RLELossless}
 """Transfer syntaxes with compressed frames that can be decoded."""
 
 
-def check_frame(data: bytes, transfer_syntax_uid: str, rows: int, columns: int, bytes_a_value: int) -> None:
-    """Raise CodecError where a frame cannot be rows x columns of one sample; cheap, decodes nothing."""
+def check_frame(
+    data: bytes, transfer_syntax_uid: str, rows: int, columns: int, bytes_a_value: int, *, samples: int = 1
+) -> None:
+    """Raise CodecError where a frame cannot be rows x columns of so many samples; cheap, decodes nothing."""
     if transfer_syntax_uid in _CODESTREAMS:
         if data.rfind(_END_MARKER, max(0, len(data) - _TAIL_BYTES)) < 0:
             raise CodecError("the codestream is cut short: it has no end marker")
         size = _CODESTREAMS[transfer_syntax_uid][0](data)
-        if (size.rows, size.columns, size.components) != (rows, columns, 1):
+        if (size.rows, size.columns, size.components) != (rows, columns, samples):
             raise CodecError(
                 f"the codestream holds {size.rows} x {size.columns} of {size.components} component(s),"
-                f" Rows x Columns say {rows} x {columns} of 1"
+                f" Rows x Columns say {rows} x {columns} of {samples}"
             )
         if size.precision > 8 * bytes_a_value:
             raise CodecError(
                 f"the codestream holds {size.precision} bits a value, Bits Allocated is {8 * bytes_a_value}"
             )
     elif transfer_syntax_uid == uid.RLELossless:
-        check_rle(len(data), rows * columns * bytes_a_value)
+        check_rle(len(data), rows * columns * bytes_a_value * samples)
 
 
 def check_rle(length: int, needed: int) -> None:

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from inference.picture_contract import Images, PictureContract
+
 
 def _is_pattern(value: str) -> str:
     try:
@@ -19,6 +21,7 @@ def _is_pattern(value: str) -> str:
 
 
 Pattern = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_is_pattern)]
+
 Orientation = Literal["axial", "sagittal", "coronal", "oblique"]
 
 NO_AGENT = frozenset({"", "NO", "NONE", "N", "NA", "N/A", "NO CONTRAST", "WITHOUT", "WITHOUT CONTRAST", "0", "-", "--"})
@@ -218,8 +221,13 @@ class CompanionContract(BaseModel):
 
 
 class InputContract(SeriesContract):
-    """The series that a model may be run on, and the others that it reads besides."""
+    """The series that a model may be run on, and the others that it reads besides.
 
+    images: what of a series is analysed at once; pictures: of `each` and `clip`, what each image must be.
+    """
+
+    images: Images = "volume"
+    pictures: PictureContract = PictureContract()
     companions: tuple[CompanionContract, ...] = Field(default=(), max_length=8)
 
     def companion(self, name: str) -> CompanionContract:
@@ -232,4 +240,23 @@ class InputContract(SeriesContract):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"companion {twice[0]} is given twice")
+        return self
+
+    def reason_against_spacing(self, spacing_mm: tuple[float, float] | None) -> str:
+        """Of one picture: where a bound is given, its spacing must be stated."""
+        bounds = self.min_pixel_spacing_mm, self.max_pixel_spacing_mm
+        if spacing_mm is None:
+            return "it does not say how large its pixels are" if any(bounds) else ""
+        return "; ".join(self._reasons_of_pixels(SeriesFacts(pixel_spacing_mm=spacing_mm)))
+
+    @model_validator(mode="after")
+    def pictures_have_no_space(self) -> Self:
+        if self.images == "volume":
+            if self.pictures != PictureContract():
+                raise ValueError("pictures is for images each or clip; those of a volume are taken together")
+            return self
+        spatial = ("min_slice_spacing_mm", "max_slice_spacing_mm", "min_coverage_mm")
+        if given := [name for name in spatial if getattr(self, name) is not None] + list(self.companions)[:1]:
+            what = given[0] if isinstance(given[0], str) else "companions"
+            raise ValueError(f"{what} is for images volume; {self.images} takes images that lie in no common space")
         return self

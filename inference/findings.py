@@ -124,7 +124,8 @@ class Measurement:
     """A number with its unit (UCUM) about one finding, named by its key; about all that was analysed, where that is None.
 
     derivation says how the number was derived (mean, percentile; PS3.16 CID 7464), method how it was measured.
-    uncertainty: half the width of its 95 % interval, in the same unit.
+    uncertainty: half the width of its 95 % interval, in the same unit. pictures: of images that are taken one by one, those
+    (by their number among the volume's pictures) that it was measured on; none for all.
     """
 
     name: Code
@@ -134,6 +135,7 @@ class Measurement:
     derivation: Code | None = None
     method: Code | None = None
     uncertainty: float | None = None
+    pictures: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.uncertainty is not None and not self.uncertainty >= 0:
@@ -144,7 +146,7 @@ class Measurement:
 class Classification:
     """Whether something is there, by a probability that was held against a threshold (both 0 to 1).
 
-    "indeterminate": the model looked and cannot say.
+    "indeterminate": the model looked and cannot say. pictures: as of a measurement.
     """
 
     key: str
@@ -155,6 +157,7 @@ class Classification:
     threshold: float | None = None
     finding_site: Code | None = None
     laterality: Code | None = None
+    pictures: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _require_share("probability", self.label, self.probability)

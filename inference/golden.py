@@ -3,6 +3,8 @@
 A case is one file of plain arrays (numpy's .npz, no pickles): `voxels` (slices, rows, columns) and `affine_lps` (4, 4) of the
 series and, as `voxels/NAME` and `affine_lps/NAME`, of companions; and what is expected, by the keys of the manifest: masks as
 `segment/KEY`, maps as `map/KEY`, numbers as `measurement/NAME CODE/KEY` and probabilities as `classification/KEY`.
+Of a model that takes images one by one each slice is an image, or a frame of a clip, and `colors` (slices, rows, columns, 3)
+are its RGB.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import time
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Literal
 
@@ -25,7 +27,7 @@ from inference.errors import PackageError
 from inference.findings import Findings, Measurement
 from inference.golden_case import GoldenCase
 from inference.package import Package
-from inference.volume import SourceFrame, Volume
+from inference.volume import Picture, SourceFrame, Volume
 
 MAX_BYTES = 4 * 1024**3
 """Of a case when unpacked; a small archive may claim to hold any number of zeros."""
@@ -59,6 +61,8 @@ def write_case(volume: Volume, companions: Mapping[str, Volume], findings: Findi
             f"a golden case must expect findings, but this was not analysed: {findings.not_analysed.text}"
         )
     arrays: dict[str, NDArray[np.generic]] = {"voxels": volume.voxels, "affine_lps": volume.affine_lps}
+    if volume.colors is not None:
+        arrays["colors"] = volume.colors
     for name, companion in companions.items():
         arrays |= {f"voxels/{name}": companion.voxels, f"affine_lps/{name}": companion.affine_lps}
     buffer = BytesIO()
@@ -106,6 +110,8 @@ def _run(package: Package, case: GoldenCase, device: Literal["auto", "cpu", "cud
     arrays = _read(package, case)
     modality = package.manifest.input.modality
     volume = _volume(arrays, "", modality)
+    if package.manifest.input.images != "volume":
+        volume = _as_pictures(volume, arrays, is_clip=package.manifest.input.images == "clip")
     companions = {
         item.name: _volume(arrays, f"/{item.name}", item.series.modality)
         for item in package.manifest.input.companions
@@ -139,7 +145,8 @@ def _told(findings: Findings) -> dict[str, NDArray[np.generic]]:
 
 def _name(item: Measurement) -> str:
     derivation = f" {item.derivation.value}" if item.derivation else ""
-    return f"measurement/{item.name.value}{derivation}/{item.finding_key or ''}"
+    picture = f" on {item.pictures[0] + 1}" if any(item.pictures[:1]) else ""
+    return f"measurement/{item.name.value}{derivation}/{item.finding_key or ''}{picture}"
 
 
 def _read(package: Package, case: GoldenCase) -> dict[str, NDArray[np.generic]]:
@@ -170,6 +177,31 @@ def _require(arrays: Arrays, names: Iterable[str], file: str) -> None:
         raise PackageError(
             f"{file}: voxels must be (slices, rows, columns) and affine_lps (4, 4), but are {voxels.shape} and {affine.shape}"
         )
+
+
+def _as_pictures(volume: Volume, arrays: Arrays, *, is_clip: bool) -> Volume:
+    """Each slice is an image, or a frame of one clip, with calibrated pixels of the affine's spacing; `colors` are RGB."""
+    slices, rows, columns = volume.voxels.shape
+    colors = arrays.get("colors")
+    if colors is not None and (colors.dtype != np.uint8 or colors.shape != (slices, rows, columns, 3)):
+        raise PackageError(
+            f"colors of a golden case must be uint8 {(slices, rows, columns, 3)}, but are {colors.shape}"
+        )
+    spacing_mm = volume.spacing_mm[1:]
+    pictures = tuple(
+        Picture(
+            source=SourceFrame("", "2.25.4.0", index + 1) if is_clip else SourceFrame("", f"2.25.4.{index}"),
+            slice=index,
+            rows=rows,
+            columns=columns,
+            instance_number=1 if is_clip else index + 1,
+            pixel_spacing_mm=(spacing_mm[0], spacing_mm[1]),
+            is_calibrated=True,
+            is_color=colors is not None,
+        )
+        for index in range(slices)
+    )
+    return replace(volume, pictures=pictures, colors=None if colors is None else np.asarray(colors, np.uint8))
 
 
 def _volume(arrays: Arrays, suffix: str, modality: str) -> Volume:

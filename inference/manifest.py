@@ -17,6 +17,7 @@ from inference.golden_case import GoldenCase
 from inference.manifested import Label, Manifested, PathInPackage
 from inference.model_card import Card
 from inference.outputs import Outputs
+from inference.picture_recipe import problem_with_images
 from inference.plain_yaml import plain_yaml
 from inference.recipe import THIS_SERIES, Postprocessing, Preprocessing, Use
 
@@ -135,6 +136,14 @@ class Manifest(Manifested):
             raise ValueError(
                 f"outputs: segment {none} has index 0, which is no segment where the largest value decides"
             )
+        return self
+
+    @model_validator(mode="after")
+    def is_used_as_its_images_are_taken(self) -> Manifest:
+        if problem := problem_with_images(
+            self.input.images, self.preprocessing, self.use, self.postprocessing, self.outputs
+        ):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

@@ -38,7 +38,8 @@ LOADED_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Boxes:
-    """corners: float32 (boxes, 6), two opposite ones in indices of the image. scores: (boxes,), 0 to 1. classes: (boxes,)."""
+    """corners: float32 (boxes, 2 x axes), two opposite ones in indices of the image. scores: (boxes,), 0 to 1.
+    classes: (boxes,)."""
 
     corners: Tensor
     scores: Tensor
@@ -81,7 +82,7 @@ def maps(image: Tensor, network: Network, use: Use, device: torch.device) -> Ite
     if use.mode == "slices":
         found = _by_slices(image, predict, use, device)
     else:
-        patch = use.patch or (image.shape[1], image.shape[2], image.shape[3])
+        patch = use.patch or tuple(image.shape[1:])
         windows = Windows(patch, use.overlap, use.blending, use.batch)
         found = slabs(image, predict, windows, device=device)
     for slab in found:
@@ -114,9 +115,14 @@ def boxes(image: Tensor, network: Network, use: Use, device: torch.device) -> Bo
     with _autocast(use, device):
         answer = network(image[None].to(device))
     parts = [part for part in answer if isinstance(part, Tensor)] if isinstance(answer, tuple | list) else []
-    if [part.ndim for part in parts] != [2, 1, 1] or parts[0].shape[1] != 6 or len({len(part) for part in parts}) > 1:
+    wide = 2 * (image.ndim - 1)
+    if (
+        [part.ndim for part in parts] != [2, 1, 1]
+        or parts[0].shape[1] != wide
+        or len({len(part) for part in parts}) > 1
+    ):
         raise InferenceError(
-            "the network must answer with boxes: corners (boxes, 6), scores (boxes,) and classes (boxes,), but gave"
+            f"the network must answer with boxes: corners (boxes, {wide}), scores (boxes,) and classes (boxes,), but gave"
             f" {', '.join(map(_shape, parts)) or _shape(answer)}"
         )
     corners, scores, classes = (part.float().cpu() for part in parts)

@@ -59,8 +59,9 @@ class MeasurementOutput(Manifested):
     """index: of the number in a network's answer. compute: of each segment (of those in `of`, where they are named), or of
     the maps that `of` names.
 
-    Computed are the volume (unit mL), and of the values of the image within the segment the mean, minimum, maximum,
-    standard deviation or a percentile, in the unit of the image, which `unit` names.
+    Computed are the volume (unit mL), of images that are taken one by one the area (unit mm2 or cm2, where the image says how
+    large its pixels are in the patient; else it is told in pixels), and of the values of the image within the segment the
+    mean, minimum, maximum, standard deviation or a percentile, in the unit of the image, which `unit` names.
     """
 
     key: Key
@@ -69,7 +70,7 @@ class MeasurementOutput(Manifested):
     derivation: CodedConcept | None = None
     method: CodedConcept | None = None
     index: Index | None = None
-    compute: Literal["volume", "mean", "minimum", "maximum", "deviation", "percentile"] | None = None
+    compute: Literal["volume", "area", "mean", "minimum", "maximum", "deviation", "percentile"] | None = None
     percentile: Annotated[float, Field(ge=0, le=100)] | None = None
     of: tuple[Key, ...] = ()
 
@@ -83,6 +84,8 @@ class MeasurementOutput(Manifested):
             raise ValueError("of names the segments that something is computed of; give compute, too")
         if self.compute == "volume" and self.unit.value != "mL":
             raise ValueError(f"a volume is computed in mL (UCUM), but unit is {self.unit.value}")
+        if self.compute == "area" and self.unit.value not in ("mm2", "cm2"):
+            raise ValueError(f"an area is computed in mm2 or cm2 (UCUM), but unit is {self.unit.value}")
         return self
 
 

@@ -71,6 +71,8 @@ def computed(
 def facts_of(volume: Volume) -> SeriesFacts:
     """What the contract asks, as the volume itself shows it: geometry from the affine, the rest from the header."""
     header = volume.header
+    if volume.pictures:
+        return _facts_of_pictures(volume)
     spacing_mm = volume.spacing_mm
     step_mm = volume.affine_lps[:3, :3]
     along_row, along_column = step_mm[:, 2] / spacing_mm[2], step_mm[:, 1] / spacing_mm[1]
@@ -92,6 +94,24 @@ def facts_of(volume: Volume) -> SeriesFacts:
         series_description=str(header.get("SeriesDescription", "") or ""),
         manufacturer=str(header.get("Manufacturer", "") or ""),
         convolution_kernel=words_of(header.get("ConvolutionKernel")),
+        contrast_agent=contrast_agent_of(header),
+    )
+
+
+def _facts_of_pictures(volume: Volume) -> SeriesFacts:
+    """Pictures lie in no common space, so there is none to tell of."""
+    header = volume.header
+    image_type = header.get("ImageType") or ()
+    return SeriesFacts(
+        modality=str(header.get("Modality", "")),
+        instances=len(volume.pictures),
+        sop_class_uids=frozenset(picture.source.sop_class_uid for picture in volume.pictures),
+        image_type=(image_type,) if isinstance(image_type, str) else tuple(map(str, image_type)),
+        rows=volume.pictures[0].rows,
+        columns=volume.pictures[0].columns,
+        body_part=str(header.get("BodyPartExamined", "") or ""),
+        series_description=str(header.get("SeriesDescription", "") or ""),
+        manufacturer=str(header.get("Manufacturer", "") or ""),
         contrast_agent=contrast_agent_of(header),
     )
 

@@ -15,6 +15,8 @@ THIS_SERIES = "series"
 
 Positive = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(ge=1)]
+OfPlane = tuple[Whole, Whole]
+"""Of rows and columns, where images are taken one by one."""
 
 
 class Clip(Manifested):
@@ -91,15 +93,16 @@ class Preprocessing(Manifested):
     back, columns to the left), or as_acquired. spacing_mm, size_multiple: along those axes. outside: the value where there is
     no image. channels: `series`, or names of companions. size: so many voxels along each axis, whatever their spacing becomes.
     fit: cut or padded on both sides to so many, what is cut and padded being the same on both.
+    Of images that are taken one by one, spacing_mm, size and size_multiple are two numbers, of rows and columns.
     """
 
     axes: Literal["as_acquired"] | Annotated[str, Field(pattern=r"^[RLAPSI]{3}$")] = "as_acquired"
-    spacing_mm: tuple[Positive, Positive, Positive] | None = None
-    size: tuple[Whole, Whole, Whole] | None = None
+    spacing_mm: tuple[Positive, Positive, Positive] | tuple[Positive, Positive] | None = None
+    size: tuple[Whole, Whole, Whole] | OfPlane | None = None
     interpolation: Literal["linear", "nearest"] = "linear"
     crop: Crop | None = None
     fit: tuple[Whole, Whole, Whole] | None = None
-    size_multiple: tuple[Whole, Whole, Whole] | None = None
+    size_multiple: tuple[Whole, Whole, Whole] | OfPlane | None = None
     outside: float = 0.0
     intensity: tuple[Intensity, ...] = ()
     channels: tuple[str, ...] = Field(default=(THIS_SERIES,), min_length=1, max_length=16)
@@ -125,10 +128,11 @@ class Use(Manifested):
     each plane of the first axis, with so many `neighbours` on each side as further channels (2.5D).
     flips: axes (0 the first) that are flipped for further predictions, which are averaged. sampler: for a network that takes
     noise away; it is then run so at each of its steps.
+    Of images that are taken one by one a patch has two numbers, and axes 0 and 1 are rows and columns.
     """
 
     mode: Literal["whole", "windows", "slices"] = "whole"
-    patch: tuple[Whole, Whole, Whole] | None = None
+    patch: tuple[Whole, Whole, Whole] | OfPlane | None = None
     overlap: float = Field(default=0.25, ge=0, lt=1)
     blending: Literal["constant", "gaussian"] = "gaussian"
     batch: Annotated[int, Field(ge=1, le=1024)] = 4
@@ -154,17 +158,19 @@ class Cleaning(Manifested):
     """What is done to segments, by their keys; without keys, to each.
 
     largest_component keeps the largest connected part, fill_holes fills what is enclosed, remove_small takes away parts below
-    `below_ml`.
+    `below_ml`; of images that are taken one by one, those of fewer pixels than `below_pixels`.
     """
 
     kind: Literal["largest_component", "fill_holes", "remove_small"]
     segments: tuple[Key, ...] = ()
     below_ml: Positive | None = None
+    below_pixels: Whole | None = None
 
     @model_validator(mode="after")
     def says_how_small(self) -> Self:
-        if (self.below_ml is not None) != (self.kind == "remove_small"):
-            raise ValueError("below_ml must be given for remove_small, and for no other")
+        given = sum(limit is not None for limit in (self.below_ml, self.below_pixels))
+        if given != (self.kind == "remove_small"):
+            raise ValueError("below_ml must be given for remove_small, or below_pixels, and for no other")
         return self
 
 
@@ -173,11 +179,14 @@ class Postprocessing(Manifested):
 
     activation: what the network left to be done. decide: which segment a voxel belongs to: the class of the largest value
     (argmax; class 0 is none), or each one whose value is at least `threshold`.
+    combine: of images that are taken one by one, whether the network's numbers (after the activation) are told for each, or
+    their mean or maximum for all of the series.
     """
 
     activation: Literal["none", "softmax", "sigmoid"] = "none"
     decide: Literal["argmax", "threshold"] = "argmax"
     threshold: float = 0.5
+    combine: Literal["none", "mean", "maximum"] = "none"
     cleaning: tuple[Cleaning, ...] = ()
 
 

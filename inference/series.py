@@ -108,7 +108,7 @@ def read_instances(
         ),
     ]
     if not volumes:
-        raise NotAVolume(_summary(set_aside))
+        raise NotAVolume(reasons_together(set_aside))
     volumes.sort(key=lambda volume: -len(volume.sources))
     return SeriesReading(tuple(volumes), tuple(set_aside), tuple(frames))
 
@@ -280,9 +280,11 @@ def _affine(stack: Stack) -> NDArray[np.float64]:
     return affine
 
 
-def _summary(set_aside: Sequence[SetAside]) -> str:
+def reasons_together(set_aside: Sequence[SetAside]) -> str:
     """The reasons, most frequent first, with the number of images that each holds for."""
     reasons = Counter(item.reason for item in set_aside).most_common()
+    if not reasons:
+        return ""
     if len(reasons) == 1:
         reason, count = reasons[0]
         return f"{reason} (all {count} images)" if count > 1 else reason

@@ -128,6 +128,8 @@ class Cut:
 
 def cuts(volume: Volume) -> tuple[Cut, ...]:
     """One for each acquired plane, in the order of the sources, by nearest neighbour."""
+    if volume.pictures:
+        return tuple(Cut(one.slice, one.row, one.column, one.rows, one.columns) for one in volume.pictures)
     acquired = volume.acquired
     if acquired is None:
         return tuple(Cut(index) for index in range(len(volume.sources)))

@@ -33,6 +33,35 @@ class AcquiredGrid:
     columns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image, or a frame of one, that is looked at by itself: nothing says where in the patient it lies.
+
+    slice, row, column: where its first pixel lies in the volume's voxels, of which it takes `rows` x `columns`; pictures of
+    other sizes share the array, and tiles of one total pixel matrix share a slice.
+    pixel_spacing_mm: between rows and between columns, as far as any is stated; is_calibrated: whether lengths in the
+    patient may be told by it (PS3.3 10.7.1), which the spacing at a detector does not allow.
+    laterality: R, L, B or empty. view: as the image names it. toward: where its rows and its columns run to (Patient
+    Orientation). inverted_at: of MONOCHROME1, where voxels hold this number less the value of the image. is_color: whether
+    the volume's colors hold it, too.
+    """
+
+    source: SourceFrame
+    slice: int
+    rows: int
+    columns: int
+    row: int = 0
+    column: int = 0
+    instance_number: int = 0
+    pixel_spacing_mm: tuple[float, float] | None = None
+    is_calibrated: bool = False
+    laterality: str = ""
+    view: str = ""
+    toward: tuple[str, ...] = ()
+    inverted_at: float | None = None
+    is_color: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Volume:
     """Rescaled voxels on a regular grid in patient space (LPS+: x to the left, y to the back, z to the head; mm).
@@ -50,6 +79,9 @@ class Volume:
     "30"),).
     padding_value: what Pixel Padding Value became after rescale; voxels that equal it hold no measurement.
     acquired: set only where voxels were resampled; `transforms.mask_on_acquired` carries a mask back.
+    pictures: set where images are taken one by one; slices are then pictures side by side, no space, and the affine is
+    nominal: a unit from slice to slice, a pixel or its spacing within. colors: uint8 (slices, rows, columns, 3), RGB, of
+    images in colour; voxels are then their luminance.
     """
 
     voxels: NDArray[np.float32]
@@ -63,6 +95,8 @@ class Volume:
     split_by: tuple[tuple[str, str], ...] = ()
     padding_value: float | None = None
     acquired: AcquiredGrid | None = None
+    pictures: tuple[Picture, ...] = ()
+    colors: NDArray[np.uint8] | None = None
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -11,9 +11,12 @@ from dicom_node.results.blocks import BACKGROUND, INNER, MARGIN, WIDTH, Block
 from dicom_node.results.looks import MOST_DETAILS, Look, Looks, looks_at
 from dicom_node.results.orientation import Canonical
 from dicom_node.results.picture import Window, render, window_for
+from dicom_node.results.picture_alone import alone, looks_at_pictures
+from dicom_node.results.picture_names import headed, is_tiled, name_of
 from dicom_node.results.scene import Scene
 from dicom_node.results.summary import NOTHING_FOUND, Allowance, Summary, image_names, shared_out, summary_of
 from dicom_node.results.table import ImageName, numbered, numbers_in
+from inference.findings import Findings
 from inference.volume import Volume
 
 HIGHEST = 1600
@@ -40,7 +43,7 @@ ALLOWANCES = (
 def draw_card(scene: Scene) -> Image.Image:
     """RGB, 1280 pixels wide and 1600 high at most, as high as it needs; the most important rows where not all fit."""
     summary = summary_of(scene)
-    foot, looks = blocks.footer(summary), looks_at(scene.volume, scene.report.findings) if scene.is_analysed else None
+    foot, looks = blocks.footer(summary), looks_of(scene.volume, scene.report.findings) if scene.is_analysed else None
     for allowed in ALLOWANCES:
         body = _body(scene, summary, looks, allowed)
         height = sum(block.height + GAP for block in body) + foot.height
@@ -104,17 +107,40 @@ def pictures_of(
 ) -> list[Image.Image]:
     """A picture of each slice, all in one window, with the findings of these numbers marked by them."""
     volume, findings = scene.volume, scene.report.findings
-    window, names = window_for(volume, findings.segments), image_names(scene.report)
+    names = image_names(scene.report)
     marked = {key: number for key, number in numbered(findings).items() if number in numbers}
-    return [
-        render(volume, findings, look, size, window, numbers=marked, caption=caption(volume, look, names, window))
-        for look in looks
-    ]
+    window = None if volume.pictures else window_for(volume, findings.segments)
+    made = []
+    for look in looks:
+        # Pictures were each exposed in its own way.
+        own = window or window_of_picture(volume, findings, look)
+        words = caption(volume, look, names, own)
+        made.append(render(volume, findings, look, size, own, numbers=marked, caption=words))
+    return made
+
+
+def looks_of(volume: Volume, findings: Findings) -> Looks:
+    """The slices of a volume, or the pictures, that are shown."""
+    return looks_at_pictures(volume, findings) if volume.pictures else looks_at(volume, findings)
+
+
+def window_of_picture(volume: Volume, findings: Findings, look: Look) -> Window:
+    picture, found = alone(volume, findings, look.index)
+    return window_for(picture, found.segments)
 
 
 def caption(volume: Volume, look: Look, names: ImageName, window: Window) -> str:
     """Which image it is, where it is one of those acquired, and the window, as viewers write it."""
+    if volume.pictures:
+        return pictures_caption(volume, look, window)
     canonical = Canonical.of(volume)
     if look.view != canonical.acquired:
         return f"{look.view.capitalize()}   {window.caption}"
     return f"{look.view.capitalize()}, image {names(canonical.slice_of(look.index))}   {window.caption}"
+
+
+def pictures_caption(volume: Volume, look: Look, window: Window) -> str:
+    """Which picture it is; of one in colour there is no window."""
+    number = next(n for n, picture in enumerate(volume.pictures) if picture.slice == look.index)
+    name = headed(name_of(volume, number)) if not is_tiled(volume) else "Whole image"
+    return name if volume.pictures[number].is_color else f"{name}   {window.caption}"

@@ -128,7 +128,11 @@ def _apart_mm(scene: Scene, line: Line, place: Point | Box | Contour, plane: int
     if len(line) != len(wanted):
         return math.inf
     at = np.full((len(wanted), 1), first[plane, 0])
-    wanted_lps = np.hstack([at, wanted, np.ones_like(at)]) @ scene.volume.affine_lps[:3].T
-    drawn_lps = np.hstack([line[:, ::-1] - PIXEL_CENTRE, np.ones_like(at)]) @ image.affine_lps().T
+    if image.has_place:
+        wanted_lps = np.hstack([at, wanted, np.ones_like(at)]) @ scene.volume.affine_lps[:3].T
+        drawn_lps = np.hstack([line[:, ::-1] - PIXEL_CENTRE, np.ones_like(at)]) @ image.affine_lps().T
+    else:
+        # In pixels: such an image lies nowhere.
+        wanted_lps, drawn_lps = wanted - first[plane, 1:], line[:, ::-1] - PIXEL_CENTRE
     is_cut = ((line <= 0) | (line >= (image.columns, image.rows))).any(axis=1) & (len(line) > 1)
     return float(np.linalg.norm(drawn_lps - wanted_lps, axis=1)[~is_cut].max(initial=0.0))

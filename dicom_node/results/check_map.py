@@ -52,7 +52,7 @@ def check_map(payload: bytes, heat_map: HeatMap, scene: Scene) -> list[str]:
 def _shared_faults(head: Dataset, plane: Plane, heat_map: HeatMap) -> list[str]:
     shared, faults = head.SharedFunctionalGroupsSequence[0], []
     said = (*shared.PlaneOrientationSequence[0].ImageOrientationPatient, *shared.PixelMeasuresSequence[0].PixelSpacing)
-    ours = (*plane.orientation, *plane.pixel_spacing_mm)
+    ours = (*plane.orientation, *(plane.pixel_spacing_mm or ()))
     if (head.Rows, head.Columns) != (plane.rows, plane.columns) or not np.allclose(said, ours, atol=SAME_GRID):
         faults.append(
             f"the map has {head.Rows} x {head.Columns} pixels with the axes and distances {list(said)}, its sources"

@@ -114,7 +114,9 @@ def _keys(read: Read, planes: Sequence[Plane]) -> Iterator[Key]:
         plane = known.get(source_of(groups[tags.DERIVATION_IMAGE]))
         if plane is None:
             raise ResultRefused(f"frame {frame} of the Segmentation refers to what is not a source, or to no segment")
-        apart_mm = apart(groups[tags.PLANE_POSITION], plane)
+        apart_mm = apart(groups[tags.PLANE_POSITION], plane) if planes[plane].has_place else 0.0
+        if (tile := planes[plane].tile) is not None and _tile(groups[tags.PLANE_POSITION_SLIDE]) != tile:
+            raise ResultRefused(f"frame {frame} of the Segmentation lies elsewhere on the slide than its source frame")
         if not apart_mm <= SAME_PLACE_MM:
             raise ResultRefused(f"frame {frame} of the Segmentation lies {apart_mm:.2f} mm from its source frame")
         yield (0 if is_labelmap else number_of(groups[tags.SEGMENT_IDENTIFICATION])), plane
@@ -138,6 +140,12 @@ def _numbers(position: bytes) -> NDArray[np.float64]:
     return np.array(_within(position, tags.IMAGE_POSITION).split(b"\\"), np.float64)
 
 
+def _tile(position: bytes) -> tuple[int, int]:
+    """Row and column in the total pixel matrix, counted from 0."""
+    row, column = (int.from_bytes(_within(position, tag), "little") - 1 for tag in (tags.TILE_ROW, tags.TILE_COLUMN))
+    return row, column
+
+
 def _number(segment: bytes) -> int:
     return int.from_bytes(_within(segment, tags.REFERENCED_SEGMENT), "little")
 
@@ -145,8 +153,14 @@ def _number(segment: bytes) -> int:
 def _check_shared(head: Dataset, plane: Plane) -> None:
     """Rows, columns, directions and distances of the pixels are those of the source. Raises ResultRefused."""
     shared = head.SharedFunctionalGroupsSequence[0]
+    if not plane.has_place:
+        if (head.Rows, head.Columns) != (plane.rows, plane.columns):
+            raise ResultRefused(
+                f"the Segmentation has {head.Rows} x {head.Columns} pixels, its sources {plane.rows} x {plane.columns}"
+            )
+        return
     said = (*shared.PlaneOrientationSequence[0].ImageOrientationPatient, *shared.PixelMeasuresSequence[0].PixelSpacing)
-    ours = (*plane.orientation, *plane.pixel_spacing_mm)
+    ours = (*plane.orientation, *(plane.pixel_spacing_mm or ()))
     if (head.Rows, head.Columns) != (plane.rows, plane.columns) or not np.allclose(said, ours, atol=SAME_GRID):
         raise ResultRefused(
             f"the Segmentation has {head.Rows} x {head.Columns} pixels with the axes and distances {list(said)}, its"

@@ -35,9 +35,10 @@ def check_structure(scene: Scene, ordered: str, payload: bytes) -> list[str]:
     except ValueError as error:
         return [f"the file cannot be read back: {error}"]
     iod, dataset = IODS[kind_of(ordered)], skimmed.dataset
-    faults = [
-        fault for module in iod.modules for fault in _lacking(dataset, MODULES[module], f"module {module}", skimmed)
-    ]
+    # What is marked on images without a place in the patient has no frame of reference either (PS3.3 table A.51-1).
+    is_placed = all(plane.has_place or plane.tile is not None for plane in scene.planes)
+    modules = [module for module in iod.modules if is_placed or module != "frame-of-reference"]
+    faults = [fault for module in modules for fault in _lacking(dataset, MODULES[module], f"module {module}", skimmed)]
     try:
         for path, needs in ITEMS.items():
             faults += _lacking_in_items(dataset, path, needs)

@@ -82,7 +82,8 @@ PROCEDURES = {
 }
 """CID 100, for a source that does not name its procedure."""
 
-XR_PROCEDURE = Code("43468-8", "LN", "XR unspecified body region")
+ANY_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
+"""Of CID 100 as well: what is true of every other modality, and known to validators with older lists."""
 
 MODALITIES = {
     "CT": Code("CT", "DCM", "Computed Tomography"),

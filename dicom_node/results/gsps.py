@@ -21,6 +21,7 @@ from dicom_node.results.borders import Line
 from dicom_node.results.check_gsps import check_gsps
 from dicom_node.results.gsps_grey import Greys, GreyWindow, greys
 from dicom_node.results.gsps_marks import NOTICE, Layer, Mark, beside, has_marks, marks, named_layers
+from dicom_node.results.picture_names import is_tiled
 from dicom_node.results.report import Report
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
@@ -35,7 +36,8 @@ LONGEST_TEXT = 1024
 
 
 def applies(scene: Scene) -> bool:
-    return scene.is_analysed and has_marks(scene)
+    """Where there is anything to draw, and the images are grey, and no tiles: it is a grayscale presentation state."""
+    return scene.is_analysed and scene.volume.colors is None and not is_tiled(scene.volume) and has_marks(scene)
 
 
 def encode_gsps(scene: Scene, ordered: str) -> Written:
@@ -91,7 +93,7 @@ def image_items(planes: Iterable[Plane]) -> list[Dataset]:
 
 def displayed_areas(planes: Sequence[Plane], shown: Sequence[int]) -> list[Dataset]:
     """All of each image, fitted to the screen (PS3.3 C.10.4)."""
-    by_size: dict[tuple[int, int, tuple[float, float]], list[Plane]] = defaultdict(list)
+    by_size: dict[tuple[int, int, tuple[float, float] | None], list[Plane]] = defaultdict(list)
     for index in shown:
         plane = planes[index]
         by_size[plane.rows, plane.columns, plane.pixel_spacing_mm].append(plane)
@@ -103,7 +105,10 @@ def displayed_areas(planes: Sequence[Plane], shown: Sequence[int]) -> list[Datas
         item.DisplayedAreaTopLeftHandCorner = [1, 1]
         item.DisplayedAreaBottomRightHandCorner = [columns, rows]
         item.PresentationSizeMode = "SCALE TO FIT"
-        item.PresentationPixelSpacing = decimals(spacing_mm)
+        if spacing_mm:
+            item.PresentationPixelSpacing = decimals(spacing_mm)
+        else:
+            item.PresentationPixelAspectRatio = [1, 1]
         items.append(item)
     return items
 

@@ -63,6 +63,10 @@ def greys(scene: Scene, shown: Sequence[int]) -> Greys:
         )
         given[plane] = window_of([*(g for group in groups for g in group.get("FrameVOILUTSequence") or ()), source])
     usual = None if all(given.values()) else whole_range(volume)
+    # Of MONOCHROME1 the voxels of pictures run the other way than the values that the window is for.
+    turned = next((one.inverted_at for one in volume.pictures if one.inverted_at is not None), None)
+    if usual and turned is not None:
+        usual = GreyWindow(turned - usual.center, usual.width)
     is_one = len(set(rescales.values())) == 1
     windows: dict[GreyWindow, list[int]] = defaultdict(list)
     for plane in shown:

@@ -10,9 +10,9 @@ from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
 from dicom_node.results import page_parts as parts
-from dicom_node.results.card import pictures_of
+from dicom_node.results.card import looks_of, pictures_of
 from dicom_node.results.lettering import spelled
-from dicom_node.results.looks import MOST_DETAILS, Look, Looks, looks_at
+from dicom_node.results.looks import MOST_DETAILS, Look, Looks
 from dicom_node.results.model_words import evidence, use_and_limits
 from dicom_node.results.page_parts import HEIGHT, MARGIN, Part
 from dicom_node.results.report import Report
@@ -49,7 +49,7 @@ def draw_page(scene: Scene) -> bytes:
     """
     report = scene.report
     summary = explained(summary_of(scene), _words_besides(report))
-    looks = looks_at(scene.volume, report.findings) if scene.is_analysed else None
+    looks = looks_of(scene.volume, report.findings) if scene.is_analysed else None
     feet = {has_evidence: _foot(report, summary, has_evidence=has_evidence) for has_evidence in (True, False)}
     for allowed in ALLOWANCES:
         body, foot = _body(scene, summary, looks, allowed), feet[allowed.purpose]

@@ -46,8 +46,9 @@ class Extent:
 
 
 def parts(scene: Scene) -> Sequence[Scene]:
-    """One for each map that has a value on an image."""
-    if not scene.is_analysed:
+    """One for each map that has a value on an image. Of images without a place in the patient there is none: the maps are
+    drawn on the summary."""
+    if not scene.is_analysed or scene.volume.pictures:
         return ()
     return [replace(scene, part=heat_map.key) for heat_map in scene.report.findings.heat_maps if has_value(heat_map)]
 

@@ -15,6 +15,7 @@ from dicom_node.results.lettering import fit, font, named
 from dicom_node.results.looks import Look, looks_at, sampled, sampling, weights
 from dicom_node.results.orientation import SIDES, Canonical
 from dicom_node.results.overlay import Fitted, heat, mark, paint
+from dicom_node.results.picture_alone import alone, colors_of, sides_of
 from inference.findings import Findings, Segment
 from inference.volume import Volume
 
@@ -88,6 +89,10 @@ def render(
     Small segments are drawn over large ones; of the heat maps the first is drawn. numbers: by key, of the detections and
     landmarks that the table names.
     """
+    sides = SIDES[look.view]
+    if volume.pictures:
+        volume, findings = alone(volume, findings, look.index)
+        look, sides = Look(look.view, 0), sides_of(volume)
     canonical = Canonical.of(volume)
     width_mm, height_mm = canonical.extent_mm(look.view)
     scale = min(size[0] / width_mm, size[1] / height_mm)
@@ -96,7 +101,7 @@ def render(
     canvas = Image.new("RGB", size)
     canvas.paste(picture, ((size[0] - fitted.size[0]) // 2, (size[1] - fitted.size[1]) // 2))
     words = caption or f"{look.view.capitalize()}   {window.caption}"
-    label(canvas, look, words if size[0] >= NARROW else words.partition("   ")[0])
+    label(canvas, sides, words if size[0] >= NARROW else words.partition("   ")[0])
     return canvas
 
 
@@ -105,8 +110,11 @@ def drawn(
 ) -> Image.Image:
     """The slice alone, at its size, with what was found."""
     cut, look = fitted.canonical.cut, fitted.look
-    grey = Image.fromarray(window(np.asarray(cut(volume.voxels, look.view, look.index), np.float32)))
-    plain = np.asarray(grey.resize(fitted.size, Image.Resampling.BICUBIC).convert("RGB"), np.float32)
+    colors = colors_of(volume)
+    if colors is None:
+        colors = window(np.asarray(cut(volume.voxels, look.view, look.index), np.float32))
+    shown = Image.fromarray(np.ascontiguousarray(colors))
+    plain = np.asarray(shown.resize(fitted.size, Image.Resampling.BICUBIC).convert("RGB"), np.float32)
     picture = plain.copy()
     for heat_map in findings.heat_maps[:1]:
         heat(picture, heat_map, fitted)
@@ -122,10 +130,10 @@ def drawn(
     return image
 
 
-def label(canvas: Image.Image, look: Look, caption: str) -> None:
+def label(canvas: Image.Image, sides: Sequence[str], caption: str) -> None:
     """The patient's sides at the borders, what is shown in the corner."""
     draw, (width, height) = ImageDraw.Draw(canvas), canvas.size
-    left, right, top, bottom = SIDES[look.view]
+    left, right, top, bottom = sides
     places = (
         (left, (8, height / 2), "lm"),
         (right, (width - 8, height / 2), "rm"),

@@ -28,6 +28,8 @@ class Shape:
 
 def first_pixels(volume: Volume) -> Float64Array:
     """float64 (planes, 3): where on the volume's grid (slice, row, column) the first pixel of each acquired plane lies."""
+    if volume.pictures:
+        return np.array([(one.slice, one.row, one.column) for one in volume.pictures], np.float64)
     acquired = volume.acquired
     if acquired is None:
         return np.array([(index, 0.0, 0.0) for index in range(len(volume.sources))], np.float64)
@@ -45,8 +47,15 @@ def shapes(place: Point | Box | Contour, volume: Volume, first: Float64Array | N
     found = [_shape(plane, corners_of(place), first) for plane in planes_of(place, first)]
     if isinstance(place, Point):
         return tuple(found)
+    return tuple(Shape(one.plane, np.clip(one.points, 0.0, _size(volume, one.plane))) for one in found)
+
+
+def _size(volume: Volume, plane: int) -> tuple[int, int]:
+    """Columns and rows of an acquired plane."""
+    if volume.pictures:
+        return volume.pictures[plane].columns, volume.pictures[plane].rows
     rows, columns = (volume.acquired.rows, volume.acquired.columns) if volume.acquired else volume.voxels.shape[1:]
-    return tuple(Shape(one.plane, np.clip(one.points, 0.0, (columns, rows))) for one in found)
+    return columns, rows
 
 
 def corners_of(place: Point | Box | Contour) -> Float64Array:
@@ -62,13 +71,17 @@ def corners_of(place: Point | Box | Contour) -> Float64Array:
 
 def planes_of(place: Point | Box | Contour, first: Float64Array) -> list[int]:
     """The planes that a place is drawn on; one at least, the nearest. first: as `first_pixels` gives it."""
-    if isinstance(place, Point):
-        return [_nearest(first, place.at[0])]
-    if isinstance(place, Contour):
-        return [_nearest(first, place.slice)]
-    begin, end = place.first[0], place.last[0]
-    reached = np.flatnonzero((first[:, 0] >= begin - 0.5) & (first[:, 0] <= end + 0.5)).tolist()
-    return reached or [_nearest(first, (begin + end) / 2)]
+    if isinstance(place, Box):
+        begin, end = place.first[0], place.last[0]
+        reached = np.flatnonzero((first[:, 0] >= begin - 0.5) & (first[:, 0] <= end + 0.5))
+        middle = (begin + end) / 2
+    else:
+        reached, middle = np.zeros(0, np.intp), place.slice if isinstance(place, Contour) else place.at[0]
+    if not first[:, 1:].any():
+        return reached.tolist() or [int(np.abs(first[:, 0] - middle).argmin())]
+    row, column = corners_of(place)[:4].mean(axis=0).tolist()
+    slices = np.unique(first[reached, 0]).tolist() or [middle]
+    return [_nearest(first, at, row, column) for at in slices]
 
 
 def key_plane(place: Point | Box | Contour, volume: Volume) -> int:
@@ -82,5 +95,12 @@ def _shape(plane: int, points: Float64Array, first: Float64Array) -> Shape:
     return Shape(plane, (points - first[plane, 1:] + PIXEL_CENTRE)[:, ::-1])
 
 
-def _nearest(first: Float64Array, at: float) -> int:
-    return int(np.abs(first[:, 0] - at).argmin())
+def _nearest(first: Float64Array, at: float, row: float, column: float) -> int:
+    """The plane that is nearest to a slice; of tiles in one slice, that which holds the row and the column."""
+    apart = np.abs(first[:, 0] - at)
+    there = np.flatnonzero(apart == apart.min())
+    if len(there) == 1:
+        return int(there[0])
+    begins = first[there, 1:]
+    holds = np.flatnonzero((begins <= (row + PIXEL_CENTRE, column + PIXEL_CENTRE)).all(axis=1))
+    return int(there[holds[begins[holds].sum(axis=1).argmax()] if len(holds) else 0])

@@ -20,6 +20,7 @@ from dicom_node.results.overlap import overlap
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.seg_head import BY_POSITION, BY_SEGMENT, Coding
+from dicom_node.results.seg_parts import parts
 from dicom_node.results.segments import Numbered
 from dicom_node.results.splice import Pixels, spliced
 from dicom_node.results.writing import Written
@@ -69,4 +70,4 @@ def shifted(bits: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
     return np.concatenate([np.zeros(by, np.bool_), bits]) if by else bits
 
 
-RESULT = ResultType("seg", applies, encode_seg, check)
+RESULT = ResultType("seg", applies, encode_seg, check, parts)

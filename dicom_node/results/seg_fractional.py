@@ -17,6 +17,7 @@ from dicom_node.results.frame_items import MaskFrame, frame_items
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.seg_head import BY_POSITION, BY_SEGMENT, Coding
+from dicom_node.results.seg_parts import parts
 from dicom_node.results.splice import Pixels, spliced
 from dicom_node.results.writing import Written
 
@@ -53,4 +54,4 @@ def check(scene: Scene, _ordered: str, seg: Written) -> list[str]:
     return []
 
 
-RESULT = ResultType("seg_fractional", applies, encode_fractional, check)
+RESULT = ResultType("seg_fractional", applies, encode_fractional, check, parts)

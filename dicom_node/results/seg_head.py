@@ -6,6 +6,7 @@ Codes, colours and algorithm are highdicom's classes, which check what they are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +26,22 @@ from dicom_node.results.segments import Numbered
 from dicom_node.results.sources import Plane, instances_used
 from inference.findings import ModelIdentity
 from inference.geometry import tolerance
+from inference.volume import Volume
 
 REFERENCED_SERIES, REFERENCED_INSTANCE, SERIES_INSTANCE = 0x00081115, 0x0008114A, 0x0020000E
 BY_SEGMENT = ("ReferencedSegmentNumber", "SegmentIdentificationSequence")
 BY_POSITION = ("ImagePositionPatient", "PlanePositionSequence")
+BY_TILE = (
+    ("RowPositionInTotalImagePixelMatrix", "PlanePositionSlideSequence"),
+    ("ColumnPositionInTotalImagePixelMatrix", "PlanePositionSlideSequence"),
+)
+BY_LABEL = ("FrameLabel", "FrameContentSequence")
+
+ON_SLIDE = (
+    *("TotalPixelMatrixColumns", "TotalPixelMatrixRows", "TotalPixelMatrixOriginSequence", "ImageOrientationSlide"),
+    *("ContainerIdentifier", "IssuerOfTheContainerIdentifierSequence", "ContainerTypeCodeSequence"),
+    "SpecimenDescriptionSequence",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +61,48 @@ def head(scene: Scene, ordered: str, coding: Coding) -> Dataset:
     """
     report, volume, planes = scene.report, scene.volume, scene.planes
     dataset = context.new_object(report, ordered, coding.sop_class_uid, "SEG")
-    series = report.first_source.SeriesInstanceUID
-    dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid("frame of reference", series)
-    dataset.PositionReferenceIndicator = ""
+    if planes[0].has_place:
+        series = report.first_source.SeriesInstanceUID
+        dataset.FrameOfReferenceUID = volume.frame_of_reference_uid or identity.derived_uid(
+            "frame of reference", series
+        )
+        dataset.PositionReferenceIndicator = ""
+    elif planes[0].tile is not None:
+        add_slide(dataset, volume)
+    else:
+        toward = {plane.toward for plane in planes}
+        dataset.PatientOrientation = (list(toward.pop()) if len(toward) == 1 else []) or ""
+    if scene.part:
+        dataset.SOPInstanceUID = identity.derived_uid("part", dataset.SOPInstanceUID, scene.part)
+        dataset.InstanceNumber = int(scene.part)
     add_image(dataset, report, planes[0], coding)
     by = algorithm(report.model, report.findings.parameters)
     dataset.SegmentSequence = [describe(report, item, by) for item in scene.segments if item.number]
-    add_dimensions(dataset, identity.dimension_organization_uid(report, ordered), coding.dimensions)
-    dataset.SharedFunctionalGroupsSequence = [shared_groups(planes, volume.spacing_mm[0])]
+    add_dimensions(dataset, identity.dimension_organization_uid(report, ordered), indexed_by(coding, planes))
+    dataset.SharedFunctionalGroupsSequence = [shared_groups(planes, volume.spacing_mm[0], volume.header)]
     return dataset
+
+
+def indexed_by(coding: Coding, planes: Sequence[Plane]) -> tuple[tuple[str, str], ...]:
+    """What frames are indexed by: of images without a place, their label stands for it."""
+    if planes[0].has_place:
+        return coding.dimensions
+    if planes[0].tile is not None:
+        others = [dimension for dimension in coding.dimensions if dimension != BY_POSITION]
+        return (*others, *BY_TILE)
+    return tuple(BY_LABEL if dimension == BY_POSITION else dimension for dimension in coding.dimensions)
+
+
+def add_slide(dataset: Dataset, volume: Volume) -> None:
+    """Frame of Reference, and the total pixel matrix of the slide, of which only tiles that hold anything are frames
+    (TILED_SPARSE, PS3.3 C.7.6.17.3 and C.8.12.4.1)."""
+    slide = volume.header
+    dataset.FrameOfReferenceUID = volume.frame_of_reference_uid
+    dataset.PositionReferenceIndicator = slide.get("PositionReferenceIndicator") or "SLIDE_CORNER"
+    dataset.DimensionOrganizationType = "TILED_SPARSE"
+    for keyword in ON_SLIDE:
+        if keyword in slide:
+            setattr(dataset, keyword, deepcopy(slide[keyword].value))
 
 
 def add_image(dataset: Dataset, report: Report, plane: Plane, coding: Coding) -> None:
@@ -140,17 +186,26 @@ def add_dimensions(dataset: Dataset, organization_uid: str, pointers: Sequence[t
     dataset.DimensionIndexSequence = items
 
 
-def shared_groups(planes: Sequence[Plane], slice_mm: float) -> Dataset:
+def shared_groups(planes: Sequence[Plane], slice_mm: float, slide: Dataset | None = None) -> Dataset:
     """What holds for every frame: pixel measures and orientation (PS3.3 C.7.6.16.2.1 and .2.4).
 
-    slice_mm: the distance of neighbours where there is only one plane.
+    slice_mm: the distance of neighbours where there is only one plane. slide: the header of the slide that planes are tiles of.
     """
     plane, measures, orientation, groups = planes[0], Dataset(), Dataset(), Dataset()
+    if plane.tile is not None and slide is not None:
+        of_source = slide.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.PixelSpacing = decimals(plane.pixel_spacing_mm or ())
+        measures.SliceThickness = decimals([float(of_source.get("SliceThickness") or slice_mm)])[0]
+        groups.PixelMeasuresSequence = [measures]
+        return groups
+    if not plane.has_place:
+        # The source frame says all of it, and Pixel Measures are taken for those of slices, which have a thickness.
+        return groups
     normal = np.cross(plane.orientation[:3], plane.orientation[3:])
     places_mm = np.array([normal @ plane.position for plane in planes])
     distances_mm = np.abs(np.diff(places_mm)) if len(planes) > 1 else np.array([slice_mm])
     between_mm = float(np.median(distances_mm))
-    measures.PixelSpacing = decimals(plane.pixel_spacing_mm)
+    measures.PixelSpacing = decimals(plane.pixel_spacing_mm or ())
     measures.SliceThickness = decimals([between_mm])[0]
     if np.abs(distances_mm - between_mm).max() <= 2 * tolerance(between_mm):
         measures.SpacingBetweenSlices = measures.SliceThickness

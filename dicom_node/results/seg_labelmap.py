@@ -23,6 +23,7 @@ from dicom_node.results.overlap import overlap
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.seg_head import BY_POSITION, Coding
+from dicom_node.results.seg_parts import parts
 from dicom_node.results.segments import Numbered
 from dicom_node.results.shared_maps import has_those_alone, touching_each, value_of
 from dicom_node.results.splice import Pixels, spliced
@@ -115,4 +116,4 @@ def background() -> Dataset:
     return item
 
 
-RESULT = ResultType("seg_labelmap", applies, encode_labelmap, check)
+RESULT = ResultType("seg_labelmap", applies, encode_labelmap, check, parts)

@@ -102,7 +102,6 @@ def _runs(planes: Iterable[NDArray[np.unsignedinteger]], count: int, largest: in
     """Of each value in each plane: how many pixels (planes, values), and between which rows (planes, values, 2)."""
     pixels = np.zeros((count, largest + 1), np.int64)
     rows = np.zeros((count, largest + 1, 2), np.int64)
-    columns = 1
     for plane, counted, between in zip(planes, pixels, rows, strict=True):
         flat = plane.ravel()
         starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
@@ -111,5 +110,5 @@ def _runs(planes: Iterable[NDArray[np.unsignedinteger]], count: int, largest: in
         # Where an index occurs again, the last assignment stays: hence from behind for the first pixel.
         between[values[::-1], 0] = starts[::-1]
         between[values, 1] = ends - 1 + plane.shape[1]
-        columns = plane.shape[1]
-    return pixels, rows // columns
+        between[:] = between // plane.shape[1]
+    return pixels, rows

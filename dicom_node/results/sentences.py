@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dicom_node.results.picture_names import headed, name_of
 from dicom_node.results.places import key_plane, shapes
 from dicom_node.results.scene import Scene
 from dicom_node.results.sr_evaluations import about, is_without_findings
 from inference.findings import Classification, Detection, Landmark, Measurement, Segment
 
-UNITS = {"[hnsf'U]": "HU", "1": "", "%": "%"}
+UNITS = {"[hnsf'U]": "HU", "1": "", "%": "%", "{pixels}": "pixels"}
 """UCUM as people write it, where that differs."""
 
 _LARGEST_WITH_FRACTION = 100_000
@@ -31,7 +32,8 @@ def sentences(scene: Scene) -> list[Sentence]:
     numbers: dict[str | None, list[str]] = {}
     for measurement in findings.measurements:
         if math.isfinite(measurement.value):
-            numbers.setdefault(measurement.finding_key, []).append(number(measurement))
+            on = f" on {name_of(scene.volume, *measurement.pictures)}" if measurement.pictures else ""
+            numbers.setdefault(measurement.finding_key, []).append(f"{number(measurement)}{on}")
     said = []
     for numbered in scene.segments:
         segment, plane = numbered.segment, numbered.key_plane if numbered.number else None
@@ -87,7 +89,12 @@ def _sentence(
     """ "Nodule 3 (lung, right): certainty 91 %; diameter 6.5 mm. Slice 12 of 40."."""
     where = [code.meaning for code in (finding.finding_site, finding.laterality) if code]
     words = f"{finding.label}{_in_brackets(where)}: {'; '.join(said) or 'found'}."
-    return Sentence(words if plane is None else f"{words} Slice {plane + 1} of {len(scene.planes)}.", plane)
+    if plane is None:
+        return Sentence(words)
+    place = f"Slice {plane + 1} of {len(scene.planes)}"
+    if scene.volume.pictures:
+        place = headed(name_of(scene.volume, plane))
+    return Sentence(f"{words} {place}.", plane)
 
 
 def _in_brackets(words: Iterable[str]) -> str:

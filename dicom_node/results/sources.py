@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import NodeError
+from dicom_node.results.picture_names import is_tiled
 from dicom_node.results.report import Report
 from inference.frames import Frame, frames_of
-from inference.volume import SourceFrame, Volume
+from inference.volume import Picture, SourceFrame, Volume
 
 
 class ResultRefused(NodeError):
@@ -49,18 +50,33 @@ class Besides:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """Where one source frame lies: its attributes as the instance states them, in mm."""
+    """Where one source frame lies: its attributes as the instance states them, in mm.
+
+    Of an image that is taken by itself there is neither position nor orientation, and perhaps no spacing; toward: where its
+    rows and columns run to, as far as it says (Patient Orientation). tile: of a slide, where its first pixel lies in the total
+    pixel matrix: row and column, counted from 0; offset_mm: its centre on the slide, along X, Y and Z.
+    """
 
     reference: Reference
     position: tuple[float, ...]
     orientation: tuple[float, ...]
-    pixel_spacing_mm: tuple[float, float]
+    pixel_spacing_mm: tuple[float, float] | None
     rows: int
     columns: int
+    toward: tuple[str, ...] = ()
+    tile: tuple[int, int] | None = None
+    offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it lies somewhere in the patient."""
+        return bool(self.position)
 
     def affine_lps(self) -> NDArray[np.float64]:
         """float64 (3, 3): (row, column, 1) -> centre of that pixel in mm (PS3.3 C.7.6.2.1.1)."""
         row_direction, column_direction = np.asarray(self.orientation[:3]), np.asarray(self.orientation[3:])
+        if self.pixel_spacing_mm is None:
+            raise ResultRefused(f"{self.reference.sop_instance_uid} has no pixel spacing, so it has no place")
         between_rows_mm, between_columns_mm = self.pixel_spacing_mm
         steps = [column_direction * between_rows_mm, row_direction * between_columns_mm, np.asarray(self.position)]
         return np.stack(steps, axis=1)
@@ -68,6 +84,8 @@ class Plane:
 
 def source_frames(volume: Volume) -> tuple[SourceFrame, ...]:
     """The acquired frames, in order: those of the slices, or those that the slices were resampled from."""
+    if volume.pictures:
+        return tuple(picture.source for picture in volume.pictures)
     return volume.acquired.sources if volume.acquired else volume.sources
 
 
@@ -126,6 +144,10 @@ def planes(report: Report, volume: Volume) -> tuple[Plane, ...]:
 
     Raises ResultRefused where the volume names a frame that is not among the sources, or that has no plane.
     """
+    if volume.pictures:
+        among = source_instances(report)
+        is_slide = is_tiled(volume)
+        return tuple(_picture(picture, among, volume.header, is_tile=is_slide) for picture in volume.pictures)
     wanted = {frame.sop_instance_uid for frame in source_frames(volume)}
     known: dict[tuple[str, int], Frame] = {}
     for frame in report.frames or _frames(report.sources, wanted):
@@ -148,6 +170,31 @@ def _frames(sources: Iterable[Dataset], wanted: set[str]) -> Iterator[Frame]:
     for index, dataset in enumerate(sources):
         if dataset.get("SOPInstanceUID") in wanted:
             yield from frames_of(index, dataset)
+
+
+def _picture(picture: Picture, among: set[str], header: Dataset, *, is_tile: bool) -> Plane:
+    source = picture.source
+    if source.sop_instance_uid not in among:
+        raise ResultRefused(
+            f"image {source.sop_instance_uid} was analysed, which is not among the source instances: encode with the series"
+            " that was analysed"
+        )
+    reference = Reference(source.sop_class_uid, source.sop_instance_uid, source.frame_number)
+    tile = (picture.row, picture.column) if is_tile else None
+    offset_mm = on_slide(header, picture) if is_tile else (0.0, 0.0, 0.0)
+    return Plane(
+        reference, (), (), picture.pixel_spacing_mm, picture.rows, picture.columns, picture.toward, tile, offset_mm
+    )
+
+
+def on_slide(header: Dataset, picture: Picture) -> tuple[float, float, float]:
+    """Centre of the first pixel of a tile in the slide's coordinates, in mm (PS3.3 C.8.12.2.1.1)."""
+    origin = header.TotalPixelMatrixOriginSequence[0]
+    start = np.array([float(origin.get(f"{axis}OffsetInSlideCoordinateSystem") or 0) for axis in "XYZ"])
+    cosines = np.asarray([float(value) for value in header.ImageOrientationSlide])
+    rows_mm, columns_mm = picture.pixel_spacing_mm or (0.0, 0.0)
+    at = start + picture.column * columns_mm * cosines[:3] + picture.row * rows_mm * cosines[3:]
+    return float(at[0]), float(at[1]), float(at[2])
 
 
 def _plane(frame: Frame) -> Plane:

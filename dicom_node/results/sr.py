@@ -17,7 +17,8 @@ from dicom_node.results.scene import Scene
 from dicom_node.results.sr_context import algorithm, context_of
 from dicom_node.results.sr_document import document, maps_for, segmentation_for
 from dicom_node.results.sr_evaluations import evaluations
-from dicom_node.results.sr_groups import has_places, measurement_groups
+from dicom_node.results.sr_groups import has_places
+from dicom_node.results.sr_pictures import groups_of
 from dicom_node.results.sr_tree import Item
 from dicom_node.results.writing import Written
 from inference.findings import Code
@@ -36,7 +37,7 @@ def encode_sr(scene: Scene, ordered: str) -> Written:
 def measurement_report(scene: Scene, ordered: str) -> Item:
     """TID 1500. It uses nothing that Comprehensive SR does not allow: coordinates are 2D, on the images themselves."""
     report = scene.report
-    groups = measurement_groups(scene, segmentation_for(scene, ordered)) if scene.is_analysed else []
+    groups = groups_of(scene, segmentation_for(scene, ordered)) if scene.is_analysed else []
     said = evaluations(scene, predecessor(report, ordered), maps_for(scene, ordered))
     content = context_of(report, names_all=has_places(scene))
     if groups:

@@ -45,7 +45,7 @@ def procedures(report: Report) -> list[Item]:
         for item in items_of(source, "ProcedureCodeSequence")
         if item.get("CodeValue") and item.get("CodingSchemeDesignator") and item.get("CodeMeaning")
     ]
-    of_modality = codes.PROCEDURES.get(source.get("Modality", ""), codes.XR_PROCEDURE)
+    of_modality = codes.PROCEDURES.get(source.get("Modality", ""), codes.ANY_PROCEDURE)
     return [sr_tree.code(codes.PROCEDURE_REPORTED, code, "HAS CONCEPT MOD") for code in stated or [of_modality]]
 
 

@@ -56,11 +56,8 @@ def has_places(scene: Scene) -> bool:
 
 def measurement_groups(scene: Scene, segmentation: Segmentation | None) -> list[Item]:
     """A group for each segment, classification, detection and landmark, in the model's order; that of the whole volume last."""
-    report, planes = scene.report, scene.planes
-    findings = report.findings
-    shown = key_plane(scene.segments, len(planes))
-    series = str(report.first_source.SeriesInstanceUID)
-    images = Images(planes, scene.volume, first_pixels(scene.volume), series, segmentation, shown)
+    report = scene.report
+    findings, images = report.findings, images_of(scene, segmentation)
     numbers = _by_finding(findings.measurements)
     groups = []
     groups += [of_segment(report, images, item, numbers.get(item.segment.key, [])) for item in scene.segments]
@@ -72,10 +69,17 @@ def measurement_groups(scene: Scene, segmentation: Segmentation | None) -> list[
     return groups
 
 
+def images_of(scene: Scene, segmentation: Segmentation | None) -> Images:
+    planes = scene.planes
+    shown = key_plane(scene.segments, len(planes))
+    series = str(scene.report.first_source.SeriesInstanceUID)
+    return Images(planes, scene.volume, first_pixels(scene.volume), series, segmentation, shown)
+
+
 def of_volume(report: Report, images: Images, numbers: Sequence[Item]) -> Item:
     """TID 1501: what was measured in all that was analysed."""
     tracked = tracking(identity.tracking_uid(report, None), "All images analysed")
-    return _group(ANY, [*tracked, *numbers, *searched(images)])
+    return group(ANY, [*tracked, *numbers, *searched(images)])
 
 
 def of_segment(report: Report, images: Images, item: Numbered, numbers: Sequence[Item]) -> Item:
@@ -93,27 +97,32 @@ def of_segment(report: Report, images: Images, item: Numbered, numbers: Sequence
             sr_tree.uid(codes.SOURCE_SERIES, images.series_instance_uid, "CONTAINS"),
             scoord(images.planes[best], outline(item.on(best)), codes.OUTLINE),
         ]
-    named = [sr_tree.code(codes.FINDING_CATEGORY, segment.category), _finding(segment.type, segment)]
-    return _group(VOLUMETRIC, [*_tracked(report, segment), *named, *sites(segment), *numbers, *places])
+    named = [sr_tree.code(codes.FINDING_CATEGORY, segment.category), named_finding(segment.type, segment)]
+    return group(VOLUMETRIC, [*_tracked(report, segment), *named, *sites(segment), *numbers, *places])
 
 
-def of_classification(report: Report, images: Images, item: Classification, numbers: Sequence[Item]) -> Item:
-    """TID 1501: question and answer. Only what is present is named as a finding, for a reader who looks no further."""
-    named = [_finding(item.finding, item)] if item.state == "present" else []
+def of_classification(
+    report: Report, images: Images, item: Classification, numbers: Sequence[Item], places: Sequence[Item] = ()
+) -> Item:
+    """TID 1501: question and answer. Only what is present is named as a finding, for a reader who looks no further.
+
+    places: of what it is said, where that is not all that was searched.
+    """
+    named = [named_finding(item.finding, item)] if item.state == "present" else []
     probability = [] if item.probability is None else [_share(codes.PROBABILITY, item.probability)]
     threshold = [] if item.threshold is None else [_share(codes.THRESHOLD, item.threshold)]
     answer = sr_tree.code(item.finding, state_of(item), children=_side(item) if not item.finding_site else ())
     said = [*sites(item), *probability, *threshold, *numbers, answer]
-    return _group(ANY, [*_tracked(report, item), *named, *said, *searched(images)])
+    return group(ANY, [*_tracked(report, item), *named, *said, *(places or searched(images))])
 
 
 def of_detection(report: Report, images: Images, item: Detection, numbers: Sequence[Item]) -> Item:
     """TID 1410 where it lies on one image, 1411 where on several; the score as a certainty in percent (as in TID 4006)."""
     places = regions(images, item.place)
-    named = [sr_tree.code(codes.FINDING_CATEGORY, item.category), _finding(item.type, item)]
+    named = [sr_tree.code(codes.FINDING_CATEGORY, item.category), named_finding(item.type, item)]
     score = [] if item.score is None else [_share(codes.CERTAINTY, item.score)]
     content = [*_tracked(report, item), *named, *sites(item), *score, *numbers, *places]
-    return _group(PLANAR if len(places) == 1 else VOLUMETRIC, content)
+    return group(PLANAR if len(places) == 1 else VOLUMETRIC, content)
 
 
 def of_landmark(report: Report, images: Images, item: Landmark, numbers: Sequence[Item]) -> Item:
@@ -121,12 +130,12 @@ def of_landmark(report: Report, images: Images, item: Landmark, numbers: Sequenc
     radius = []
     if item.uncertainty_mm is not None:
         radius = [sr_tree.number(codes.PLACE_UNCERTAINTY, rounded(item.uncertainty_mm), codes.MILLIMETRE)]
-    named = [sr_tree.code(codes.FINDING_CATEGORY, codes.ANATOMY), _finding(item.type, item)]
+    named = [sr_tree.code(codes.FINDING_CATEGORY, codes.ANATOMY), named_finding(item.type, item)]
     content = [*_tracked(report, item), *named, *sites(item), *radius, *numbers, *regions(images, item.at)]
-    return _group(PLANAR, content)
+    return group(PLANAR, content)
 
 
-def _group(template: str, children: Iterable[Item]) -> Item:
+def group(template: str, children: Iterable[Item]) -> Item:
     return sr_tree.container(codes.MEASUREMENT_GROUP, children, template)
 
 
@@ -142,7 +151,7 @@ def tracking(uid: str, identifier: str) -> list[Item]:
     ]
 
 
-def _finding(type_: Code, finding: Placed) -> Item:
+def named_finding(type_: Code, finding: Placed) -> Item:
     """What was found; with its side, where no site is named that could have one."""
     return sr_tree.code(codes.FINDING, type_, children=_side(finding) if not finding.finding_site else ())
 

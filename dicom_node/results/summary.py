@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from dicom_node.results.context import local_time
 from dicom_node.results.lettering import ABSENT, ABSENT_EXPLAINED, spelled
 from dicom_node.results.model_words import purpose
+from dicom_node.results.picture_names import is_tiled, short_name
+from dicom_node.results.picture_rows import by_picture
 from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene
 from dicom_node.results.sources import instance_numbers, instances_used
@@ -73,13 +75,14 @@ class Summary:
 
 def summary_of(scene: Scene) -> Summary:
     report, findings, model = scene.report, scene.report.findings, scene.report.model
+    shown = by_picture(findings, scene.volume) if scene.is_analysed else findings
     made = Summary(
         title=spelled(f"{model.title} {model.version}"),
         manufacturer=spelled(model.manufacturer),
         banner=spelled(report.remark or ""),
         made=f"Revision {report.revision}, {local_time(report):%Y-%m-%d %H:%M %z}",
         disclaimer=spelled(report.words.disclaimer),
-        tables=tuple(tables(findings, image_names(report))) if scene.is_analysed else (),
+        tables=tuple(tables(shown, image_names(report))) if scene.is_analysed else (),
         texts=tuple((spelled(text.name.meaning), spelled(text.text)) for text in findings.texts),
         remarks=tuple(spelled(remark.text) for remark in findings.remarks),
         failure=_failure(report, findings.not_analysed) if findings.not_analysed else None,
@@ -108,9 +111,15 @@ def image_names(report: Report) -> ImageName:
     """What the image of a slice is called: its Instance Number, else its place among the slices, or the frame."""
     numbers = instance_numbers(report)
     frames = report.volume.sources if report.volume else ()
+    pictures = report.volume.pictures if report.volume else ()
 
     def name(place: float) -> str:
         index = min(max(round(place), 0), len(frames) - 1)
+        if report.volume and is_tiled(report.volume):
+            return "whole"
+        if pictures and report.volume:
+            first = next(picture for picture in pictures if picture.slice == index)
+            return short_name(report.volume, first).removeprefix("image ")
         frame = frames[index]
         if frame.frame_number is not None:
             return f"frame {frame.frame_number}"

@@ -41,6 +41,7 @@ UNITS = {
     "deg": "°",
     "{SUVbw}g/ml": "SUVbw",
     "{ratio}": "ratio",
+    "{pixels}": "pixels",
     "{counts}": "counts",
 }
 """UCUM as people write it, where that differs."""
@@ -98,7 +99,7 @@ def tables(findings: Findings, image_name: ImageName) -> list[Table]:
         _table("Segments", findings, [(one, {}) for one in segments_by_importance(findings)]),
         _table("Landmarks", findings, [(one, at(one)) for one in findings.landmarks]),
         _table("Heat maps", findings, [(one, _of_heat_map(one)) for one in findings.heat_maps]),
-        _of_all(findings),
+        _of_all(findings, image_name),
     ]
     return [table for table in made if table.rows]
 
@@ -140,9 +141,18 @@ def _table(title: str, findings: Findings, own: Sequence[tuple[Finding, Cells]])
     return Table(title, (*own_names, *map(heading, shown)), tuple(rows), 0, len(quantities) - len(shown))
 
 
-def _of_all(findings: Findings) -> Table:
+def _heading_on(measurement: Measurement, image_name: ImageName) -> str:
+    """With the picture, where it was measured on one."""
+    named_ = heading(quantity(measurement))
+    if not measurement.pictures:
+        return named_
+    name = image_name(measurement.pictures[0])
+    return f"{named_}, {name}" if name.startswith("frame") else f"{named_}, image {name}"
+
+
+def _of_all(findings: Findings, image_name: ImageName) -> Table:
     """What was measured of no single finding: a row a measurement."""
-    rows = tuple(Row(heading(quantity(one)), (value(one),)) for one in findings.of(None))
+    rows = tuple(Row(_heading_on(one, image_name), (value(one),)) for one in findings.of(None))
     return Table("All that was analysed", ("Value",), rows)
 
 

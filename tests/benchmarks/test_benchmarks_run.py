@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import receive, send, volume
+from benchmarks import compress, receive, send, volume
 from benchmarks.rounds import file_system
 
 pytestmark = pytest.mark.long
@@ -47,6 +47,12 @@ def test_receiving_is_measured_for_every_bar_with_nothing_left_behind(
         assert not [*disk.iterdir(), *memory.iterdir()]
     finally:
         memory.rmdir()
+
+
+def test_every_form_of_compression_is_measured_and_makes_objects_smaller(tmp_path: Path) -> None:
+    measured = compress.measure(tmp_path, rounds=1, slices=8)
+    assert [(kind, method) for kind, method, *_ in measured] == list(compress.FORMS)
+    assert all(after < before for _, _, before, after, *_ in measured)
 
 
 def test_a_folder_that_is_not_the_medium_it_stands_for_is_refused(in_memory: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from dicom_node.result_kinds import MAP, MAPS, REFERRING, REPORTS, kind_of
 from dicom_node.results.encode import TYPES, encode
 from dicom_node.results.report import Report
 from dicom_node.results.segments import numbered
@@ -41,8 +42,12 @@ class Made:
 def objects_of(
     datasets: list[Dataset], volume: Volume | None, folder: Path, kinds: Mapping[str, object] = TYPES
 ) -> Iterator[Made]:
-    """All that is made of findings of every kind, then of segments that do not overlap, then where nothing was analysed."""
-    nothing = Report(datasets, None, Findings(not_analysed=TOO_SHORT), MODEL, 2, CREATED, frozenset(kinds))
+    """All that is made of findings of every kind, then of segments that do not overlap, then where nothing was analysed.
+
+    Reports beside Parametric Maps refer to these.
+    """
+    ordered = frozenset(f"{kind}-{MAPS}" if kind in REFERRING and MAP in kinds else kind for kind in kinds)
+    nothing = Report(datasets, None, Findings(not_analysed=TOO_SHORT), MODEL, 2, CREATED, ordered)
     reports = {"nothing": nothing}
     if volume is not None:
         everything = replace(nothing, volume=volume, findings=everything_on(volume), revision=1)
@@ -50,12 +55,10 @@ def objects_of(
     for name, report in reports.items():
         for result in encode(report):
             assert result.faults == (), (result.kind, result.faults)
-            path = folder / f"{name}-{result.kind}.dcm"
+            kind = kind_of(result.kind)
+            path = folder / f"{name}-{kind}.dcm"
             path.write_bytes(result.payload)
-            is_report = result.kind in {"sr", "sr_comprehensive", "sr_text"}
-            yield Made(
-                "sr, not analysed" if name == "nothing" and is_report else result.kind, result.kind, path, report
-            )
+            yield Made("sr, not analysed" if name == "nothing" and kind in REPORTS else kind, kind, path, report)
 
 
 def is_upright(volume: Volume) -> bool:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from dicom_node.attempt import run_attempt
 from dicom_node.results.reading import answers_of, comments_of, numbers_of, walk
-from inference.package import Package
+from inference.package import Package, load_package
 from tests.conformance.model_jobs import SCALED, Results, Stored, run, spec_of, stored_chest
 from tests.inference import made_networks
 from tests.inference.made_models import ANATOMY, DENSE, EMPHYSEMA, HU, ML, NOT_INPUT, package, torchscript
 from tests.inference.made_networks import Centred, exported, onnx_of, traced
+from tests.inference.test_bundle import bundle
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -29,6 +30,7 @@ Peer = Callable[[str], str]
 VOLUME = {"value": "118565006", "scheme": "SCT", "meaning": "Volume"}
 ATTENUATION = {"value": "112031", "scheme": "DCM", "meaning": "Attenuation Coefficient"}
 PROBABILITY = {"value": "122157", "scheme": "DCM", "meaning": "Probability"}
+ONE_WINDOW = {"_target_": "SlidingWindowInferer", "roi_size": [32, 32, 16], "sw_batch_size": 1}
 ONE = {"value": "1", "scheme": "UCUM", "meaning": "no units"}
 NODULE = {"value": "27925004", "scheme": "SCT", "meaning": "Nodule"}
 NONE_ANALYSED = {"not_analysed": {"input_refused": NOT_INPUT}}
@@ -113,6 +115,13 @@ def test_a_segmentation_network_of_each_architecture_in_each_format(
     content = WAYS[kind](network, chest.image)
     results = run(spec_of(chest, made(tmp_path, content, kind, use={"batch": 1})), peer("dciodvfy"))
     assert_segmented(results, chest, labels(network, chest.image))
+
+
+def test_a_bundle_of_the_zoo_is_run_as_it_is(chest: Stored, peer: Peer, tmp_path: Path) -> None:
+    results = run(spec_of(chest, load_package(bundle(tmp_path, inferer=ONE_WINDOW))), peer("dciodvfy"))
+    assert results.errors == {}
+    found = [number.about for number in numbers_of(results.report) if number.name == "Volume"]
+    assert found == ["Left_kidney", "Spleen"]
 
 
 def test_windows_of_a_network_are_blended(chest: Stored, peer: Peer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import zlib
 from collections.abc import Callable
 from functools import cache, partial
 from io import BytesIO
@@ -15,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 from pydicom import Dataset, dcmread
 
+from dicom_node import compression
 from dicom_node.backoff import Backoff
 from dicom_node.breaker import Breaker
 from dicom_node.compression import Compressed, NotTheSame, compressed
@@ -155,6 +157,16 @@ def test_a_validator_finds_no_error(peer: FindPeer, tmp_path: Path, kind: str, m
     path = tmp_path / "packed.dcm"
     path.write_bytes(form(kind, method).part10)
     assert dciodvfy_errors(peer("dciodvfy"), path) == []
+
+
+def test_a_data_set_that_does_not_inflate_to_what_it_was_is_never_used() -> None:
+    part10 = made("sc").payload
+    assert len(part10) > 2 * compression._PIECE_BYTES
+    plain, packed = part10[132:], zlib.compress(part10[132:], wbits=-zlib.MAX_WBITS)
+    assert compression._inflates_to(packed, memoryview(plain))
+    for other in (plain[:-1], plain + b"x", plain[:-9] + b"changed.."):
+        assert not compression._inflates_to(packed, memoryview(other))
+    assert not compression._inflates_to(packed[:-40], memoryview(plain))
 
 
 @pytest.mark.parametrize("method", ["rle", "jpeg2000"])

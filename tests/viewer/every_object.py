@@ -38,7 +38,10 @@ class Study:
 
 
 @contextmanager
-def study_in_ohif(peer: Callable[[str], str], folder: Path) -> Iterator[Study]:
+def study_in_ohif(
+    peer: Callable[[str], str], folder: Path, packed: Callable[[bytes], bytes] | None = None
+) -> Iterator[Study]:
+    """packed: what is done to each file before it is stored."""
     phantom = chest_ct(slices=32, rows=256, identity="every object")
     datasets = list(phantom.datasets)
     volume = read_series(datasets).volumes[0]
@@ -46,6 +49,9 @@ def study_in_ohif(peer: Callable[[str], str], folder: Path) -> Iterator[Study]:
     for number, made in enumerate(objects_of(datasets, volume, folder)):
         if made.kind in (made.row, "sr"):
             objects.setdefault(made.row, apart_in_the_list(made, number))
+    if packed:
+        for made in objects.values():
+            made.path.write_bytes(packed(made.path.read_bytes()))
     files = [*phantom.write(folder / "images"), *(made.path for made in objects.values())]
     with pacs_of(peer, folder / "orthanc").running() as orthanc:
         upload(orthanc, files)
