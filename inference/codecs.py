@@ -197,3 +197,11 @@ def decode_frame(
     if decoded.size < rows * columns:
         raise CodecError(f"{decoded.size} values decoded, {rows * columns} needed")
     return decoded.reshape(-1)[: rows * columns].reshape(rows, columns)
+
+
+def decode_colors(data: bytes) -> NDArray[np.integer]:
+    """A JPEG frame of three components as they are stored (rows, columns, 3). Raises CodecError."""
+    try:
+        return np.asarray(imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB"))
+    except (RuntimeError, ValueError) as error:
+        raise CodecError(str(error)) from error

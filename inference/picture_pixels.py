@@ -13,10 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.processing import apply_color_lut, convert_color_space
 from pydicom.pixels.utils import iter_pixels
 from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from inference import codecs, elements, pixels
 from inference.errors import NotAVolume
@@ -27,6 +37,16 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601, by which YBR_FULL is defined as well."""
 
 _PHOTOMETRIC = Tag("PhotometricInterpretation")
+_LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1)
+_DECODERS = {
+    JPEGBaseline8Bit: "pillow",
+    JPEG2000Lossless: "pillow",
+    JPEG2000: "pillow",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    RLELossless: "pydicom",
+}
+"""Those that every install has, whatever else there is: the same pictures give the same findings everywhere."""
 _AT_ONCE = 64
 """Frames that are read beside those that are there already."""
 
@@ -75,13 +95,28 @@ def inverted_at(dataset: Dataset, slope: float, intercept: float) -> float | Non
 
 def _in_color(dataset: Dataset, indices: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
     """RGB of 8 bits; a palette is applied."""
+    if dataset.file_meta.TransferSyntaxUID in _LOSSLESS_JPEG:
+        yield from _from_lossless_jpeg(dataset, indices)
+        return
     has_palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
+    plugin = _DECODERS.get(dataset.file_meta.TransferSyntaxUID, "")
     # The decoder would take 0 frames for all of them.
-    for stored in iter_pixels(dataset, indices=list(indices)) if indices else ():
+    for stored in iter_pixels(dataset, indices=list(indices), decoding_plugin=plugin) if indices else ():
         colors = apply_color_lut(stored, dataset) if has_palette else stored
         bits = colors.dtype.itemsize * 8 if has_palette else int(dataset.BitsStored)
         shift = max(bits - 8, 0)
         yield np.ascontiguousarray((colors >> shift).astype(np.uint8))
+
+
+def _from_lossless_jpeg(dataset: Dataset, indices: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+    """For which pydicom's own decoders are of no free kind."""
+    stored = list(generate_frames(dataset.PixelData, number_of_frames=frame_count(dataset)))
+    for index in indices:
+        colors = codecs.decode_colors(stored[index])
+        if colors.dtype != np.uint8 or colors.ndim != 3:
+            raise ValueError(f"lossless JPEG of {colors.dtype} {colors.shape} holds no colours of 8 bits")
+        photometric = str(dataset.PhotometricInterpretation)
+        yield np.ascontiguousarray(convert_color_space(colors, photometric, "RGB") if photometric != "RGB" else colors)
 
 
 def _require_colors(dataset: Dataset, first: Frame) -> None:

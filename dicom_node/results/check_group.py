@@ -1,20 +1,21 @@
 """Is a measurement group as its template says (PS3.16 TID 1410, 1411, 1501)?
 
 What must be there is counted in each group; highdicom, which knows the templates, is asked about the rest.
-Groups of one shape, with the same kinds of item under the same names, are alike to the template: one of them is asked about.
+Groups of one shape, with the same kinds of item under the same names, are alike to the template: one of them is asked about,
+and of many like items that follow one another, such as a region on each image, two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from io import BytesIO
-from itertools import groupby
+from itertools import groupby, islice
 
 from highdicom import sr as hd
 from pydicom.charset import convert_encodings
 from pydicom.filereader import read_dataset
 
-from dicom_node.results.sr_reading import Container, Name
+from dicom_node.results.sr_reading import Child, Container, Name
 
 _OnRegions = hd.PlanarROIMeasurementsAndQualitativeEvaluations | hd.VolumetricROIMeasurementsAndQualitativeEvaluations
 _MEASUREMENT_GROUP = ("125007", "DCM")
@@ -66,8 +67,17 @@ def _miscounted(group: Container) -> list[str]:
 
 def shape_of(group: Container) -> Shape:
     """Template, and kind and name of each child; of several alike that follow one another, one."""
-    kinds = [(child.value_type, child.name) for child in group.children]
-    return group.template, tuple(kind for kind, _ in groupby(kinds))
+    return group.template, tuple(kind for kind, _ in groupby(map(_kind, group.children)))
+
+
+def _kind(child: Child) -> tuple[str, Name]:
+    return child.value_type, child.name
+
+
+def _told_apart(group: Container) -> list[int]:
+    """Which children there are to be judged: the first two of each run of like ones."""
+    kinds = groupby(range(len(group.children)), key=lambda index: _kind(group.children[index]))
+    return [index for _, run in kinds for index in islice(run, 2)]
 
 
 def _faults(group: Container, encodings: list[str]) -> list[str]:
@@ -76,6 +86,8 @@ def _faults(group: Container, encodings: list[str]) -> list[str]:
         return [f"a measurement group names the template {group.template!r}, which is none for such a group"]
     dataset = read_dataset(BytesIO(group.encoded), False, True, parent_encoding=encodings)
     try:
+        content = dataset.ContentSequence
+        dataset.ContentSequence = [content[index] for index in _told_apart(group)]
         read = template.from_sequence([dataset])
         if not isinstance(read, hd.MeasurementsAndQualitativeEvaluations):
             _ = read.reference_type, read.roi  # each raises where there is none

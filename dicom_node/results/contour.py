@@ -6,12 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Vertex = tuple[int, int]
-
 SMALLEST_PART, MOST_PARTS = 0.25, 8
-
-_STEPS = {"right": (0, 1), "down": (1, 0), "left": (0, -1), "up": (-1, 0)}
-_TURN_RIGHT = {"right": "down", "down": "left", "left": "up", "up": "right"}
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -27,68 +22,73 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
         raise ValueError("an empty mask has no outline")
     top, left = int(rows[0]), int(columns[0])
     joined = np.zeros((0, 2))
-    for part in large_parts(mask[top : rows[-1] + 1, left : columns[-1] + 1]):
-        vertices = np.asarray(_walk(_edges(part)), np.float64)
+    for corner, part in large_parts(mask[top : rows[-1] + 1, left : columns[-1] + 1]):
+        vertices = around(part) + corner
         middles = (vertices + np.roll(vertices, -1, axis=0)) / 2
         corners = middles[_turns(middles)]
         joined = _bridged(joined, np.vstack([corners, corners[:1]]))
     return np.ascontiguousarray((joined + np.array([top, left]))[:, ::-1])
 
 
-def large_parts(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+def large_parts(mask: NDArray[np.bool_]) -> list[tuple[tuple[int, int], NDArray[np.bool_]]]:
     """The 4-connected regions of a mask that are at least a quarter as large as the largest, holes filled, the largest
-    first; eight at most."""
+    first; eight at most. Each with the row and column where the box around it begins."""
     labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     order = np.argsort(-sizes, kind="stable")[:MOST_PARTS]
     large = [int(label) for label in order if sizes[label] and sizes[label] >= SMALLEST_PART * sizes.max()]
-    return [np.asarray(ndimage.binary_fill_holes(labels == label), np.bool_) for label in large]
+    boxes = ndimage.find_objects(labels)
+    return [
+        ((rows.start, columns.start), _filled(labels[rows, columns] == label))
+        for label, (rows, columns) in ((label, boxes[label - 1]) for label in large)
+    ]
+
+
+def _filled(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """With its holes: all that is not joined to the outside."""
+    spaces, _ = ndimage.label(np.pad(~part, 1, constant_values=True))
+    return np.asarray((spaces != spaces[0, 0])[1:-1, 1:-1], np.bool_)
 
 
 def _bridged(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Two closed lines as one, which goes over and back between their nearest points."""
     if not len(first):
         return second
-    distances = np.linalg.norm(first[:, None] - second[None], axis=2)
-    here, there = np.unravel_index(int(distances.argmin()), distances.shape)
+    # Of squares all are exact, since coordinates are multiples of a half.
+    squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * (first @ second.T)
+    here, there = np.unravel_index(int(squares.argmin()), squares.shape)
     around = np.vstack([second[there:-1], second[: there + 1]])
     return np.vstack([first[: here + 1], around, first[here:]])
 
 
-def _edges(component: NDArray[np.bool_]) -> dict[Vertex, list[str]]:
-    """Border edges by the pixel corner where they start; walked along, the inside lies to the right."""
-    padded = np.pad(component, 1)
-    inside = padded[1:-1, 1:-1]
-    borders = (
-        ("right", inside & ~padded[:-2, 1:-1], (0, 0)),
-        ("down", inside & ~padded[1:-1, 2:], (0, 1)),
-        ("left", inside & ~padded[2:, 1:-1], (1, 1)),
-        ("up", inside & ~padded[1:-1, :-2], (1, 0)),
-    )
-    edges: dict[Vertex, list[str]] = {}
-    for direction, border, (down, right) in borders:
-        for row, column in np.argwhere(border).tolist():
-            edges.setdefault((row + down, column + right), []).append(direction)
-    return edges
+def around(component: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The pixel corners around a 4-connected region without holes, in order, float64 (corners, 2) of row and column.
 
-
-def _walk(edges: dict[Vertex, list[str]]) -> list[Vertex]:
-    """The corners in order. Where two pixels touch at a corner only, the right turn stays on the same pixel.
-
-    A 4-connected region without holes has one border, so the walk meets every edge once.
+    Walked along, the inside lies to the right. Where two pixels touch at a corner only, the right turn stays on the same
+    pixel; such a region has one border, so the walk meets every edge of it once.
     """
-    start = min(edges)
-    at, heading, path = start, "right", []
-    while edges.get(at):
-        ways = edges[at]
-        right = _TURN_RIGHT[heading]
-        heading = right if right in ways else ways[0]
-        ways.remove(heading)
-        path.append(at)
-        down, across = _STEPS[heading]
-        at = at[0] + down, at[1] + across
-    return path
+    padded = np.pad(component, 1)
+    inside, across = padded[1:-1, 1:-1], component.shape[1] + 1
+    # Edges to the right, down, left and up: where they are, the corner of the pixel where they start, and the way to the next.
+    edges = (
+        (inside & ~padded[:-2, 1:-1], 0, 1),
+        (inside & ~padded[1:-1, 2:], 1, across),
+        (inside & ~padded[2:, 1:-1], across + 1, -1),
+        (inside & ~padded[1:-1, :-2], across, -across),
+    )
+    starts = [np.flatnonzero(np.pad(border, ((0, 1), (0, 1)))) + corner for border, corner, _ in edges]
+    ends = np.concatenate([start + way for start, (_, _, way) in zip(starts, edges, strict=True)])
+    heading = np.repeat(np.arange(4), [len(start) for start in starts])
+    begun = np.full((4, (component.shape[0] + 1) * across), -1, np.int32)
+    corners = np.concatenate(starts)
+    begun[heading, corners] = np.arange(len(corners))
+    turned = begun[(heading + 1) % 4, ends]
+    following = np.where(turned >= 0, turned, begun[:, ends].max(axis=0)).tolist()
+    path = [0]
+    while following[path[-1]]:
+        path.append(following[path[-1]])
+    return np.stack(np.divmod(corners[path], across), axis=1).astype(np.float64)
 
 
 def _turns(points: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.results.contour import outline
 from dicom_node.results.sources import ResultRefused
 from inference.findings import Findings, Labelled, Segment
 from inference.transforms import Cut, cuts
@@ -29,6 +30,7 @@ class Numbered:
     pixels: NDArray[np.int64]
     rows: NDArray[np.int64]
     cuts: tuple[Cut, ...]
+    _outlines: dict[int, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     @property
     def key_plane(self) -> int:
@@ -44,6 +46,12 @@ class Numbered:
     def on(self, plane: int, rows: slice = ALL_ROWS) -> NDArray[np.bool_]:
         """bool (rows, columns): the mask in one acquired plane. Cheap; a whole mask is never made."""
         return self.segment.of(self.array_on(plane)[rows])
+
+    def outline_on(self, plane: int) -> NDArray[np.float64]:
+        """The outline of the mask in one acquired plane, as `contour` makes it; only once, since several reports ask for it."""
+        if plane not in self._outlines:
+            self._outlines[plane] = outline(self.on(plane))
+        return self._outlines[plane]
 
     def array_on(self, plane: int) -> NDArray[np.generic]:
         """(rows, columns): what the model gave, labels or probabilities or the mask itself, in one acquired plane."""

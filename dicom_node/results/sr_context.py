@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 
 from pydicom.dataset import Dataset
@@ -13,6 +14,7 @@ from dicom_node.results.source_text import items_of
 from dicom_node.results.sources import instances_besides, instances_used
 from dicom_node.results.sr_tree import Item
 from inference.findings import Code
+from inference.sides import SIDES
 
 
 def context_of(report: Report, *, names_all: bool) -> list[Item]:
@@ -64,9 +66,25 @@ def image_library(report: Report, *, names_all: bool) -> Item:
     print a line for each image before what it says.
     """
     instances = instances_used(report)
-    images = [sr_tree.image(codes.SOURCE, instance) for instance in (instances if names_all else instances[:1])]
+    sides = laterality_of_images(report)
+    images = [
+        replace(sr_tree.image(codes.SOURCE, instance), children=sides.get(instance.sop_instance_uid, ()))
+        for instance in (instances if names_all else instances[:1])
+    ]
     group = sr_tree.container(codes.IMAGE_LIBRARY_GROUP, [*in_common(report.first_source), *images])
     return sr_tree.container(codes.IMAGE_LIBRARY, [group, *groups_besides(report)])
+
+
+def laterality_of_images(report: Report) -> dict[str, tuple[Item, ...]]:
+    """TID 1602 of images that are taken one by one: the side that each shows, by its SOP Instance UID."""
+    pictures = report.volume.pictures if report.volume else ()
+    return {
+        picture.source.sop_instance_uid: (
+            sr_tree.code(codes.IMAGE_LATERALITY, SIDES[picture.laterality], "HAS ACQ CONTEXT"),
+        )
+        for picture in pictures
+        if picture.laterality in SIDES
+    }
 
 
 def in_common(source: Dataset) -> Iterator[Item]:

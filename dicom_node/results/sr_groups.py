@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.results import codes, identity, sr_tree
-from dicom_node.results.contour import outline
 from dicom_node.results.places import first_pixels, shapes
 from dicom_node.results.report import Report
 from dicom_node.results.scene import Scene, Segmentation
@@ -95,7 +94,7 @@ def of_segment(report: Report, images: Images, item: Numbered, numbers: Sequence
         places = [
             sr_tree.image(codes.REFERENCED_SEGMENT, reference),
             sr_tree.uid(codes.SOURCE_SERIES, images.series_instance_uid, "CONTAINS"),
-            scoord(images.planes[best], outline(item.on(best)), codes.OUTLINE),
+            scoord(images.planes[best], item.outline_on(best), codes.OUTLINE),
         ]
     named = [sr_tree.code(codes.FINDING_CATEGORY, segment.category), named_finding(segment.type, segment)]
     return group(VOLUMETRIC, [*_tracked(report, segment), *named, *sites(segment), *numbers, *places])
@@ -212,7 +211,7 @@ def searched(images: Images) -> list[Item]:
 def outlines(planes: Sequence[Plane], item: Numbered) -> list[Item]:
     """The outline of the segment's largest parts on every slice, the key slice first, as viewers show the first."""
     slices = dict.fromkeys([item.key_plane, *np.flatnonzero(item.pixels).tolist()])
-    return [scoord(planes[index], outline(item.on(index))) for index in slices]
+    return [scoord(planes[index], item.outline_on(index)) for index in slices]
 
 
 def regions(images: Images, place: Point | Box | Contour) -> list[Item]:

@@ -165,13 +165,15 @@ def _numbers(active: Findings, other: Findings) -> Iterator[NumberPair]:
     for key, told, one, two in _met(active.measurements, other.measurements, _key):
         about = labels.get(told.finding_key, "all") if told.finding_key else "all"
         derived = f", {told.derivation.meaning.lower()}" if told.derivation else ""
+        derived += f", picture {told.pictures[0] + 1}" if told.pictures else ""
         values = [None if item is None else item.value for item in (one, two)]
         yield NumberPair(key, f"{about}: {told.name.meaning}{derived}", told.unit.value, values[0], values[1])
 
 
 def _key(item: Measurement) -> str:
     derivation = item.derivation.value if item.derivation else ""
-    return f"{item.finding_key or ''}/{item.name.value}/{derivation}"
+    pictures = f"/{item.pictures[0] + 1}" if item.pictures else ""
+    return f"{item.finding_key or ''}/{item.name.value}/{derivation}{pictures}"
 
 
 def _landmarks(

@@ -22,7 +22,7 @@ from storage.objects import open_store
 from tests.conformance.validators import dciodvfy_errors, pixelmed_errors
 from tests.inference import made_models
 from tests.inference.made_models import DENSE, NOT_INPUT, Above, FixedBoxes, torchscript
-from tests.inference.made_pictures import clip, disc, radiograph, slide
+from tests.inference.made_pictures import clip, disc, grey, header, radiograph, slide
 from tests.inference.made_pictures import written as written_images
 from tests.inference.test_by_picture import AGE, AREA, EFFUSION, MASS, Means
 
@@ -140,7 +140,7 @@ def test_radiographs_of_two_sizes_come_back_as_masks_on_each_and_areas_where_len
 
 @pytest.mark.long
 def test_reports_on_images_and_frames_are_as_their_templates_say(peer: Callable[[str], str], tmp_path: Path) -> None:
-    images = [radiograph(FIRST), radiograph(SECOND, number=2)]
+    images = [radiograph(FIRST, ImageLaterality="R"), radiograph(SECOND, number=2, ImageLaterality="L")]
     answered = {"classifications": [EFFUSION], "measurements": [AGE], "not_analysed": {"input_refused": NOT_INPUT}}
     boxed = {"detections": [MASS], "not_analysed": {"input_refused": NOT_INPUT}}
     networks: list[tuple[nn.Module, dict[str, Any]]] = [
@@ -180,6 +180,24 @@ def test_a_cine_is_marked_on_its_frames(peer: Callable[[str], str], tmp_path: Pa
     assert {number.unit for number in numbers_of(report)} == {"mm2"}
 
 
+def test_an_angiography_in_grey_is_marked_on_its_frames(peer: Callable[[str], str], tmp_path: Path) -> None:
+    frames = np.stack([disc((30, 40), (15, 6 + 7 * n), 4, 900, 20) for n in range(4)])
+    source = grey(header("xa", "XA", "1.2.840.10008.5.1.4.1.1.12.1"), frames, bits=10)
+    outcome = run(
+        tmp_path,
+        [source],
+        Above(100.0, axes=2),
+        ("seg", "sr", "gsps"),
+        input={"modality": "XA", "images": "each"},
+        outputs=SEGMENTED,
+    )
+    found = results(tmp_path, outcome)
+    assert sound(peer, tmp_path, found) == []
+    assert np.array_equal(by_highdicom(found[0][1], source), frames > 100)
+    assert {number.unit for number in numbers_of(found[1][1])} == {"{pixels}"}
+    assert "gsps" in dict(found)
+
+
 def test_mammograms_are_classified_one_by_one_with_their_sides(peer: Callable[[str], str], tmp_path: Path) -> None:
     views = [("R", "CC", 3600), ("L", "CC", 400), ("R", "MLO", 3200), ("L", "MLO", 300)]
     images = [
@@ -209,6 +227,24 @@ def test_mammograms_are_classified_one_by_one_with_their_sides(peer: Callable[[s
     }
     assert "Right" in said
     assert images_of(first) == [(images[0].SOPInstanceUID, None)]
+    boxed = run(
+        tmp_path / "boxed",
+        images,
+        FixedBoxes([[4.0, 6.0, 12.0, 12.0]], [0.8], [0]),
+        ("sr",),
+        input={"modality": "MG", "images": "each"},
+        outputs={"detections": [MASS], "not_analysed": {"input_refused": NOT_INPUT}},
+    )
+    ((_, located),) = results(tmp_path / "boxed", boxed)
+    library = {
+        str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID): str(
+            item.ContentSequence[0].ConceptCodeSequence[0].CodeMeaning
+        )
+        for item in walk(located)
+        if item.get("ValueType") == "IMAGE" and item.get("ContentSequence")
+    }
+    assert library == {image.SOPInstanceUID: "Right" if image.ImageLaterality == "R" else "Left" for image in images}
+    assert sound(peer, tmp_path, [("sr", located)]) == []
     assert "Effusion, image 4 (L MLO)" in groups
     assert [number.value for number in numbers_of(report) if number.name == "Bone age"] == [36.0, 4.0, 32.0, 3.0]
 
@@ -314,8 +350,9 @@ def test_a_series_without_an_image_that_the_model_takes_is_reported_as_not_analy
     ("name", "modality"),
     [
         ("highdicom_test_files/dx_image.dcm", "DX"),
-        ("pydicom_test_files/examples_ybr_color.dcm", "US"),
-        ("pydicom_test_files/examples_palette.dcm", "US"),
+        pytest.param("pydicom_test_files/examples_ybr_color.dcm", "US", marks=pytest.mark.long),
+        pytest.param("pydicom_test_files/examples_palette.dcm", "US", marks=pytest.mark.long),
+        pytest.param("highdicom_test_files/sm_image_dots.dcm", "SM", marks=pytest.mark.long),
     ],
 )
 def test_real_images_give_sound_results(

@@ -196,6 +196,8 @@ def test_a_clip_is_sampled_as_the_model_asks(contract: dict[str, Any], frames: l
         ("pydicom_test_files/examples_ybr_color.dcm", (3, 240, 320), True),
         ("pydicom_test_files/SC_rgb_rle_16bit_2frame.dcm", (1, 100, 100), True),
         ("pydicom_test_files/SC_rgb_jls_lossy_line.dcm", (1, 100, 100), True),
+        ("pydicom_test_files/SC_rgb_jpeg_gdcm.dcm", (1, 100, 100), True),
+        ("pydicom_test_files/SC_rgb_dcmtk_+eb+cy+np.dcm", (1, 100, 100), True),
         ("ct_one_slice_16_syntaxes/US-YBR_FULL_422-EVRLE.dcm", (1, 555, 800), True),
         ("highdicom_test_files/dx_image.dcm", (1, 169, 211), False),
         ("pydicom_test_files/dicomdirtests/77654033/CR1/6154", (1, 16, 16), False),
@@ -216,6 +218,17 @@ def test_a_real_palette_gives_the_colours_that_its_peer_gives(shared_data: Path,
     ours = only(dcmread(path)).colors
     assert ours is not None
     assert np.abs(ours[0] - theirs).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "name", ["SC_rgb_jpeg_gdcm.dcm", "SC_rgb_rle.dcm", "SC_rgb_gdcm_KY.dcm", "SC_rgb_dcmtk_+eb+cy+np.dcm"]
+)
+def test_one_picture_has_the_same_colours_in_every_compression(shared_data: Path, name: str) -> None:
+    """Bars of colour; the last one is lossy."""
+    volume = only(dcmread(shared_data / "pydicom_test_files" / name))
+    assert volume.colors is not None
+    bars = volume.colors[0, [5, 25, 45, 95], 50].astype(int)
+    assert np.abs(bars - [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]).max() <= 5
 
 
 def test_colours_that_cannot_be_are_refused_by_name() -> None:
