@@ -8,7 +8,7 @@ VOLUME_PEERS := .cache/volume-peers
 OHIF := .cache/ohif/3.13.2
 DCMJS := .cache/dcmjs/0.49.0
 
-.PHONY: demo run test test-long fuzz check bench bench-receive bench-send bench-time bench-result bench-encode bench-volume peers lock clean help
+.PHONY: demo run test test-long fuzz check bench bench-receive bench-send bench-time bench-result bench-encode bench-volume bench-inference peers lock clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,7 +34,7 @@ check: $(VENV)/.test  ## lint, format, types, walls between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: bench-receive bench-send bench-time bench-result bench-encode bench-volume  ## measure what benchmarks/README.md claims; half an hour
+bench: bench-receive bench-send bench-time bench-result bench-encode bench-volume bench-inference  ## measure what benchmarks/README.md claims; half an hour
 
 bench-receive: $(VENV)/.test  ## receiving, against Orthanc, DCMTK and pynetdicom
 	$(BIN)/python -m benchmarks.receive
@@ -55,10 +55,13 @@ bench-encode: $(VENV)/.test  ## results to DICOM objects, against highdicom and 
 bench-volume: $(VENV)/.test $(VOLUME_PEERS)/.installed  ## images to a volume, against dcm2niix, SimpleITK, pydicom and MONAI; ten minutes
 	$(BIN)/python -m benchmarks.volume --peers $(VOLUME_PEERS)
 
+bench-inference: $(VENV)/.test $(VOLUME_PEERS)/.installed  ## a CT through networks, against plain MONAI; a quarter of an hour
+	$(BIN)/python -m benchmarks.inference --peers $(VOLUME_PEERS)
+
 # An environment of its own: the project needs none of them.
 $(VOLUME_PEERS)/.installed:
 	$(PYTHON) -m venv $(VOLUME_PEERS)
-	$(VOLUME_PEERS)/bin/pip install --quiet dcm2niix itk monai pydicom torch==2.13.0
+	$(VOLUME_PEERS)/bin/pip install --quiet dcm2niix einops itk monai nibabel pydicom torch==2.13.0
 	touch $@
 
 peers: $(OHIF)/index.html $(DCMJS)/node_modules  ## install the programs that tests talk to (Debian packages, OHIF, dcmjs)

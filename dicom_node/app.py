@@ -17,11 +17,11 @@ from dicom_node.config_file import parse_config, read_content
 from dicom_node.config_in_use import InUse
 from dicom_node.door import open_intake
 from dicom_node.errors import NodeError
-from dicom_node.models import routable_models
 from dicom_node.network.listening import CannotListen, Listening
-from dicom_node.reload import Reload, standing
+from dicom_node.reload import Installed, Reload, standing
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import Supervisor
+from dicom_node.versions import Versions, versions_of
 from storage.errors import StorageError
 from storage.records import Event
 
@@ -44,13 +44,15 @@ def serve(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody can answer it; its default is the end
     content = read_content(config_path)
     config = parse_config(content, config_path)
-    now = standing(content, config, routable_models(config))
     log_format = log_format or config.logging.format
     logs.configure(config.logging.level, log_format, process="supervisor")
     with _only_one(config.node.data_folder):
         stores = open_stores(config)
         stores.database.migrate()
         stores.run_folder.mkdir(parents=True, exist_ok=True)
+        versions = versions_of(config, stores)
+        take_up_models(versions, config, stores)
+        now = standing(content, config, versions.routable(config))
         in_use = InUse.of(stores.run_folder, config_path)
         in_use.accept(content)
         _warn_if_open(config)
@@ -68,6 +70,9 @@ def serve(
             now,
             record=lambda event: _record(stores, event),
             on_accepted=_accepted,
+            installed=Installed(
+                versions.routable, versions.problem_of, lambda then: take_up_models(versions, then, stores)
+            ),
         )
         signal.signal(signal.SIGHUP, lambda *_: reload.ask())
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,6 +106,12 @@ def take_over(config: Config, stores: Stores) -> None:
         intake.close()
     if lost:
         log.warning("associations of an earlier run closed as lost", associations=lost)
+
+
+def take_up_models(versions: Versions, config: Config, stores: Stores) -> None:
+    """Keep the versions that the configuration names, and say what of it is not in use."""
+    for event in versions.take_up(config):
+        stores.events.record_once(event)
 
 
 def _accepted(config: Config) -> None:

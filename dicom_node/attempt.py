@@ -9,12 +9,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from dicom_node import logs
 from dicom_node.own_code import own_code
 from dicom_node.profiles import Demand
 from dicom_node.result_words import AS_DELIVERED, Words
+from inference.golden_verdict import Verdict
 from storage.records import Predecessor, Result
 
 # How a worker of this machine is told to log; one elsewhere has its own environment.
@@ -113,8 +114,38 @@ class JobOutcome:
     comparison: Mapping[str, Any] | None = None
 
 
-def run_attempt(spec: JobSpec) -> JobOutcome:
-    """Run one attempt of a job; called in a worker process."""
+@dataclass(frozen=True, slots=True)
+class GoldenSpec:
+    """One golden case of a package, by its place in the manifest."""
+
+    package_folder: str
+    package_sha256: str
+    case: int
+    device: Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenOutcome:
+    """verdict: what came of the case. device: where it ran."""
+
+    verdict: Verdict
+    device: str
+
+
+@overload
+def run_attempt(spec: JobSpec) -> JobOutcome: ...
+
+
+@overload
+def run_attempt(spec: GoldenSpec) -> GoldenOutcome: ...
+
+
+def run_attempt(spec: JobSpec | GoldenSpec) -> JobOutcome | GoldenOutcome:
+    """Run one attempt of a job, or one golden case; called in a worker process."""
+    if isinstance(spec, GoldenSpec):
+        from dicom_node.golden_attempt import run_case_of
+
+        return run_case_of(spec)
     from dicom_node.job import run
 
     return run(spec)

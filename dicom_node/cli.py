@@ -12,14 +12,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dicom_node import model_commands
+from dicom_node import shadow_commands
 from dicom_node.config import Config
 from dicom_node.config_destinations import DicomDestination
 from dicom_node.config_file import load_config
 from dicom_node.errors import NodeError
+from dicom_node.progress import doing
 from inference.errors import InferenceError
 from storage.errors import StorageError
 
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.add_typer(model_commands.commands, name="models")
+app.add_typer(shadow_commands.commands, name="models")
 # What is printed holds the words of peers: a "[/A]" or ":bug:" in an Accession Number stands for itself.
 out = Console(markup=False, emoji=False)
 err = Console(stderr=True, markup=False, emoji=False)
@@ -90,9 +91,10 @@ def check(
 ) -> None:
     """Say everything that is wrong with the configuration, and what to watch."""
     from dicom_node.config_check import check_config, render
-    from dicom_node.models import problem_of
+    from dicom_node.versions import problems_of_models
 
-    report = check_config(config, connect=connect, model_problem=problem_of)
+    with problems_of_models(config) as problem_of:
+        report = check_config(config, connect=connect, model_problem=problem_of)
     out.print(render(report))
     if not report.ok:
         raise typer.Exit(EXIT_FAILED)
@@ -245,7 +247,7 @@ def reproduce(
     from dicom_node.reproduce import reproduce as run_again
 
     try:
-        with _stores(config) as (loaded, stores), _doing() as told:
+        with _stores(config) as (loaded, stores), doing() as told:
             found = run_again(loaded, stores, sop_instance_uid, package_with(loaded), told, device=device)
     except (NodeError, StorageError, InferenceError) as error:
         if as_json:
@@ -259,15 +261,6 @@ def reproduce(
         out.print(reproduce_looks.reproduced(found))
     if found.verdict == "differs":
         raise typer.Exit(EXIT_FAILED)
-
-
-@contextmanager
-def _doing() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar on standard error that is told what is done, how far it is, and of how much; gone at the end."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda what, done, of: progress.update(task, description=what, completed=done, total=of)
 
 
 def _print_json(tree: dict[str, Any]) -> None:

@@ -84,6 +84,16 @@ class Model(Section):
         le=DAY_S,
         description="Longest run of one job; its worker is then restarted. Without it: the package's own.",
     )
+    on_golden_failure: Literal["alarm", "disable"] = Field(
+        default="alarm",
+        description="When its golden cases fail, which are run at start and daily: raise an alarm; or disable the model as "
+        "well, as `dicom-node models disable` does.",
+    )
+    when_disabled: Literal["wait", "report"] = Field(
+        default="wait",
+        description="While it is disabled by `dicom-node models disable`: jobs wait until it is enabled; or they report "
+        '"not analysed", with the reason, where their route has that reported.',
+    )
 
 
 class Route(Section):

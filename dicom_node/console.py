@@ -36,6 +36,8 @@ def status(node: NodeStatus) -> RenderableType:
     for event in node.troubles:
         troubles.add_row(moment(event.at), Text(event.text, STYLES[event.severity]))
     parts: list[RenderableType] = [processes, queues, destinations, _room(node.room)]
+    for words in node.models:
+        parts.insert(0, Text(words, "bold red"))
     if node.config:
         parts.insert(0, Text(node.config, "bold red"))
     if node.answers:

@@ -12,6 +12,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Protocol
 
 from dicom_node import logs
 from dicom_node.attempt import JobOutcome, JobSpec
@@ -31,6 +33,32 @@ OWN_TIMEOUT_GRACE_S = 150.0
 _COUNTED = ("killed", "timeout")
 
 log = logs.get("dispatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """off: models that are disabled, by their names, with the words for it. reporting: of these, those whose jobs report that
+    nothing is analysed; the others wait.
+
+    is_moved: whether a job is of a version whose place another one took, and was given to that one.
+    """
+
+    off: Mapping[str, str]
+    reporting: frozenset[str]
+    is_moved: Callable[[Job], bool]
+
+
+NOTHING_OFF = Switched(MappingProxyType({}), frozenset(), lambda _: False)
+
+
+class Beside(Protocol):
+    """What the engine runs besides jobs."""
+
+    def take(self, ended: Ended) -> None:
+        """One of its attempts ended."""
+
+    def step(self) -> None:
+        """Start what is to be started now, and stop what took too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +84,15 @@ class Dispatch:
         routine_waits: Callable[[], bool] = lambda: False,
         send_stale: bool = False,
         stat_head_start_s: float = math.inf,
+        switched: Switched = NOTHING_OFF,
+        beside: Beside | None = None,
         shadow_of: Callable[[Job], NewShadow | None] = lambda _job: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """demands: what each destination takes, by its name.
+
+        switched: which models are disabled, and which jobs are of versions that are not active any more. beside: what else the
+        engine runs.
 
         routine_waits: whether routine jobs are not to be started now; those that run go on, and STAT jobs start.
         send_stale: whether results of a series that changed while its job ran are sent all the same.
@@ -73,6 +106,8 @@ class Dispatch:
         self._routine_waits = routine_waits
         self._send_stale = send_stale
         self._stat_head_start_s = stat_head_start_s
+        self._switched = switched
+        self._beside = beside
         self._shadow_of = shadow_of
         self._clock = clock
         self._running: dict[Key, _Running] = {}
@@ -94,8 +129,15 @@ class Dispatch:
     def step(self, wait_s: float) -> None:
         """One round: end what ended, stop what overran, start what fits. Waits up to wait_s for an attempt to end."""
         for ended in self._engine.ended(wait_s):
-            self._conclude(self._running.pop(ended.key), ended)
+            running = self._running.pop(ended.key, None)
+            if running is not None:
+                self._conclude(running, ended)
+            elif self._beside is not None:
+                self._beside.take(ended)
         self._stop_overrun()
+        self._stop_disabled()
+        if self._beside is not None:
+            self._beside.step()
         self._start_ready()
 
     def release(self) -> None:
@@ -114,6 +156,7 @@ class Dispatch:
             free + len(self._held_until) + len(self._running),
             stat_head_start_s=self._stat_head_start_s,
             stat_only=self._routine_waits(),
+            without=self._switched.off,
         )
         busy = {_subject(running.job) for running in self._running.values()}
         waiting = [job for job in found if job.job_id not in self._held_until and _subject(job) not in busy]
@@ -121,6 +164,8 @@ class Dispatch:
             self._start(job, now)
 
     def _start(self, job: Job, now: float) -> None:
+        if self._switched.is_moved(job):
+            return
         attempt = self._jobs.start(job.job_id)
         if attempt is None:
             return
@@ -151,6 +196,24 @@ class Dispatch:
             self._engine.stop_attempt(key)
             reason = f"took longer than {running.job.timeout_s:g} s; its worker was restarted"
             self._try_again(running.job, "timeout", reason)
+
+    def _stop_disabled(self) -> None:
+        """The kill switch: what runs a model that is off is stopped, and what it would do is told where that is wanted."""
+        off = self._switched.off
+        for key, running in list(self._running.items()):
+            why = off.get(running.job.model.partition("@")[0])
+            if why is None or running.job.give_up_reason is not None:
+                continue
+            del self._running[key]
+            self._engine.stop_attempt(key)
+            self._put_back(running.job, "interrupted", f"the model is {why}", None)
+        for job in self._jobs.held(self._switched.reporting):
+            if job.report_not_analysed:
+                reason = f"the model is {off[job.model.partition('@')[0]]}"
+                event = event_about(
+                    job, "job_withheld", f"{job.model} is not run, and reports that: {reason}", "warning"
+                )
+                self._jobs.give_up(job.job_id, reason, events=[event])
 
     def _conclude(self, running: _Running, ended: Ended) -> None:
         job = running.job

@@ -9,6 +9,7 @@ from dicom_node.completeness import Verdict
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
 from dicom_node.evidence import evidence_of
+from dicom_node.model_words import held_words
 from dicom_node.revisions import RevisionAccount, revisions_of
 from dicom_node.room import Room
 from dicom_node.stores import Stores
@@ -144,8 +145,14 @@ def _account(
     events = stores.events.of_study(uid)
     said = stores.announcements.of_study(uid)
     details = _details(stores, uid, events, said, judge_now)
+    roles, deliveries = stores.models.roles(), stores.outbox.of_study(uid)
     jobs = tuple(
-        JobAccount(job, stores.jobs.attempts(job.job_id), _why_it_waits(job, room), _queued(job, events))
+        JobAccount(
+            job,
+            stores.jobs.attempts(job.job_id),
+            _why_held(job, held_words(roles, job.model), deliveries) or _why_it_waits(job, room),
+            _queued(job, events),
+        )
         for job in stores.jobs.of_study(uid)
     )
     parts = [(item.series.series_instance_uid, part) for item in details for part in item.parts]
@@ -153,7 +160,7 @@ def _account(
         study=study,
         series=tuple(item.series for item in details),
         jobs=jobs,
-        deliveries=stores.outbox.of_study(uid),
+        deliveries=deliveries,
         events=events,
         details=details,
         results=stores.history.results(uid),
@@ -202,6 +209,16 @@ def _queued(job: Job, events: Sequence[Event]) -> str | None:
         and event.at <= job.created_at + 1.0
     ]
     return told[-1] if told else None
+
+
+def _why_held(job: Job, disabled: str | None, deliveries: Sequence[Delivery]) -> str | None:
+    """Of a job whose model is disabled, as far as that keeps anything of it."""
+    if disabled is None or job.give_up_reason is not None:
+        return None
+    if job.state in ("waiting", "ready"):
+        return f"does not run, {disabled}"
+    is_held = any(item.job_id == job.job_id and item.state == "waiting" for item in deliveries)
+    return f"what waits to be sent is held back, {disabled}" if is_held else None
 
 
 def _why_it_waits(job: Job, room: Room | None) -> str | None:

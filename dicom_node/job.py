@@ -30,6 +30,7 @@ from inference.frames import Frame
 from inference.instances import Headers, Instance, instance_of
 from inference.monitor.paired import paired
 from inference.package import Package, load_package
+from inference.passes import PASSES, Taken
 from inference.picture_series import read_each
 from inference.series import SeriesReading, read_instances
 from inference.volume import Volume
@@ -73,6 +74,12 @@ class Stages:
             yield
         finally:
             self.seconds[name] = round(time.perf_counter() - started, 3)
+
+    def part(self, whole: str, name: str, taken: Taken) -> None:
+        """What the network took is a stage of its own, and no part of the one that it ran in."""
+        if taken.count:
+            self.seconds[name] = round(taken.seconds, 3)
+            self.seconds[whole] = round(self.seconds[whole] - self.seconds[name], 3)
 
 
 def run(spec: JobSpec) -> JobOutcome:
@@ -186,11 +193,13 @@ def _find(
     instances.clear()
     besides.clear()
     with stages.timed("predict"):
+        PASSES.taken()
         besides_read = {one.name: one.volume for one in companions}
         bounds = pool.bounds_of(
             package, timeout_s=spec.timeout_s, spent_s=stages.spent_s, memory_bytes=spec.memory_bytes
         )
         findings = pool.predict(volume, package, spec.device, besides_read, seed=seed_for(spec, package), bounds=bounds)
+    stages.part("predict", "network", PASSES.taken())
     for words in pool.POOL.untold():
         log.warning("model processes lack a wall", reason=words.lower())
     return volume, frames, companions, findings, left_out

@@ -1,4 +1,4 @@
-"""`dicom-node models ...`: make a package, check one, list those that are installed."""
+"""`dicom-node models ...`: make a package and check one. What changes models is in `model_change_commands`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from dicom_node.config_file import load_config
 from dicom_node.terminal import table_of
 
-commands = typer.Typer(help="Models: make a package, check one, list those that are installed.", no_args_is_help=True)
+commands = typer.Typer(
+    help="Models: make a package, check one, and change which version of a model does what.", no_args_is_help=True
+)
 out = Console(markup=False, emoji=False)
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -54,22 +55,3 @@ def check(
     out.print(table)
     if not ok:
         raise typer.Exit(1)
-
-
-@commands.command(name="list")
-def list_models(
-    config: Annotated[
-        Path, typer.Option("--config", "-c", help="The configuration file.", envvar="DICOM_NODE_CONFIG")
-    ] = Path("config.yaml"),
-) -> None:
-    """Show the models that are built in, and those that the configuration names, with what they are for."""
-    from inference.registry import Registry
-
-    loaded = load_config(config)
-    names = {model.name: model for model in loaded.models}
-    table = table_of("models", "model", "runtime", "configured", "intended use")
-    for package in Registry([model.folder for model in loaded.models if model.folder]):
-        model = names.get(package.key) or names.get(package.manifest.name)
-        state = "no" if model is None else "yes" if model.enabled else "switched off"
-        table.add_row(package.key, package.manifest.runtime.kind, state, Text(package.manifest.intended_use))
-    out.print(table)

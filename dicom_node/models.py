@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dicom_node.config import Config, Model
@@ -11,17 +13,20 @@ from inference.package import Package
 from inference.registry import Registry
 from inference.signed import Signers, require_signed
 
+PackageOf = Callable[[str], Package | None]
 
-def routable_models(config: Config) -> dict[str, RoutableModel]:
+
+def routable_models(config: Config, chosen: Sequence[Model] | None = None) -> dict[str, RoutableModel]:
     """The configured models, by the name that routes use. Raises PackageError for one that is not as it says.
 
-    One that is switched off need not be installed, and is left out then.
+    One that is switched off need not be installed, and is left out then. chosen: of these alone.
     """
-    for model in config.models:
+    wanted = config.models if chosen is None else chosen
+    for model in wanted:
         check_signature(model)
-    registry = Registry([model.folder for model in config.models if model.folder and model.enabled])
+    registry = Registry([model.folder for model in wanted if model.folder and model.enabled])
     models = {}
-    for model in config.models:
+    for model in wanted:
         try:
             package = registry.get(model.name)
         except PackageError:
@@ -30,9 +35,40 @@ def routable_models(config: Config) -> dict[str, RoutableModel]:
             continue
         if model.enabled:
             check_content(model, package)
-        timeout_s = model.timeout_s or package.manifest.resources.timeout_s
-        models[model.name] = RoutableModel(package, model.enabled, timeout_s, model.device)
+        models[model.name] = routable(model, package)
     return models
+
+
+def routable(model: Model, package: Package) -> RoutableModel:
+    """A package as the configuration has it run."""
+    return RoutableModel(package, model.enabled, timeout_of(model, package), model.device)
+
+
+def timeout_of(model: Model | None, package: Package) -> float:
+    """Longest run of one job, in seconds."""
+    return (model.timeout_s if model else None) or package.manifest.resources.timeout_s
+
+
+def no_other(_key: str) -> Package | None:
+    """Where no version is known but those that are active."""
+    return None
+
+
+def model_of(models: Mapping[str, RoutableModel], key: str, package_of: PackageOf = no_other) -> RoutableModel | None:
+    """How the version called name@version is run, whatever it does now; None where its model is not configured any more.
+
+    package_of: of versions that are neither active nor canary.
+    """
+    for name in (key, key.partition("@")[0]):
+        entry = models.get(name)
+        if entry is None:
+            continue
+        if entry.package.key == key:
+            return entry
+        other = entry.canary.package if entry.canary and entry.canary.package.key == key else package_of(key)
+        if other is not None:
+            return replace(entry, package=other)
+    return next((item for item in models.values() if item.package.key == key), None)
 
 
 def problem_of(model: Model) -> str | None:

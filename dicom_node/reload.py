@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node import logs
-from dicom_node.config import Config
+from dicom_node.config import Config, Model
 from dicom_node.config_changes import changes
 from dicom_node.config_check import machine_remarks
 from dicom_node.config_file import parse_config, read_content
@@ -24,6 +24,7 @@ from dicom_node.routing import RoutableModel
 from dicom_node.supervisor import write_state
 from inference.errors import PackageError
 from inference.package import Package
+from storage.errors import StorageError
 from storage.records import Event
 
 POLL_S = 0.25
@@ -50,11 +51,28 @@ class Standing:
     packages: Mapping[str, Package]
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What is known of models. routable: those of a configuration as they run now. problem_of: what keeps one from being loaded.
+
+    take_up: keeps what a configuration names, before it is taken up.
+    """
+
+    routable: Callable[[Config], Mapping[str, RoutableModel]] = routable_models
+    problem_of: Callable[[Model], str | None] = problem_of
+    take_up: Callable[[Config], None] = lambda _: None
+
+
+BY_CONFIGURATION = Installed()
+
+
 def standing(content: bytes, config: Config, models: Mapping[str, RoutableModel]) -> Standing:
     return Standing(content, config, {name: model.package for name, model in models.items()})
 
 
-def judge(content: bytes, file: Path, now: Standing) -> tuple[Standing, tuple[str, ...]]:
+def judge(
+    content: bytes, file: Path, now: Standing, installed: Installed = BY_CONFIGURATION
+) -> tuple[Standing, tuple[str, ...]]:
     """What the node would go by then, and what changed, in words. file: where the content stands.
 
     Raises Refused with every reason that is found, ConfigError where the content is no valid configuration.
@@ -67,16 +85,16 @@ def judge(content: bytes, file: Path, now: Standing) -> tuple[Standing, tuple[st
         f"{change.path}: cannot change while the node runs; it needs a restart" for change in found if change.at_start
     ]
     # What was wrong already does not stand in the way of what is mended.
-    known = {remark.text for remark in machine_remarks(now.config, problem_of) if remark.severity == "error"}
+    known = {remark.text for remark in machine_remarks(now.config, installed.problem_of) if remark.severity == "error"}
     reasons += [
         f"{remark.key}: {remark.text}"
-        for remark in machine_remarks(config, problem_of)
+        for remark in machine_remarks(config, installed.problem_of)
         if remark.severity == "error" and (remark.text not in known or remark.key.startswith("models"))
     ]
     if reasons:
         raise Refused(reasons)
     try:
-        models = routable_models(config)
+        models = installed.routable(config)
     except PackageError as error:
         raise Refused([f"models: {error}"]) from error
     then = standing(content, config, models)
@@ -98,12 +116,14 @@ class Reload:
         *,
         record: Callable[[Event], None],
         on_accepted: Callable[[Config], None] = lambda _: None,
+        installed: Installed = BY_CONFIGURATION,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._in_use = in_use
         self._now = now
         self._record = record
         self._on_accepted = on_accepted
+        self._installed = installed
         self._clock = clock
         self._asked = self._answered = 0
         self._looked_at: object = None  # it may have changed since it was read for the start
@@ -150,14 +170,19 @@ class Reload:
                 if self._reasons:
                     self._unchanged("it is again the one in use")
                 return
-            then, changed = judge(content, file, self._now)
+            then, changed = judge(content, file, self._now, self._installed)
             if stamp(file) != self._looked_at:
                 return  # written to meanwhile: what was read may be half of it, and it is looked at again
+            self._installed.take_up(then.config)
             self._accept(then, changed)
         except ConfigError as error:
             self._refuse([str(problem) for problem in error.problems] or [str(error)])
         except Refused as error:
             self._refuse([f"{file.name}: {reason}" for reason in error.reasons])
+        except NodeError as error:
+            self._refuse([f"{file.name}: models: {error}"])
+        except StorageError as error:
+            self._refuse([f"models cannot be taken up: {error}"])
         except OSError as error:
             self._refuse([f"{self._in_use.accepted} cannot be written: {error.strerror}"])
 

@@ -20,6 +20,7 @@ from dicom_node.routing import RoutableModel, route, series_attributes
 from dicom_node.series_facts import series_facts
 from dicom_node.settle import of_incomplete
 from dicom_node.sources import asked_peers
+from dicom_node.versions import versions_in
 from inference.contract import SeriesFacts
 from inference.errors import PackageError
 from storage.announcements import Announcements
@@ -54,10 +55,15 @@ class Replay:
     differences: tuple[Difference, ...]
 
 
-def policy_of(config: Config, path: Path) -> Policy:
-    """Raises NodeError where a model of it cannot be used: what its input contract says decides about jobs."""
+def policy_of(
+    config: Config, path: Path, routable: Callable[[Config], dict[str, RoutableModel]] = routable_models
+) -> Policy:
+    """Raises NodeError where a model of it cannot be used: what its input contract says decides about jobs.
+
+    routable: the models of a configuration, as they run now.
+    """
     try:
-        models = routable_models(config)
+        models = routable(config)
     except PackageError as error:
         raise NodeError(f"{path}: {error}") from error
     return Policy(Waiting(rules_by_source(config), _asked_for(config)), config.routes, models)
@@ -71,10 +77,12 @@ def _asked_for(config: Config) -> Callable[[str], frozenset[str]]:
 def replay_files(running: Path, new: Path, period: Period, progress: Callable[[int, int], None]) -> Replay:
     """`replay` of two configuration files, on the database of the first, which is opened for reading alone."""
     config = config_of_node(running)
-    policies = policy_of(config, running), policy_of(load_config(new), new)
+    tried = load_config(new)
     database = Database(config.database_url, read_only=True)
     try:
         database.assert_current()
+        versions = versions_in(config, database)
+        policies = policy_of(config, running, versions.routable), policy_of(tried, new, versions.routable)
         return replay(Reader(database), policies, period, progress)
     finally:
         database.close()

@@ -103,7 +103,8 @@ def reproduce(
     spec = placed(then.spec, contents, package, config.objects_url)
     told("running the model", 0, None)
     with tempfile.TemporaryDirectory(prefix="dicom-node-reproduce-") as folder:
-        spec = replace(spec, results_url=Path(folder).as_uri(), device=device or spec.device)
+        timeout_s = max(job.timeout_s, package.manifest.resources.timeout_s)
+        spec = replace(spec, results_url=Path(folder).as_uri(), device=device or spec.device, timeout_s=timeout_s)
         outcome, seconds = run_apart(spec, threads=then.circumstances.get("threads"))
         if reason := outcome.error or outcome.storage_error:
             raise CannotReproduce(f"the job of {sop_instance_uid} failed this time: {reason}")
@@ -188,8 +189,9 @@ def _of_key(key: str) -> str:
 
 
 def tolerance_of(package: Package) -> Tolerance:
-    """What the golden cases of the package allow, of each the widest; where it has none, what they would allow unsaid."""
-    cases = package.manifest.golden
+    """What the golden cases allow that were recorded from the package, of each the widest; where there are none, what they would
+    allow unsaid."""
+    cases = [case for case in package.manifest.golden if case.expects == "recorded"]
     usual = Tolerance()
     return Tolerance(
         min((case.least_dice for case in cases), default=usual.least_dice),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +19,22 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """Another version that takes the place of the active one for a share of the studies, 0 to 1."""
+
+    package: Package
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class RoutableModel:
-    """A model that is configured: its package, what admins may switch, and how long a job may take."""
+    """A model that is configured: its active version, what admins may switch, and how long a job may take."""
 
     package: Package
     enabled: bool
     timeout_s: float
     device: Device
+    canary: Canary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +52,15 @@ def route(
     models: Mapping[str, RoutableModel],
     *,
     last_received_at: float | None = None,
+    study_instance_uid: str = "",
 ) -> Routing:
     """Choose jobs for one series that is whole.
 
     attributes: see `series_attributes`. models: by the name that routes use; one that is not there is switched
     off. A model that several routes name runs once, with the destinations of all of them, STAT if one of them says so, by
     the earliest deadline. last_received_at: of the last image, from which deadlines count; None for no deadlines.
-    A model that reads other series besides waits for them: see `companions`.
+    A model that reads other series besides waits for them: see `companions`. study_instance_uid: decides whether the canary of
+    a model takes the study, the same for every series and revision of it; without it, it does not.
     """
     jobs: dict[str, NewJob] = {}
     passed_over: list[str] = []
@@ -61,9 +73,25 @@ def route(
             if name not in models:
                 passed_over.append(f"route {candidate.name}: {name} is disabled in the configuration")
                 continue
-            new = _job(candidate, models[name], attributes, facts, last_received_at)
+            chosen = version_for(models[name], study_instance_uid)
+            new = _job(candidate, chosen, attributes, facts, last_received_at)
+            if chosen is not models[name]:
+                new = replace(new, role="canary")
             jobs[new.model] = _merge(jobs.get(new.model), new)
     return Routing(tuple(jobs.values()), tuple(passed_over))
+
+
+def version_for(model: RoutableModel, study_instance_uid: str) -> RoutableModel:
+    """The model as it runs on a study: with its canary for the share of studies whose hash falls into it.
+
+    The hash is of model and study, so that not the same patients are tried on in every model.
+    """
+    if model.canary is None or not study_instance_uid:
+        return model
+    digest = hashlib.sha256(f"{model.package.manifest.name}\0{study_instance_uid}".encode()).digest()
+    if int.from_bytes(digest[:8]) / 2**64 >= model.canary.share:
+        return model
+    return replace(model, package=model.canary.package)
 
 
 def series_attributes(

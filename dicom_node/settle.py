@@ -24,7 +24,7 @@ ELSEWHERE_S = 1.0
 
 log = logs.get("settle")
 
-Route = Callable[[tuple[Instance, ...], SeriesPart], Routing]
+Route = Callable[[tuple[Instance, ...], SeriesPart, str], Routing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class Settle:
     def __init__(
         self, evidence: Evidence, route: Route, rules_of: RulesOf, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """route: what to do with a whole series, from its instances and the association that brought it last.
+        """route: what to do with a whole series, from its instances, the association that brought it last, and its Study
+        Instance UID.
 
         rules_of: how long to wait for what, by calling AE title.
         """
@@ -112,7 +113,7 @@ class Settle:
     def _conclude(
         self, known: Arriving, instances: tuple[Instance, ...], facts: Facts, verdict: Verdict, rules: Rules
     ) -> bool:
-        routing = self._route(instances, known.parts[-1])
+        routing = self._route(instances, known.parts[-1], known.series.study_instance_uid)
         if verdict.state == "never":
             routing = replace(routing, jobs=tuple(of_incomplete(job, verdict, rules) for job in routing.jobs))
         if not self._evidence.instances.came_in(known.series.series_id, known.series.revision):
@@ -185,7 +186,8 @@ def _events(known: Arriving, evidence: str, verdict: Verdict, routing: Routing) 
             events.append(_event(known, "job_skipped", f"{job.model} does not apply: {job.reason}"))
         else:
             urgency = job.priority if job.priority_reason is None else f"{job.priority}: {job.priority_reason}"
-            events.append(_event(known, "job_queued", f"{job.model} queued by route {job.route}, {urgency}"))
+            role = "" if job.role == "active" else f" as {job.role}"
+            events.append(_event(known, "job_queued", f"{job.model} queued{role} by route {job.route}, {urgency}"))
     if not routing.jobs:
         events.append(_event(known, "no_job", "no route applies: nothing will be analysed"))
     return events

@@ -94,7 +94,8 @@ def _figure(value: float | None, form: str) -> str:
 def _case(case: Case) -> Entry:
     job = case.job
     words = Text(f"{case.difference:.1%}", "bold"), Text(job.accession_number or "(no accession)")
-    look = f"dicom-node explain {job.accession_number or job.study_instance_uid}"
+    key, name = job.accession_number or job.study_instance_uid, job.model.partition("@")[0]
+    look = f"dicom-node explain {key}; dicom-node models compare {name} --study {key} --write FOLDER"
     below = [
         Text(_what(case.paired)),
         Text(f"series {job.series_instance_uid}, jobs {job.compared_with}, {job.job_id}", "dim"),

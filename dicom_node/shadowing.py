@@ -19,12 +19,11 @@ def shadow_beside(
     job: Job,
     roles: Mapping[str, ModelRole],
     package_of: Callable[[str], Package | None],
-    timeout_s: float | None = None,
 ) -> NewShadow | None:
     """What is to run on the images of a job besides; None where nothing is, or where it would read other series than the job.
 
-    roles: by the names of models. package_of: by the digest of its content, None where it cannot be used. timeout_s: as
-    configured for the model; without it what the package says.
+    roles: by the names of models. package_of: by the digest of its content, None where it cannot be used. It may take as long as
+    the job, or as its package asks for, whichever is longer.
     """
     role = roles.get(job.model.partition("@")[0])
     if role is None or role.shadow_sha256 is None or role.disabled:
@@ -35,7 +34,7 @@ def shadow_beside(
     manifest = package.manifest
     if {one.name for one in job.companions} != {one.name for one in manifest.input.companions}:
         return None
-    return NewShadow(package.key, timeout_s or manifest.resources.timeout_s)
+    return NewShadow(package.key, max(job.timeout_s, manifest.resources.timeout_s))
 
 
 class KeptFindings:

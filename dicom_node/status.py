@@ -11,6 +11,7 @@ from pathlib import Path
 from dicom_node.acceptors import acceptor_names
 from dicom_node.config import Config
 from dicom_node.config_in_use import why_not_in_use
+from dicom_node.model_words import wrong_models
 from dicom_node.network.status import is_warning
 from dicom_node.room import Room
 from dicom_node.room_gauge import open_gauge
@@ -47,6 +48,8 @@ class NodeStatus:
     answers: tuple[Answer, ...]
     today: str
     config: str | None = None
+    # What is wrong with models, a sentence each: disabled, or their golden cases failed.
+    models: tuple[str, ...] = ()
 
     @property
     def is_well(self) -> bool:
@@ -78,6 +81,7 @@ def status_of(config: Config, stores: Stores, file: Path | None = None) -> NodeS
         answers=answers,
         today=datetime.now().astimezone().date().isoformat(),
         config=None if file is None else why_not_in_use(stores.run_folder, file),
+        models=wrong_models(stores.models),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from inference.confined import pool
 from inference.errors import InferenceError
 from inference.golden import run_golden_cases
+from inference.golden_verdict import together
 from inference.manifest import PythonRuntime
 from inference.package import Package, load_package
 
@@ -44,13 +45,12 @@ def check_package(folder: Path, device: Literal["auto", "cpu", "cuda"] = "auto")
         return
     try:
         verdicts = run_golden_cases(package, device)
+        verdicts += together(package.manifest, verdicts)
     except Exception as error:  # noqa: BLE001 - a network may fail in any way, and each must be told
         yield Finding("golden cases", False, f"{type(error).__name__}: {error}")
         return
     for verdict in verdicts:
-        close = "" if verdict.least_dice is None else f", Dice {verdict.least_dice:.4f}"
-        words = "; ".join(verdict.differences) or f"as expected{close}, {verdict.seconds:.2f} s"
-        yield Finding(f"golden case: {verdict.case}", verdict.passed, words)
+        yield Finding(f"golden case: {verdict.case}", verdict.passed, verdict.words)
 
 
 def _load(package: Package, device: Literal["auto", "cpu", "cuda"]) -> str:

@@ -10,10 +10,11 @@ are its RGB.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 from typing import Literal
 
@@ -23,9 +24,11 @@ from pydicom.dataset import Dataset
 
 from inference.archives import check_entries
 from inference.confined.pool import predict
+from inference.devices import chosen_device
 from inference.errors import PackageError
 from inference.findings import Findings, Measurement
 from inference.golden_case import GoldenCase
+from inference.golden_verdict import Verdict
 from inference.package import Package
 from inference.volume import Picture, SourceFrame, Volume
 
@@ -35,23 +38,30 @@ MAX_BYTES = 4 * 1024**3
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What came of one case. differences: in words; none where it passed. least_dice: of its segments, where it has any."""
+EXACT_RELATIVE = 1e-6
+"""How far numbers may be off that must be the same: what another order of additions makes of them."""
 
-    case: str
-    differences: tuple[str, ...]
-    seconds: float
-    least_dice: float | None = None
-
-    @property
-    def passed(self) -> bool:
-        return not self.differences
+Device = Literal["auto", "cpu", "cuda"]
 
 
-def run_golden_cases(package: Package, device: Literal["auto", "cpu", "cuda"] = "auto") -> tuple[Verdict, ...]:
-    """Each case of the package, run and held against what is expected. Raises PackageError for a file that is no case."""
-    return tuple(_run(package, case, device) for case in package.manifest.golden)
+def run_golden_cases(
+    package: Package, device: Device = "auto", *, cases_of: Package | None = None
+) -> tuple[Verdict, ...]:
+    """Each case of the package, run and held against what is expected. Raises PackageError for a file that is no case.
+
+    cases_of: another package whose cases are run, as if what they expect was the truth.
+    """
+    home = cases_of or package
+    return tuple(run_case(package, case, device, home=home) for case in home.manifest.golden)
+
+
+def is_exact(package: Package, device: Device) -> bool:
+    """Whether what was recorded must come again exactly: on a CPU, in fp32, by weights that are not quantised."""
+    manifest = package.manifest
+    wanted = manifest.resources.device if device == "auto" else device
+    in_fp32 = manifest.use is None or manifest.use.precision == "fp32"
+    # What precision an ONNX file computes in is written in the file alone.
+    return in_fp32 and manifest.runtime.kind != "onnx" and chosen_device(wanted).type == "cpu"
 
 
 def write_case(volume: Volume, companions: Mapping[str, Volume], findings: Findings) -> bytes:
@@ -73,7 +83,8 @@ def write_case(volume: Volume, companions: Mapping[str, Volume], findings: Findi
 def differences(expected: Arrays, told: Arrays, case: GoldenCase) -> tuple[list[str], float | None]:
     """What of the answer is not as expected, in words, and the least Dice coefficient of its segments."""
     found, dices = [], []
-    for name in sorted(expected.keys() | told.keys()):
+    asked_for = expected.keys() if case.expects == "truth" else expected.keys() | told.keys()
+    for name in sorted(asked_for):
         if name not in told or name not in expected:
             found.append(f"{name} is {'missing' if name not in told else 'not expected'}")
         elif name.startswith("segment/"):
@@ -106,15 +117,17 @@ def dice(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
     return 2 * int(np.count_nonzero(np.logical_and(one, other))) / sizes if sizes else 1.0
 
 
-def _run(package: Package, case: GoldenCase, device: Literal["auto", "cpu", "cuda"]) -> Verdict:
-    arrays = _read(package, case)
-    modality = package.manifest.input.modality
-    volume = _volume(arrays, "", modality)
-    if package.manifest.input.images != "volume":
-        volume = _as_pictures(volume, arrays, is_clip=package.manifest.input.images == "clip")
+def run_case(package: Package, case: GoldenCase, device: Device, *, home: Package | None = None) -> Verdict:
+    """One case, of `home` or of the package itself."""
+    home = home or package
+    arrays = _read(home, case)
+    contract = home.manifest.input
+    volume = _volume(arrays, "", contract.modality)
+    if contract.images != "volume":
+        volume = _as_pictures(volume, arrays, is_clip=contract.images == "clip")
     companions = {
         item.name: _volume(arrays, f"/{item.name}", item.series.modality)
-        for item in package.manifest.input.companions
+        for item in contract.companions
         if f"voxels/{item.name}" in arrays
     }
     started = time.perf_counter()
@@ -123,10 +136,30 @@ def _run(package: Package, case: GoldenCase, device: Literal["auto", "cpu", "cud
     if findings.not_analysed:
         return Verdict(case.name, (f"not analysed: {findings.not_analysed.text}",), seconds)
     expected = {name: array for name, array in arrays.items() if name.partition("/")[0] in _KINDS}
-    found, least_dice = differences(expected, _told(findings), case)
-    return Verdict(case.name, tuple(found), seconds, least_dice)
+    told = _told(findings)
+    exact = case.expects == "recorded" and is_exact(package, device)
+    found, least_dice = differences(expected, told, case.model_copy(update=_EXACT) if exact else case)
+    both = {name: (array, told[name]) for name, array in expected.items() if name in told}
+    return Verdict(
+        case.name,
+        tuple(found),
+        seconds,
+        least_dice,
+        dices={name: dice(*pair) for name, pair in both.items() if name.startswith("segment/")},
+        errors={name: _error(*pair) for name, pair in both.items() if not name.startswith("segment/")},
+        probabilities={item.key: item.probability for item in findings.classifications if item.probability is not None},
+    )
 
 
+def _error(wanted: NDArray[np.generic], told: NDArray[np.generic]) -> tuple[float, float]:
+    """How far a number, or a map on average, is from what was expected, and the size of that."""
+    if wanted.shape != told.shape:
+        return math.inf, 0.0
+    one, other = np.asarray(wanted, np.float64), np.asarray(told, np.float64)
+    return float(np.nanmean(np.abs(other - one))), float(np.nanmean(np.abs(one)))
+
+
+_EXACT = {"least_dice": 1.0, "absolute": 0.0, "relative": EXACT_RELATIVE}
 _KINDS = ("segment", "map", "measurement", "classification")
 
 

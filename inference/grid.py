@@ -21,6 +21,8 @@ Interpolation = Literal["linear", "nearest"]
 # Of direction letters and axes of the patient (LPS+): the end that an axis runs to, as in nibabel and MONAI.
 _ENDS = {"R": (0, -1), "L": (0, 1), "A": (1, -1), "P": (1, 1), "I": (2, -1), "S": (2, 1)}
 _HALF = 0.5
+_AT_ONCE = 512 * 512
+"""Of so many voxels planes are resampled at a time, one at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,45 +147,105 @@ def grown(grid: Grid, multiple_of: Sequence[int]) -> Grid:
 def sampled(voxels: Tensor, grid: Grid, interpolation: Interpolation, *, fill: float) -> Tensor:
     """The volume at the grid's points: (slices, rows, columns) to the grid's size, in the volume's dtype.
 
-    Points further than half a voxel outside the volume are `fill`.
+    Points further than half a voxel outside the volume are `fill`. Where the grid is the volume's own, what comes is the volume.
     """
-    found = voxels.permute([axis.along for axis in grid.axes])
-    for number, axis in enumerate(grid.axes):
-        found = _along(found, number, axis.indices(), interpolation, fill)
-    return found.contiguous()
+    points: list[NDArray[np.float64]] = [np.empty(0)] * 3
+    for axis in grid.axes:
+        points[axis.along] = axis.indices()
+    # In the order in which the volume lies in memory; only what has become small is turned.
+    found = _resampled(voxels, points, interpolation, fill)
+    return found.permute([axis.along for axis in grid.axes]).contiguous()
 
 
 def returned(values: Tensor, grid: Grid, interpolation: Interpolation, *, fill: float) -> Tensor:
     """Values at the grid's points at those of the volume: the grid's size to (slices, rows, columns)."""
-    found = values
-    for number, axis in enumerate(grid.axes):
-        points = (np.arange(grid.shape[axis.along], dtype=np.float64) - axis.first) / axis.step
-        found = _along(found, number, points, interpolation, fill)
     order = [axis.along for axis in grid.axes]
-    return found.permute([order.index(axis) for axis in range(3)]).contiguous()
+    turned = values.permute([order.index(axis) for axis in range(3)]).contiguous()
+    points: list[NDArray[np.float64]] = [np.empty(0)] * 3
+    for axis in grid.axes:
+        points[axis.along] = (np.arange(grid.shape[axis.along], dtype=np.float64) - axis.first) / axis.step
+    return _resampled(turned, points, interpolation, fill)
 
 
-def _along(values: Tensor, axis: int, points: NDArray[np.float64], interpolation: Interpolation, fill: float) -> Tensor:
-    """The values at points (indices) of one axis."""
-    size = values.shape[axis]
-    if len(points) == size and np.array_equal(points, np.arange(size)):
+def _resampled(
+    values: Tensor, points: Sequence[NDArray[np.float64]], interpolation: Interpolation, fill: float
+) -> Tensor:
+    """The values at points (indices) of each of three axes.
+
+    Axes that get shorter come first, so that all others have less to do; of those that get longer the last one comes first, so
+    that whole rows and planes are copied in the end. It is done for some planes at a time, which stay in the processor's cache.
+    """
+    lines = [_line(one, values.shape[axis], interpolation, values) for axis, one in enumerate(points)]
+    shorter = [axis for axis in range(3) if len(points[axis]) <= values.shape[axis]]
+    longer = [axis for axis in (2, 1, 0) if axis not in shorter]
+    order = [axis for axis in (*shorter, *longer) if not lines[axis].is_all]
+    if not order:
         return values
+    planes_last = order[-1] == 0
+    if planes_last:
+        for axis in order[:-1]:
+            values = lines[axis].of(values, axis, fill)
+        order = []
+    elif order[0] == 0:
+        order = order[1:]
+    found = values.new_empty([len(one) for one in points])
+    planes = max(1, _AT_ONCE // max(values[0].numel(), found[0].numel(), 1))
+    for first in range(0, len(found), planes):
+        part = lines[0].part(slice(first, first + planes)).of(values, 0, fill)
+        for axis in order:
+            part = lines[axis].of(part, axis, fill)
+        found[first : first + planes] = part
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Line:
+    """What each point of an axis is made of: the value at `lower`, and of that at `upper` a share of `weights`.
+
+    Without weights it is the one at `lower` alone. outside: which points have no value. is_all: whether the points are those
+    that are there; first: the one that this begins with, then.
+    """
+
+    lower: Tensor
+    upper: Tensor | None
+    weights: Tensor | None
+    outside: NDArray[np.bool_]
+    is_all: bool
+    first: int = 0
+
+    def part(self, chosen: slice) -> _Line:
+        upper = None if self.upper is None else self.upper[chosen]
+        weights = None if self.weights is None else self.weights[chosen]
+        return _Line(self.lower[chosen], upper, weights, self.outside[chosen], self.is_all, chosen.start)
+
+    def of(self, values: Tensor, axis: int, fill: float) -> Tensor:
+        if self.is_all:
+            return values.narrow(axis, self.first, len(self.lower))
+        found = values.index_select(axis, self.lower)
+        if self.upper is not None and self.weights is not None:
+            weights = self.weights.view([-1 if other == axis else 1 for other in range(values.ndim)])
+            found = torch.lerp(found, values.index_select(axis, self.upper), weights)
+        if self.outside.any():
+            found.index_fill_(axis, _indices(np.flatnonzero(self.outside), values.device), fill)
+        return found
+
+
+def _line(points: NDArray[np.float64], size: int, interpolation: Interpolation, values: Tensor) -> _Line:
+    """The points (indices) of an axis with so many values."""
+    device = values.device
+    is_all = len(points) == size and np.array_equal(points, np.arange(size))
     outside = (points < -_HALF - 1e-6) | (points > size - _HALF + 1e-6)
-    # What lies half-way between two belongs to the one at the higher index, whatever rounding made of it.
-    nearest = np.clip(np.floor(points + _HALF + 1e-6), 0, size - 1)
     held = np.clip(points, 0, size - 1)
     lower = np.floor(held + 1e-9)
-    weight = np.clip(held - lower, 0, 1)
-    if interpolation == "nearest" or not np.any(weight > 1e-6):
-        found = values.index_select(axis, _indices(nearest, values.device))
-    else:
-        weights = torch.as_tensor(weight, dtype=values.dtype, device=values.device)
-        weights = weights.view([-1 if other == axis else 1 for other in range(values.ndim)])
-        upper = values.index_select(axis, _indices(np.minimum(lower + 1, size - 1), values.device))
-        found = torch.lerp(values.index_select(axis, _indices(lower, values.device)), upper, weights)
-    if outside.any():
-        found.index_fill_(axis, _indices(np.flatnonzero(outside), values.device), fill)
-    return found
+    weights = np.clip(held - lower, 0, 1)
+    if interpolation == "nearest" or not np.any(weights > 1e-6):
+        # What lies half-way between two belongs to the one at the higher index, whatever rounding made of it.
+        nearest = np.clip(np.floor(points + _HALF + 1e-6), 0, size - 1)
+        return _Line(_indices(nearest, device), None, None, outside, is_all)
+    upper = _indices(np.minimum(lower + 1, size - 1), device)
+    return _Line(
+        _indices(lower, device), upper, torch.as_tensor(weights, dtype=values.dtype, device=device), outside, is_all
+    )
 
 
 def _indices(numbers: NDArray[np.generic], device: torch.device) -> Tensor:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from inference.contract import InputContract
 from inference.errors import PackageError
-from inference.golden_case import GoldenCase
+from inference.golden_case import GoldenCase, GoldenLimits
 from inference.manifested import Label, Manifested, PathInPackage
 from inference.model_card import Card
 from inference.outputs import Outputs
@@ -87,6 +87,7 @@ class Manifest(Manifested):
     postprocessing: Postprocessing | None = None
     outputs: Outputs
     golden: tuple[GoldenCase, ...] = Field(default=(), max_length=64)
+    golden_limits: GoldenLimits = GoldenLimits()
     resources: Resources
 
     @model_validator(mode="after")
@@ -144,6 +145,22 @@ class Manifest(Manifested):
             self.input.images, self.preprocessing, self.use, self.postprocessing, self.outputs
         ):
             raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def golden_cases_can_be_judged(self) -> Manifest:
+        names = [case.name for case in self.golden]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"golden: {twice!r} must be the name of one case")
+        known = {item.key for item in self.outputs.classifications}
+        asked = {*self.golden_limits.least_auc, *(key for case in self.golden for key in case.labels)}
+        if unknown := sorted(asked - known):
+            raise ValueError(f"golden: {unknown[0]} must be one of outputs.classifications")
+        for key in self.golden_limits.least_auc:
+            if {case.labels[key] for case in self.golden if key in case.labels} != {True, False}:
+                raise ValueError(
+                    f"golden_limits.least_auc: {key} must be labelled true by one golden case at least, and false by another"
+                )
         return self
 
     @model_validator(mode="after")

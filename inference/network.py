@@ -17,9 +17,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from inference.batches import SLICES_ON_CPU, Batches, Room
 from inference.errors import InferenceError, PackageError
 from inference.manifest import BundleRuntime, PythonRuntime
 from inference.package import Package
+from inference.passes import Timed
 from inference.recipe import Use
 from inference.runtimes import monai_bundle, onnx, torch_export, torchscript
 from inference.sliding_window import Slab, Windows, slabs
@@ -54,23 +56,24 @@ def network_of(package: Package, device: torch.device) -> Network:
     (weights,) = [item for item in package.manifest.weights if item.file == runtime.file]
     bundled = runtime if isinstance(runtime, BundleRuntime) else None
     made = json.dumps([bundled.network, bundled.arguments]) if bundled else ""
-    network = _loaded(package.folder / runtime.file, weights.sha256, runtime.kind, str(device), made)
-    if isinstance(network, onnx.OnnxNetwork):
+    timed = _loaded(package.folder / runtime.file, weights.sha256, runtime.kind, str(device), made)
+    if isinstance(timed.network, onnx.OnnxNetwork):
         use = package.manifest.use
-        onnx.require_inputs(network, ("the image", "the timestep") if use and use.sampler else ("the image",))
-    return network
+        onnx.require_inputs(timed.network, ("the image", "the timestep") if use and use.sampler else ("the image",))
+    return timed
 
 
 @lru_cache(maxsize=LOADED_AT_ONCE)
-def _loaded(path: Path, sha256: str, kind: str, device: str, made: str) -> Network:
+def _loaded(path: Path, sha256: str, kind: str, device: str, made: str) -> Timed:
     """made: class and arguments of a network that is not all in its file, as JSON."""
     # What is parsed is what was verified: one reading of the file serves both.
     content = path.read_bytes()
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise PackageError(f"{path}: SHA-256 must be {sha256}, but is {found}; fetch the file again")
+    where = torch.device(device)
     if made:
-        return monai_bundle.load(BytesIO(content), torch.device(device), *json.loads(made))
-    return _LOADERS[kind](BytesIO(content), torch.device(device))
+        return Timed(monai_bundle.load(BytesIO(content), where, *json.loads(made)), where)
+    return Timed(_LOADERS[kind](BytesIO(content), where), where)
 
 
 def maps(image: Tensor, network: Network, use: Use, device: torch.device) -> Iterator[Slab]:
@@ -78,15 +81,16 @@ def maps(image: Tensor, network: Network, use: Use, device: torch.device) -> Ite
 
     Raises InferenceError where the network answers with something else, or with what is no number.
     """
-    predict = _Predict(network, use, device)
+    predict, room = _Predict(network, use, device), network.room if isinstance(network, Timed) else Room()
     if use.mode == "slices":
-        found = _by_slices(image, predict, use, device)
+        found = _by_slices(image, predict, use, device, room)
     else:
         patch = use.patch or tuple(image.shape[1:])
         windows = Windows(patch, use.overlap, use.blending, use.batch)
-        found = slabs(image, predict, windows, device=device)
+        found = slabs(image, predict, windows, device=device, room=room)
     for slab in found:
-        if not bool(torch.isfinite(slab.values).all()):
+        # Reads what is there once and makes no array of its size; NaN is the least and the largest of what holds it.
+        if not all(map(torch.isfinite, torch.aminmax(slab.values))):
             raise InferenceError("the network answered with values that are no finite numbers (NaN or infinite)")
         yield slab
 
@@ -96,7 +100,7 @@ def numbers(image: Tensor, network: Network, use: Use, device: torch.device) -> 
     answers = []
     for axes in ((), *use.flips):
         flipped = torch.flip(image, [axis + 1 for axis in axes])[None].to(device)
-        with _autocast(use, device):
+        with autocast(use, device):
             answer = network(flipped)
         if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != 1:
             raise InferenceError(f"the network must answer with numbers, (1, numbers), but gave {_shape(answer)}")
@@ -112,7 +116,7 @@ def boxes(image: Tensor, network: Network, use: Use, device: torch.device) -> Bo
 
     Raises InferenceError as `maps` does.
     """
-    with _autocast(use, device):
+    with autocast(use, device):
         answer = network(image[None].to(device))
     parts = [part for part in answer if isinstance(part, Tensor)] if isinstance(answer, tuple | list) else []
     wide = 2 * (image.ndim - 1)
@@ -150,7 +154,7 @@ class _Predict:
         return total / (1 + len(self._use.flips))
 
     def _once(self, batch: Tensor, axes: list[int]) -> Tensor:
-        with _autocast(self._use, self._device):
+        with autocast(self._use, self._device):
             answer = self._network(torch.flip(batch, axes) if axes else batch)
         if not isinstance(answer, Tensor) or answer.ndim != batch.ndim or answer.shape[2:] != batch.shape[2:]:
             raise InferenceError(
@@ -160,20 +164,24 @@ class _Predict:
         return torch.flip(answer, axes).float() if axes else answer.float()
 
 
-def _by_slices(image: Tensor, predict: _Predict, use: Use, device: torch.device) -> Iterator[Slab]:
+def _by_slices(image: Tensor, predict: _Predict, use: Use, device: torch.device, room: Room) -> Iterator[Slab]:
     """Each plane of the first axis by itself, with its neighbours as channels; those beyond an end are that end again."""
     planes = image.shape[1]
-    for first in range(0, planes, use.batch):
-        chosen = range(first, min(first + use.batch, planes))
+
+    def stacked(first: int, end: int) -> Tensor:
         stacks = []
-        for plane in chosen:
+        for plane in range(first, end):
             near = [min(max(plane + by, 0), planes - 1) for by in range(-use.neighbours, use.neighbours + 1)]
             stacks.append(image[:, near].flatten(0, 1))
-        answer = predict(torch.stack(stacks).to(device))
+        return torch.stack(stacks)
+
+    batch = SLICES_ON_CPU if use.batch == "auto" and device.type == "cpu" else use.batch
+    for first, answer in Batches(predict, batch, device, room=room).of(planes, stacked):
         yield Slab(first, answer.transpose(0, 1))
 
 
-def _autocast(use: Use, device: torch.device) -> AbstractContextManager[object]:
+def autocast(use: Use, device: torch.device) -> AbstractContextManager[object]:
+    """The precision that the network is run in."""
     if use.precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=_PRECISIONS[use.precision])

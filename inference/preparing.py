@@ -55,7 +55,7 @@ def prepared(volume: Volume, companions: Mapping[str, Volume], recipe: Preproces
     for name in recipe.channels:
         channel = image if name == THIS_SERIES else _companion(volume, companions[name], grid, recipe)
         channels.append(scaled(channel, recipe.intensity))
-    return Prepared(torch.stack(channels), grid)
+    return Prepared(channels[0][None] if len(channels) == 1 else torch.stack(channels), grid)
 
 
 def scaled(image: Tensor, steps: Sequence[Intensity]) -> Tensor:
@@ -80,15 +80,17 @@ def _step(image: Tensor, step: Intensity) -> Tensor:
 
 def _between(image: Tensor, low: float, high: float, step: Scale | Percentiles) -> Tensor:
     # An image of one value has no width: it becomes the lower end throughout.
-    share = (image - low) / (high - low) if high > low else torch.zeros_like(image)
+    if high <= low:
+        return torch.full_like(image, step.to[0])
+    share = (image - low).div_(high - low)
     if step.clip:
-        share = share.clamp(0.0, 1.0)
-    return share * (step.to[1] - step.to[0]) + step.to[0]
+        share.clamp_(0.0, 1.0)
+    return share if step.to == (0.0, 1.0) else share.mul_(step.to[1] - step.to[0]).add_(step.to[0])
 
 
 def _standardised(image: Tensor, step: Standardise) -> Tensor:
     if step.mean is not None and step.std is not None:
-        return (image - step.mean) / step.std
+        return (image - step.mean).div_(step.std)
     counted = image[image != 0] if step.non_zero else image
     if not counted.numel():
         return image

@@ -126,6 +126,7 @@ class Use(Manifested):
 
     mode `whole`: once, on all. `windows`: on windows of `patch` voxels that overlap by a share and are blended. `slices`: on
     each plane of the first axis, with so many `neighbours` on each side as further channels (2.5D).
+    batch: how many windows or slices at once; `auto`: as many as there is memory for.
     flips: axes (0 the first) that are flipped for further predictions, which are averaged. sampler: for a network that takes
     noise away; it is then run so at each of its steps.
     Of images that are taken one by one a patch has two numbers, and axes 0 and 1 are rows and columns.
@@ -135,7 +136,7 @@ class Use(Manifested):
     patch: tuple[Whole, Whole, Whole] | OfPlane | None = None
     overlap: float = Field(default=0.25, ge=0, lt=1)
     blending: Literal["constant", "gaussian"] = "gaussian"
-    batch: Annotated[int, Field(ge=1, le=1024)] = 4
+    batch: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     neighbours: Annotated[int, Field(ge=0, le=16)] = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     flips: tuple[tuple[Annotated[int, Field(ge=0, le=2)], ...], ...] = Field(default=(), max_length=7)

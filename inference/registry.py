@@ -50,13 +50,14 @@ class Registry:
 
 def package_folders(folder: Path) -> list[Path]:
     """The folder itself where it is a package, else the packages right below it."""
-    if _is_package(folder):
+    if is_package(folder):
         return [folder]
-    found = sorted(path for path in folder.glob("*") if _is_package(path))
+    found = sorted(path for path in folder.glob("*") if is_package(path))
     if not found:
         raise PackageError(f"{folder}: holds no {MANIFEST} and is no MONAI bundle, nor is any of its folders")
     return found
 
 
-def _is_package(folder: Path) -> bool:
+def is_package(folder: Path) -> bool:
+    """Whether a folder looks like one; nothing of it is verified."""
     return (folder / MANIFEST).is_file() or is_bundle(folder)

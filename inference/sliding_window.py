@@ -10,11 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from inference.batches import Batch, Batches, Room
 
 # Width of the Gaussian as a share of the window, and the least weight of a voxel at its edge; as MONAI has them.
 SIGMA_SHARE = 0.125
@@ -30,14 +33,14 @@ class Windows:
     patch: tuple[int, ...]
     overlap: float = 0.25
     blending: Literal["constant", "gaussian"] = "gaussian"
-    batch: int = 4
+    batch: Batch = 4
 
     def __post_init__(self) -> None:
         if not self.patch or min(self.patch) < 1:
             raise ValueError(f"a window must have one voxel at least along each axis, but is {self.patch}")
         if not 0 <= self.overlap < 1:
             raise ValueError(f"overlap must be at least 0 and below 1, but is {self.overlap}")
-        if self.batch < 1:
+        if self.batch != "auto" and self.batch < 1:
             raise ValueError(f"batch must be 1 at least, but is {self.batch}")
 
 
@@ -49,11 +52,13 @@ class Slab:
     values: Tensor
 
 
-def slabs(image: Tensor, predict: Predict, windows: Windows, *, device: torch.device) -> Iterator[Slab]:
+def slabs(
+    image: Tensor, predict: Predict, windows: Windows, *, device: torch.device, room: Room | None = None
+) -> Iterator[Slab]:
     """The prediction on an image (channels, *space), plane after plane along the first axis of space, without gaps.
 
     predict: windows (batch, channels, *patch) on the device to (batch, channels out, *patch). Where the device has no memory
-    for a batch, half of it is tried, and so on. image stays where it is; slabs are on the device.
+    for a batch, half of it is tried, and so on; room remembers that. image stays where it is; slabs are on the device.
     Raises ValueError where a prediction has another size than its window.
     """
     space = tuple(image.shape[1:])
@@ -66,7 +71,8 @@ def slabs(image: Tensor, predict: Predict, windows: Windows, *, device: torch.de
         image = functional.pad(image, list(pads))
     within = tuple(slice(half, half + size) for half, size in zip(before[1:], space[1:], strict=True))
     first, last = before[0], before[0] + space[0]
-    for slab in _blended(image, predict, windows, device):
+    batches = Batches(_checked(predict), windows.batch, device, room=room)
+    for slab in _blended(image, batches, windows, device):
         begin, end = max(slab.first, first), min(slab.first + slab.values.shape[1], last)
         if begin < end:
             planes = slice(begin - slab.first, end - slab.first)
@@ -92,7 +98,7 @@ def importance(patch: Sequence[int], blending: Literal["constant", "gaussian"], 
     return weights
 
 
-def _blended(image: Tensor, predict: Predict, windows: Windows, device: torch.device) -> Iterator[Slab]:
+def _blended(image: Tensor, batches: Batches, windows: Windows, device: torch.device) -> Iterator[Slab]:
     """As `slabs`, of an image that is nowhere smaller than a window. Windows with one first plane are a row."""
     size, patch = tuple(image.shape[1:]), windows.patch
     weights = importance(patch, windows.blending, device)
@@ -100,13 +106,13 @@ def _blended(image: Tensor, predict: Predict, windows: Windows, device: torch.de
     places = list(itertools.product(*(starts(n, p, windows.overlap) for n, p in zip(size[1:], patch[1:], strict=True))))
     share = _row_of_weights(weights, places, (patch[0], *size[1:]))
     total, weight = torch.zeros((1, *share.shape), dtype=torch.float32, device=device), torch.zeros_like(share)
-    batches = _Batches(image, predict, windows, device)
     for row, following in itertools.zip_longest(rows, rows[1:], fillvalue=size[0]):
-        for place, values in batches.of_row(row, places):
-            if len(total) != len(values):
+        for at, predicted in batches.of(len(places), partial(_cut, image, [(row, *place) for place in places], patch)):
+            if len(total) != predicted.shape[1]:
                 # Only now is it known how many channels the model gives.
-                total = total.new_zeros((len(values), *share.shape))
-            total[(slice(None), *_window(0, place, patch))] += values * weights
+                total = total.new_zeros((predicted.shape[1], *share.shape))
+            for place, values in zip(places[at:], predicted, strict=False):
+                total[(slice(None), *_window(0, place, patch))].addcmul_(values, weights)
         weight += share
         done = following - row
         yield Slab(row, total[:, :done] / weight[:done])
@@ -131,39 +137,21 @@ def _window(first: int, place: Sequence[int], patch: Sequence[int]) -> tuple[sli
     return tuple(slice(start, start + length) for start, length in zip((first, *place), patch, strict=True))
 
 
-class _Batches:
-    """Windows in batches that shrink to what the device has memory for, and stay so."""
+def _cut(image: Tensor, places: Sequence[tuple[int, ...]], patch: Sequence[int], first: int, end: int) -> Tensor:
+    """Windows as a batch."""
+    return torch.stack([image[(slice(None), *_window(row, place, patch))] for row, *place in places[first:end]])
 
-    def __init__(self, image: Tensor, predict: Predict, windows: Windows, device: torch.device) -> None:
-        self._image = image
-        self._predict = predict
-        self._patch = windows.patch
-        self._size = windows.batch
-        self._device = device
 
-    def of_row(self, row: int, places: Sequence[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-        """For each place the prediction of its window, float32 (channels, *patch)."""
-        at = 0
-        while at < len(places):
-            chosen = places[at : at + self._size]
-            try:
-                predicted = self._predicted(row, chosen)
-            except torch.OutOfMemoryError:
-                if self._size == 1:
-                    raise
-                self._size = max(self._size // 2, 1)
-                torch.cuda.empty_cache()
-                continue
-            yield from zip(chosen, predicted, strict=True)
-            at += len(chosen)
+def _checked(predict: Predict) -> Predict:
+    """Raises ValueError where a prediction is not what it must be."""
 
-    def _predicted(self, row: int, places: Sequence[tuple[int, ...]]) -> Tensor:
-        cut = [self._image[(slice(None), *_window(row, place, self._patch))] for place in places]
-        batch = torch.stack(cut).to(self._device)
-        predicted = self._predict(batch)
+    def checked(batch: Tensor) -> Tensor:
+        predicted = predict(batch)
         if predicted.ndim != batch.ndim or len(predicted) != len(batch) or predicted.shape[2:] != batch.shape[2:]:
             raise ValueError(
-                f"a prediction must have the size of its window, (batch, channels, {', '.join(map(str, self._patch))}),"
+                f"a prediction must have the size of its window, (batch, channels, {', '.join(map(str, batch.shape[2:]))}),"
                 f" but is {tuple(predicted.shape)}"
             )
         return predicted.float()
+
+    return checked

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
 
 from storage.database import Database
 from storage.events import record
@@ -54,28 +54,52 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ready(self, limit: int, *, stat_head_start_s: float = math.inf, stat_only: bool = False) -> tuple[Job, ...]:
+    def ready(
+        self,
+        limit: int,
+        *,
+        stat_head_start_s: float = math.inf,
+        stat_only: bool = False,
+        without: Collection[str] = (),
+    ) -> tuple[Job, ...]:
         """The next jobs to run, by the time since which they wait; STAT jobs as if they had waited longer.
 
         stat_head_start_s: how much longer. What is routine and has waited that long is not overtaken any more, so nothing
         waits for ever; infinite, STAT always comes first. Shadows come after all others, and only where there is room for more.
+        without: names of models none of whose versions is to be run now; what only reports why nothing is analysed runs none.
         """
-        found = self._next("stat", limit)
+        found = self._next("stat", limit, without)
         if not stat_only:
-            found = (*found, *self._next("routine", limit))
+            found = (*found, *self._next("routine", limit, without))
         ordered = sorted(found, key=lambda item: turn(item, stat_head_start_s))[:limit]
         if len(ordered) < limit and not stat_only:
-            ordered += self._next("routine", limit - len(ordered), shadows=True)
+            ordered += self._next("routine", limit - len(ordered), without, shadows=True)
         return tuple(ordered)
 
-    def _next(self, priority: Priority, limit: int, *, shadows: bool = False) -> tuple[Job, ...]:
+    def _next(
+        self, priority: Priority, limit: int, without: Collection[str], *, shadows: bool = False
+    ) -> tuple[Job, ...]:
         """Of one priority, straight from the index, however many stand before them with the other one."""
-        is_meant = job.c.role == "shadow" if shadows else job.c.role != "shadow"
+        is_meant = [job.c.role == "shadow" if shadows else job.c.role != "shadow"]
+        is_meant += [~runs(name) for name in sorted(without)]
         return self._fetch(
-            JOINED.where(job.c.state == "ready", job.c.priority == priority, is_meant)
+            JOINED.where(job.c.state == "ready", job.c.priority == priority, *is_meant)
             .order_by(job.c.queued_at, job.c.job_id)
             .limit(limit)
         )
+
+    def held(self, names: Collection[str]) -> tuple[Job, ...]:
+        """Jobs that would run a version of these models, and did not start; no shadows."""
+        if not names:
+            return ()
+        where = or_(*(runs(name) for name in sorted(names)))
+        states = job.c.state.in_(("waiting", "ready"))
+        return self._fetch(JOINED.where(states, job.c.role != "shadow", where).order_by(job.c.job_id))
+
+    def give_up(self, job_id: int, reason: str, *, events: Iterable[Event]) -> bool:
+        """waiting or ready -> ready, only to report why nothing is analysed."""
+        where = (job.c.job_id == job_id, job.c.state.in_(("waiting", "ready")), job.c.give_up_reason.is_(None))
+        return self._change(where, {"state": "ready", "give_up_reason": reason}, events)
 
     def waiting(self) -> tuple[Job, ...]:
         """Jobs that wait for other series, oldest first."""
@@ -251,6 +275,11 @@ class Jobs:
     def _fetch(self, query: Any) -> tuple[Job, ...]:
         with self._database.read() as connection:
             return tuple(job_from(row) for row in connection.execute(query))
+
+
+def runs(name: str) -> ColumnElement[bool]:
+    """Whether a job runs a version of the model of that name; not where it only reports why nothing is analysed."""
+    return job.c.model.startswith(f"{name}@", autoescape=True) & job.c.give_up_reason.is_(None)
 
 
 def insert_jobs(connection: Connection, judged: Series, jobs: Iterable[NewJob]) -> None:

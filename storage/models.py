@@ -138,6 +138,11 @@ class Models:
             _change(connection, name, values, None, events)
             return True
 
+    def move(self, move: Move) -> int:
+        """Have another version take over what waits for one that it took the place of; returns how many jobs that is."""
+        with self._database.write() as connection:
+            return move_jobs(connection, move)
+
     def add_check(self, check: GoldenCheck, *, events: Iterable[Event] = ()) -> None:
         """Keep how the golden cases of a version went."""
         values = _values(check) | {"cases": [dict(case) for case in check.cases]}

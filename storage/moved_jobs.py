@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from storage.events import record
 from storage.records import Companion, Event
-from storage.schema import job, series
+from storage.schema import job, result, series
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,11 @@ class Move:
     why: str
 
 
-def move_jobs(connection: Connection, move: Move) -> None:
-    """Give what did not start yet to another version; what runs goes on, and ends as what it was started as.
+def move_jobs(connection: Connection, move: Move) -> int:
+    """Give what did not start yet to another version; what runs goes on, and ends as what it was started as. Returns how many.
 
-    Not what only reports why nothing is analysed: that says whose failure it was. Where the new version has a job of its own
+    Not what only reports why nothing is analysed: that says whose failure it was. Nor what has results and is run again,
+    which is to be the same again. Where the new version has a job of its own
     on the same images, that one stands and the other is superseded.
     """
     former = [name for name in move.read_alike if name != move.to]
@@ -44,10 +45,12 @@ def move_jobs(connection: Connection, move: Move) -> None:
             job.c.model.in_(former),
             job.c.role != "shadow",
             job.c.give_up_reason.is_(None),
+            ~select(result.c.sop_instance_uid).where(result.c.job_id == job.c.job_id).exists(),
         )
         .order_by(job.c.job_id)
     )
-    for row in connection.execute(query).all():
+    found = connection.execute(query).all()
+    for row in found:
         own = select(job.c.job_id).where(
             job.c.series_id == row.series_id, job.c.revision == row.revision, job.c.model == move.to
         )
@@ -55,6 +58,7 @@ def move_jobs(connection: Connection, move: Move) -> None:
         values = _superseded(move) if has_own else _moved(move, row)
         connection.execute(update(job).where(job.c.job_id == row.job_id).values(**values))
         record(connection, [_event(row, move, has_own=has_own)])
+    return len(found)
 
 
 def _superseded(move: Move) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, updat
 
 from storage.database import Database
 from storage.events import record
+from storage.jobs import runs
+from storage.models import read_disabled
 from storage.records import Delivery, Event, Placed, Result, Substitution
 from storage.results import REJECTION, insert_rejection, queue, result_from
-from storage.schema import outbox, result
+from storage.schema import job, outbox, result
 
 _RESULT = dict(result.c.items())
 _JOINED = select(outbox, result).join(result, result.c.sop_instance_uid == outbox.c.sop_instance_uid)
@@ -25,11 +27,14 @@ class Outbox:
     def next_study(self, destination: str, *, due_at: float | None) -> tuple[Delivery, ...]:
         """What one destination should get of the study that has waited longest, all of it that is due.
 
-        due_at: the time that deliveries must have become due by; None for due or not.
+        due_at: the time that deliveries must have become due by; None for due or not. What models found that are switched off
+        is held back.
         """
         where = [outbox.c.destination == destination, outbox.c.state == "waiting"]
         if due_at is not None:
             where.append(outbox.c.next_at <= due_at)
+        with self._database.read() as connection:
+            where += [~_found_by(name) for name in sorted(read_disabled(connection))]
         longest = (
             select(result.c.study_instance_uid)
             .join(outbox, outbox.c.sop_instance_uid == result.c.sop_instance_uid)
@@ -200,6 +205,12 @@ class Outbox:
     def _fetch(self, query: Any) -> tuple[Delivery, ...]:
         with self._database.read() as connection:
             return tuple(_delivery(row) for row in connection.execute(query))
+
+
+def _found_by(name: str) -> ColumnElement[bool]:
+    """Whether a result is what a model of that name found: neither a report that nothing was analysed, nor a rejection."""
+    of_model = select(job.c.job_id).where(job.c.job_id == result.c.job_id, runs(name)).correlate(result).exists()
+    return of_model & (result.c.kind != REJECTION)
 
 
 def _queue_instead(connection: Connection, sop_instance_uid: str, destination: str, *, in_place_of: str) -> None:

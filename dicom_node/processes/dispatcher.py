@@ -22,8 +22,9 @@ from dicom_node.dispatch import Dispatch, replaces_another
 from dicom_node.engine import Engine, EngineLost, EngineSettings
 from dicom_node.errors import NodeError
 from dicom_node.evidence import evidence_of
+from dicom_node.golden_watch import GoldenWatch
 from dicom_node.inquiry import Inquiry
-from dicom_node.models import routable_models
+from dicom_node.models import PackageOf, model_of, no_other
 from dicom_node.profiles import orders, usual_demand
 from dicom_node.reject import Reject
 from dicom_node.rejection import nothing_left
@@ -32,13 +33,16 @@ from dicom_node.room_watch import RoomWatch, last_level
 from dicom_node.routing import RoutableModel, Routing, route, series_attributes
 from dicom_node.series_facts import series_facts
 from dicom_node.settle import Settle
+from dicom_node.shadowing import KeptFindings, shadow_beside
 from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
+from dicom_node.switches import switched
+from dicom_node.versions import Versions, versions_of
 from inference.contract import InputContract
 from inference.errors import PackageError
 from inference.manifest import PythonRuntime
 from storage.errors import StorageError
-from storage.records import Companion, Instance, Job, SeriesPart, StoredContent
+from storage.records import Companion, Event, Instance, Job, SeriesPart, StoredContent
 
 ROUND_S = 0.1
 
@@ -50,17 +54,21 @@ def main(name: str, configuration: str, log_format: Literal["text", "json"]) -> 
     config, taken_up = in_use.load()
     logs.configure(config.logging.level, log_format, process=name)
     stopping = stop_requested()
+    stores = open_stores(config)
+    versions = versions_of(config, stores)
     try:
-        models = routable_models(config)
+        roles = stores.models.changes()
+        models = versions.routable(config)
     except (PackageError, NodeError) as error:
         log.error("models cannot be used", error=error)
+        stores.database.close()
         return EXIT_CONFIG
-    stores = open_stores(config)
     engine = Engine(engine_settings(config, log_format), run_attempt)
     delivery = Delivery(config, stores)
     inquiry = Inquiry(config, stores)
     try:
-        work = compose(config, stores, models, engine, inquiry)
+        house = House(stores, versions, engine, inquiry, GoldenWatch(engine, stores.jobs, stores.models))
+        work = compose(config, house, models)
         interrupted = work.dispatch.recover()
         deadlines = DeadlineWatch(stores.deadlines)
         delivery.start()
@@ -69,8 +77,9 @@ def main(name: str, configuration: str, log_format: Literal["text", "json"]) -> 
         log.info("dispatcher ready", jobs=interrupted, count=len(models))
 
         def take_up(then: Config) -> None:
-            nonlocal work
-            work = composed_again(work, then, stores, engine, inquiry)
+            nonlocal work, config
+            work = composed_again(work, then, house)
+            config = then
             delivery.use(then)
             inquiry.use(then)
             logs.set_level(then.logging.level)
@@ -78,13 +87,10 @@ def main(name: str, configuration: str, log_format: Literal["text", "json"]) -> 
         follower = Follower(in_use, taken_up, take_up, stores.events, name)
         while not stopping.is_set():
             follower.step()
-            work.watch.step()
-            if work.reject.step():  # also of what is announced and did not come
-                work.settle.look_anew()
-            judged = work.settle.step()
-            work.companions.step(settled=judged > 0)
+            if (now := stores.models.changes()) != roles:
+                roles, work = now, with_roles_of_now(work, config, house)
             deadlines.step()
-            work.dispatch.step(0.0 if judged else ROUND_S)  # what was queued just now starts at once
+            work.step()
         work.dispatch.release()
     except StorageError as error:
         # Nothing is lost: the next start finds in the database all that was committed, and goes on from there.
@@ -110,42 +116,85 @@ class Work:
     watch: RoomWatch
     reject: Reject
     companions: CompanionWatch
+    kept: KeptFindings
+
+    def step(self) -> None:
+        self.watch.step()
+        self.kept.step()
+        if self.reject.step():  # also of what is announced and did not come
+            self.settle.look_anew()
+        judged = self.settle.step()
+        self.companions.step(settled=judged > 0)
+        self.dispatch.step(0.0 if judged else ROUND_S)  # what was queued just now starts at once
 
 
-def composed_again(before: Work, config: Config, stores: Stores, engine: Engine, inquiry: Inquiry) -> Work:
-    """By another configuration: for what is judged and started from now on. What runs goes on.
+@dataclass(frozen=True, slots=True)
+class House:
+    """What stays the same whatever the configuration says, and whatever models do."""
+
+    stores: Stores
+    versions: Versions
+    engine: Engine
+    inquiry: Inquiry
+    golden: GoldenWatch
+
+
+def composed_again(before: Work, config: Config, house: House) -> Work:
+    """By another configuration, or other roles of models: for what is judged and started from now on. What runs goes on.
 
     Raises NodeError where its models cannot be used, and then nothing has changed.
     """
     try:
-        models = routable_models(config)
+        models = house.versions.routable(config)
     except PackageError as error:
         raise NodeError(str(error)) from error
-    work = compose(config, stores, models, engine, inquiry)
+    work = compose(config, house, models)
     work.dispatch.go_on_from(before.dispatch)
     return work
 
 
-def compose(config: Config, stores: Stores, models: dict[str, RoutableModel], engine: Engine, inquiry: Inquiry) -> Work:
+def with_roles_of_now(before: Work, config: Config, house: House) -> Work:
+    """By the roles that models have now; by those before, with an alarm, where a version that is to run cannot be used."""
+    try:
+        work = composed_again(before, config, house)
+    except NodeError as error:
+        log.error("a version of a model cannot be used, those before stay", error=error)
+        text = f"a version that was activated cannot be used, and those before run on: {error}"
+        house.stores.events.record(Event("model_not_taken_up", text, "alarm"))
+        return before
+    log.info("roles of models taken up")
+    return work
+
+
+def compose(config: Config, house: House, models: dict[str, RoutableModel]) -> Work:
+    stores, versions = house.stores, house.versions
+    roles = stores.models.roles()
+    house.golden.use(config, models)
     told = last_level(stores.events)
     watch = RoomWatch(open_gauge(config, stores, told), stores.events, told)
     settle = Settle(
-        evidence_of(stores, inquiry.remarks),
-        lambda instances, part: route_series(config, models, instances, part),
+        evidence_of(stores, house.inquiry.remarks),
+        lambda instances, part, study_instance_uid: route_series(config, models, instances, part, study_instance_uid),
         rules_by_source(config),
     )
     dispatch = Dispatch(
         stores.jobs,
-        engine,
+        house.engine,
         attempts=config.engine.attempts,
         demands=demands_of(config),
-        spec_of=lambda job: spec_of(config, stores, models, job),
+        spec_of=lambda job: spec_of(config, stores, models, job, versions.package_of),
         routine_waits=lambda: watch.routine_waits,
         send_stale=config.completeness.send_stale,
         stat_head_start_s=config.engine.stat_head_start_s,
+        switched=switched(config, stores.models, versions, models),
+        shadow_of=lambda job: shadow_beside(job, roles, versions.package_of_content),
+        beside=house.golden,
     )
-    companions = CompanionWatch(stores.jobs, stores.studies, stores.instances, lambda key: contract_of(models, key))
-    return Work(settle, dispatch, watch, open_reject(config, stores), companions)
+    companions = CompanionWatch(
+        stores.jobs, stores.studies, stores.instances, lambda key: contract_of(models, key, versions.package_of)
+    )
+    kept = KeptFindings(stores.objects, stores.jobs, stores.shadows)
+    return Work(settle, dispatch, watch, open_reject(config, stores), companions, kept)
 
 
 def open_reject(config: Config, stores: Stores) -> Reject:
@@ -155,7 +204,11 @@ def open_reject(config: Config, stores: Stores) -> Reject:
 
 
 def route_series(
-    config: Config, models: dict[str, RoutableModel], instances: tuple[Instance, ...], part: SeriesPart
+    config: Config,
+    models: dict[str, RoutableModel],
+    instances: tuple[Instance, ...],
+    part: SeriesPart,
+    study_instance_uid: str,
 ) -> Routing:
     facts = [item.facts for item in instances]
     attributes = series_attributes(
@@ -169,20 +222,25 @@ def route_series(
         config.routes,
         models,
         last_received_at=max(item.received_at for item in instances),
+        study_instance_uid=study_instance_uid,
     )
 
 
-def contract_of(models: dict[str, RoutableModel], key: str) -> InputContract | None:
-    """Of the model called name@version; None where it is no longer configured."""
-    return next((item.package.manifest.input for item in models.values() if item.package.key == key), None)
+def contract_of(models: dict[str, RoutableModel], key: str, package_of: PackageOf = no_other) -> InputContract | None:
+    """Of the version called name@version; None where its model is no longer configured. package_of: see `model_of`."""
+    found = model_of(models, key, package_of)
+    return None if found is None else found.package.manifest.input
 
 
-def spec_of(config: Config, stores: Stores, models: dict[str, RoutableModel], job: Job) -> JobSpec:
+def spec_of(
+    config: Config, stores: Stores, models: dict[str, RoutableModel], job: Job, package_of: PackageOf = no_other
+) -> JobSpec:
     """What the worker is told of a job. Raises NodeError where its model is no longer configured, or is switched off.
 
-    What only reports why nothing is analysed runs no model, and may be told by one that is switched off.
+    What only reports why nothing is analysed runs no model, and may be told by one that is switched off. package_of: see
+    `model_of`.
     """
-    chosen = next((model for model in models.values() if model.package.key == job.model), None)
+    chosen = model_of(models, job.model, package_of)
     if chosen is None:
         raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
     contents: Sequence[StoredContent | Instance] = stores.instances.contents(job.series_id, up_to_revision=job.revision)

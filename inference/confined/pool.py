@@ -16,18 +16,21 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
-from inference import kept
+from inference import kept, tunings
 from inference.confined.lending import bytes_lent, lent
 from inference.confined.process import Bounds, ModelProcess
-from inference.confined.wire import close_all, sealed_content
+from inference.confined.wire import Message, close_all, sealed_content
 from inference.errors import InferenceError
 from inference.findings import Findings
 from inference.manifest import PythonRuntime
 from inference.package import Package
+from inference.passes import PASSES, Taken
 from inference.predict import computed, refusal
+from inference.tuning import Tuning
 from inference.volume import Volume
 
 KEPT_AT_ONCE = 4
+_MOST_SECONDS = 1e6
 
 Device = Literal["auto", "cpu", "cuda"]
 _NONE: Mapping[str, Volume] = MappingProxyType({})
@@ -64,6 +67,16 @@ def bounds_of(
     return Bounds(timeout_s or resources.timeout_s, min(resources.memory_bytes or most_bytes, most_bytes), spent_s)
 
 
+def tuned(package: Package, device: Device = "auto", bounds: Bounds | None = None) -> Tuning:
+    """Measure which form of the package's network is the fastest here, and keep that beside its version for all that load it.
+
+    It takes as long as some dozens of windows, so it is done when a version is activated. Raises as `predict` does.
+    """
+    if isinstance(package.manifest.runtime, PythonRuntime):
+        return Tuning()
+    return POOL.tune(package, device, bounds or bounds_of(package))
+
+
 class Pool:
     """One model computes at a time: two would only take each other's cores and memory."""
 
@@ -91,13 +104,14 @@ class Pool:
             came: list[int] = []
             try:
                 told = {"do": "find", "seed": seed, **message}
-                _, came = process.ask(told, descriptors, left, doing, lent_bytes=bytes_lent(message))
+                answer, came = process.ask(told, descriptors, left, doing, lent_bytes=bytes_lent(message))
                 if len(came) != 1:
                     raise InferenceError(f"the model process answered with {len(came)} descriptors {doing}")
                 findings = kept.from_bytes(sealed_content(came[0], kept.MAX_BYTES))
             finally:
                 close_all((*descriptors, *came))
         _require_fit(findings, volume, package)
+        PASSES.add(_taken(answer))
         return findings
 
     def load(self, package: Package, device: Device, bounds: Bounds) -> str:
@@ -105,6 +119,20 @@ class Pool:
         with self._lock:
             process, _ = self._loaded(package, device, bounds)
             return process.device
+
+    def tune(self, package: Package, device: Device, bounds: Bounds) -> Tuning:
+        """As `tuned`. The process ends with it: what it tried stays in its memory."""
+        with self._lock:
+            process, left = self._loaded(package, device, bounds)
+            try:
+                answer, came = process.ask({"do": "tune"}, (), left, f"while {package.key} was measured")
+                close_all(came)
+            finally:
+                self._forget((package.content_sha256, device))
+        found = answer.get("tuning")
+        tuning = tunings.told(found) if isinstance(found, dict) else Tuning()
+        tunings.keep(package, process.device, tuning)
+        return tuning
 
     def untold(self) -> tuple[str, ...]:
         """Walls that this system did not allow, in words; each only once."""
@@ -141,6 +169,15 @@ class Pool:
     def _forget(self, key: tuple[str, str]) -> None:
         with suppress(KeyError):
             self._processes.pop(key).end()
+
+
+def _taken(answer: Message) -> Taken:
+    """What forward passes took by the word of the model process; nothing where that is no such word."""
+    told = answer.get("passes")
+    count, seconds = (told.get("count"), told.get("seconds")) if isinstance(told, dict) else (None, None)
+    if not isinstance(count, int) or not isinstance(seconds, float) or count < 0 or not 0 <= seconds < _MOST_SECONDS:
+        return Taken(0, 0.0)
+    return Taken(count, seconds)
 
 
 def _require_fit(findings: Findings, volume: Volume, package: Package) -> None:

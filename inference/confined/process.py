@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import inference
+from inference import tunings
 from inference.confined.figures import taken_bytes
 from inference.confined.wire import Connection, Gone, Message, WireError
 from inference.errors import InferenceError, ModelProcessEnded, PackageError
@@ -71,6 +72,7 @@ class ModelProcess:
             "folder": str(package.folder.absolute()),
             "content_sha256": package.content_sha256,
             "device": device,
+            "tunings": {where: asdict(found) for where in ("cpu", "cuda") if (found := tunings.known(package, where))},
         }
         answer, _ = self.ask(told, (), bounds, f"while it loaded {package.key}")
         self.device = str(answer.get("device"))[:_MOST_DEVICE]
@@ -93,7 +95,7 @@ class ModelProcess:
         """
         told = message | {"memory_bytes": bounds.memory_bytes, "lent_bytes": lent_bytes}
         answer, came = self._asked(told, descriptors, bounds, doing, lent_bytes)
-        if answer.get("said") in ("loaded", "found"):
+        if answer.get("said") in ("loaded", "found", "tuned"):
             return answer, came
         for descriptor in came:
             os.close(descriptor)

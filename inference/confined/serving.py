@@ -9,13 +9,14 @@ from __future__ import annotations
 import resource
 import socket
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from inference import analysis as _  # noqa: F401 - loaded now, while nobody counts the seconds
-from inference import kept
+from inference import forms, kept, tunings
 from inference.confined.figures import data_bytes
 from inference.confined.lending import borrowed
 from inference.confined.wire import Connection, Gone, Message, close_all, memory_of
@@ -24,6 +25,7 @@ from inference.errors import InferenceError
 from inference.manifest import Manifest, PythonRuntime
 from inference.network import network_of
 from inference.package import Package
+from inference.passes import PASSES
 from inference.predict import computed
 
 
@@ -39,6 +41,8 @@ class Loaded:
         self.device = chosen_device(manifest.resources.device if told["device"] == "auto" else told["device"])
         self._bound(told)
         network_of(self._package, self.device)
+        if fastest := told.get("tunings", {}).get(self.device.type):
+            forms.take(self._package, self.device, tunings.told(fastest))
 
     def found(self, told: Message, descriptors: Sequence[int]) -> int:
         """A descriptor of memory that holds the findings."""
@@ -48,6 +52,16 @@ class Loaded:
         device: Literal["cuda", "cpu"] = "cuda" if self.device.type == "cuda" else "cpu"
         findings = computed(volume, self._package, device, volumes, seed=told["seed"])
         return memory_of(kept.parts(findings, packed=False))
+
+    def tuned(self, told: Message) -> Message:
+        """Which form of the network is the fastest here."""
+        self._bound(told)
+        return asdict(forms.measured(self._package, self.device))
+
+    def passes(self) -> Message:
+        """What forward passes took since it was asked the last time."""
+        taken = PASSES.taken()
+        return {"count": taken.count, "seconds": taken.seconds}
 
     def _bound(self, told: Message) -> None:
         """So much memory and no more, so that to ask for more fails at once.
@@ -79,9 +93,11 @@ def serve(end: socket.socket, missing: Sequence[str]) -> None:
             if told["do"] == "load":
                 loaded = Loaded(told, before)
                 answer: Message = {"said": "loaded", "device": str(loaded.device)}
+            elif loaded is not None and told["do"] == "tune":
+                answer = {"said": "tuned", "tuning": loaded.tuned(told)}
             elif loaded is not None:
                 answers.append(loaded.found(told, descriptors))
-                answer = {"said": "found"}
+                answer = {"said": "found", "passes": loaded.passes()}
         except InferenceError as error:
             answer = {"said": "refused", "kind": type(error).__name__, "words": str(error)}
         except Exception as error:  # noqa: BLE001 - a network may fail in any way, and each must be told

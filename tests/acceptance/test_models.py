@@ -23,17 +23,25 @@ from tests.waiting import PATIENCE_S, wait_until
 pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 
+def documented_commands() -> list[list[str]]:
+    """Those of docs/models.md, in their order."""
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    block = text.partition("## From nothing to results at the PACS")[2].partition("```sh\n")[2].partition("```")[0]
+    found = [line.partition("#")[0].split() for line in block.splitlines()]
+    assert [words[:3] for words in found] == [["dicom-node", "models", name] for name in ("new", "check", "activate")]
+    return [words[1:] for words in found]
+
+
 def test_a_new_package_outlines_what_is_dense_and_its_results_come_to_the_pacs(
     orthanc: Orthanc, peer: Callable[[str], str], tmp_path: Path
 ) -> None:
-    for command in (["models", "new", "demo-seg"], ["models", "check", "demo-seg"]):
-        done = dicom_node(*command, folder=tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
     study = made_study(tmp_path / "study", "somebody's model")
     routes = [{"name": "demo", "when": {"Modality": "CT"}, "models": ["demo_seg"], "destinations": ["results"]}]
-    models = [{"name": "demo_seg", "folder": str(tmp_path / "demo-seg")}]
-    tree = configuration(models=models, routes=routes, destinations=[destination(orthanc)])
+    tree = configuration(models=[{"name": "demo_seg"}], routes=routes, destinations=[destination(orthanc)])
     node = NodeUnderTest(tmp_path, tree)
+    for command in documented_commands():
+        done = dicom_node(*command, folder=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
     with node.running():
         storescu(peer("storescu"), node.port, *study.files)
         wait_until(lambda: node.settled(study.uid))

@@ -102,7 +102,7 @@ class TurnedNode:
         models = routable_models(self._config)
         self._settle = Settle(
             evidence_of(self.stores),
-            lambda instances, part: route_series(self._config, models, instances, part),
+            lambda instances, part, uid: route_series(self._config, models, instances, part, uid),
             rules_by_source(self._config),
             clock=lambda: self.now,
         )

@@ -47,7 +47,7 @@ WINDOWS = {"mode": "windows", "patch": [16, 16, 16], "overlap": 0.5}
 
 @pytest.fixture(autouse=True)
 def where_models_run(request: pytest.FixtureRequest) -> None:
-    """Here, without the seconds that a model process takes to start; long tests, and that of diffusion, use one as a node does."""
+    """Here, without the seconds that a model process takes to start; long tests, and that of diffusion, use one."""
     if not request.node.get_closest_marker("long") and "drawn_by_diffusion" not in request.node.name:
         request.getfixturevalue("in_this_process")
 

@@ -35,8 +35,8 @@ def test_a_new_package_is_checked_and_listed(tmp_path: Path) -> None:
     listed = models("list")
     assert listed.exit_code == 0
     lines = [line.split() for line in listed.output.splitlines()]
-    assert ["demo_seg@1.0.0", "torch_export", "yes"] in [line[:3] for line in lines]
-    assert ["ct_lung_density@1.0.0", "python", "no"] in [line[:3] for line in lines]
+    assert ["demo_seg@1.0.0", "torch_export", "configured"] in [line[:3] for line in lines]
+    assert ["ct_lung_density@1.0.0", "python", "-"] in [line[:3] for line in lines]
 
 
 def test_a_package_that_fails_a_step_is_told_and_ends_with_1(tmp_path: Path) -> None:

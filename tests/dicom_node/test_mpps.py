@@ -303,7 +303,7 @@ class Judge:
         self._house = house
         evidence = Evidence(house.studies, house.instances, house.announcements, house.habits)
         rules = Rules(settle_s=0, quiet_s=3600)
-        self._settle = Settle(evidence, lambda _instances, _part: Routing((), ()), lambda _title: rules)
+        self._settle = Settle(evidence, lambda *_: Routing((), ()), lambda _title: rules)
         self._reject = Reject(house.rejection_notes, served.objects, house.studies, house.jobs, settle_s=0)
 
     def finds_whole(self, study_instance_uid: str, series: str = SERIES) -> bool:

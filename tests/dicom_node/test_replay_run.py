@@ -180,7 +180,7 @@ def decides_alike(house: House, came: list[RecordedSeries]) -> None:
     clock = [START]
     decided: list[tuple[str, float, int]] = []
 
-    def route(instances: tuple[Any, ...], _part: Any) -> Routing:
+    def route(instances: tuple[Any, ...], *_: Any) -> Routing:
         decided.append((instances[0].sop_instance_uid.rpartition(".")[0], clock[0], len(instances)))
         return Routing((), ())
 

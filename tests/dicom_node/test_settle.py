@@ -54,7 +54,7 @@ class Bench:
         self.evidence = Evidence(self.studies, self.instances, self.announcements, self.habits)
         self.settle = Settle(self.evidence, self._route, lambda _: self.rules, clock=lambda: self.now)
 
-    def _route(self, instances: tuple[Instance, ...], _part: SeriesPart) -> Routing:
+    def _route(self, instances: tuple[Instance, ...], _part: SeriesPart, _study: str) -> Routing:
         self.asked.append(len(instances))
         self.during_routing()
         return Routing((self.job,), ("route other: Modality is CT, not MR",))

@@ -255,7 +255,7 @@ def test_a_shadow_runs_beside_another_version_that_reads_the_same_series(
     role = replace(ModelRole("ct_lung_density", shadow_sha256=PACKAGE.content_sha256), **changed.get("role", {}))
     known: dict[str, Package] = {PACKAGE.content_sha256: PACKAGE}
     found = shadow_beside(job, {"ct_lung_density": role}, known.get)
-    assert found == (NewShadow(PACKAGE.key, PACKAGE.manifest.resources.timeout_s) if expected else None)
+    assert found == (NewShadow(PACKAGE.key, max(60.0, PACKAGE.manifest.resources.timeout_s)) if expected else None)
 
 
 def test_a_comparison_names_the_studies_that_differ_most_first(bench: Shadowed) -> None:

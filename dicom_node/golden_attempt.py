@@ -1,0 +1,27 @@
+"""One golden case in a worker, where jobs run: what it finds there is what jobs would find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dicom_node.attempt import GoldenOutcome, GoldenSpec
+from inference.devices import chosen_device
+from inference.errors import InferenceError
+from inference.golden import run_case
+from inference.golden_verdict import Verdict
+from inference.package import load_package
+
+
+def run_case_of(spec: GoldenSpec) -> GoldenOutcome:
+    """Never raises: a case that cannot be run is one that failed."""
+    name = f"case {spec.case + 1}"
+    try:
+        package = load_package(Path(spec.package_folder))
+        if package.content_sha256 != spec.package_sha256:
+            raise InferenceError(f"{package.key}: its content is not what it was when it was activated")
+        case = package.manifest.golden[spec.case]
+        name = case.name
+        wanted = package.manifest.resources.device if spec.device == "auto" else spec.device
+        return GoldenOutcome(run_case(package, case, spec.device), chosen_device(wanted).type)
+    except Exception as error:  # noqa: BLE001 - a model may fail in any way, and each must be told
+        return GoldenOutcome(Verdict(name, (f"{type(error).__name__}: {error}",), 0.0), spec.device)
