@@ -50,9 +50,10 @@ class Peer:
             data["pred"] = found[0]
             data = self._after[after](data)
         times.append(time.perf_counter())
-        before, windows, after = (then - now for now, then in itertools.pairwise(times))
-        whole = {"before": before, "windows": windows, "after": after, "seconds": times[-1] - times[0]}
-        return whole | {"network": sum(self._passes_s), "passes": len(self._passes_s)}, data["pred"]
+        parts = [then - now for now, then in itertools.pairwise(times)]
+        told = dict(zip(("before", "windows", "after"), parts, strict=True))
+        told |= {"seconds": sum(parts), "network": sum(self._passes_s), "passes": len(self._passes_s)}
+        return told, data["pred"]
 
     def one_pass(self, times: int = 3) -> float:
         """The median seconds of a forward pass, of one window of noise."""

@@ -1,4 +1,8 @@
-"""Studies that are queued at once, against as many times one study alone: how much the stages of successive ones overlap."""
+"""Studies that are queued at once, against as many times one study alone: how much the stages of successive ones overlap.
+
+Alone: one worker, which has all cores. Queued: two (`engine.workers: 2`), which share them, as they would share a GPU: while one
+computes the other reads, encodes and writes.
+"""
 
 from __future__ import annotations
 
@@ -16,35 +20,39 @@ from dicom_node.engine import Engine, EngineSettings
 from inference.package import load_package
 
 ALONE = 5
+WORKERS = 2
 _LIMIT_S = 600.0
 
 
 def measure(bundle: Path, folder: Path, device: str, studies: int) -> dict[str, float]:
-    """Seconds of a study alone (the median of some), and of all that are queued; their ratio is `gain`."""
+    """Seconds of a study alone (the median of some), and of all that are queued; `gain` is how many times as fast these go."""
     package = load_package(bundle)
-    with engine() as one:
-        specs = [spec_of(package, folder, device, study=number) for number in range(studies)]
+    specs = [spec_of(package, folder, device, study=number) for number in range(studies)]
+    with engine(1) as one:
         through(one, specs[:1])
         alone = [through(one, specs[:1])[0] for _ in range(min(ALONE, studies))]
-        all_s, outcomes = through(one, specs)
+        in_turn, of_turn = through(one, specs[:ALONE])
+    with engine(WORKERS) as two:
+        through(two, specs[:WORKERS])
+        all_s, outcomes = through(two, specs)
     seconds = statistics.median(alone)
-    idle = idle_s(all_s, outcomes)
     return {
         "one study, s": seconds,
         f"{studies} queued, s": all_s,
         "gain": studies * seconds / all_s,
-        "device idle between studies, s": idle / studies,
+        "one worker: no network computes, s a study": idle_s(in_turn, of_turn) / len(of_turn),
+        f"{WORKERS} workers: no network computes, s a study": max(0.0, idle_s(all_s, outcomes)) / studies,
     }
 
 
 def idle_s(all_s: float, outcomes: list[JobOutcome]) -> float:
-    """How long no network computed."""
+    """How long no network computed, at least: passes of two workers at the same time count as if one had followed the other."""
     return all_s - sum(outcome.stage_s["network"] for outcome in outcomes)
 
 
 def through(engine: Engine, specs: Sequence[JobSpec]) -> tuple[float, list[JobOutcome]]:
     """As dispatch does it: submitted as workers can take them."""
-    started, left, outcomes = time.perf_counter(), list(enumerate(specs)), []
+    started, left, outcomes = time.perf_counter(), list(enumerate(specs)), list[JobOutcome]()
     while len(outcomes) < len(specs):
         assert time.perf_counter() - started < _LIMIT_S, f"{len(outcomes)} of {len(specs)} studies within {_LIMIT_S} s"
         for _ in range(min(engine.free(), len(left))):
@@ -58,20 +66,20 @@ def through(engine: Engine, specs: Sequence[JobSpec]) -> tuple[float, list[JobOu
 
 
 @contextmanager
-def engine() -> Iterator[Engine]:
-    """One worker, as on a machine with one GPU or none."""
+def engine(workers: int) -> Iterator[Engine]:
+    """So many workers, with the cores divided among them as the node does it."""
     with tempfile.TemporaryDirectory() as scratch:
         settings = EngineSettings(
             scheduler="local",
-            workers=1,
-            threads_per_worker=len(os.sched_getaffinity(0)),
+            workers=workers,
+            threads_per_worker=max(1, len(os.sched_getaffinity(0)) // workers),
             memory_limit_bytes=None,
             scratch_folder=scratch,
             preload="dicom_node.attempt",
         )
         started = Engine(settings, run_attempt)
         try:
-            while not started.free():
+            while started.free() < workers:
                 time.sleep(0.05)
             yield started
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,9 @@ from dicom_node.errors import NodeError
 from dicom_node.golden_check import golden_check
 from dicom_node.models import check_signature
 from dicom_node.versions import Versions
+from inference.confined import pool
 from inference.devices import chosen_device
+from inference.errors import InferenceError
 from inference.golden import run_golden_cases
 from inference.golden_verdict import Verdict, together
 from inference.package import Package, load_package
@@ -59,6 +62,13 @@ def judge(
             f"{len(worse)} of {len(compared)} figures are worse than those of {active.key if active else ''}"
         )
     return Judgement(verdicts, compared, tuple(refusals))
+
+
+def measure(new: Package, device: Literal["auto", "cpu", "cuda"]) -> None:
+    """Find out which form of its network is the fastest here, before a study comes. It is for speed alone: where it fails, the
+    network runs as it came."""
+    with suppress(InferenceError):
+        pool.tuned(new, device)
 
 
 def check_of(new: Package, device: str, judgement: Judgement) -> GoldenCheck:

@@ -37,7 +37,11 @@ def package_with(config: Config) -> Callable[[str, str], Package]:
 def _packages(config: Config, content_sha256: str) -> Iterator[Package]:
     """One that cannot be read is none; where it was looked for, the reason is told as if it were not there."""
     kept = config.node.data_folder / VERSIONS / content_sha256
-    for folder in (kept, *_folders(BUILT_IN), *(found for model in config.models for found in _folders(model.folder))):
+    for folder in (
+        *_folders(kept),
+        *_folders(BUILT_IN),
+        *(found for model in config.models for found in _folders(model.folder)),
+    ):
         try:
             yield load_package(folder)
         except (PackageError, OSError):

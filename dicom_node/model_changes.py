@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dicom_node.activation import Judgement, brought, check_of, entry_of, judge
+from dicom_node.activation import Judgement, brought, check_of, entry_of, judge, measure
 from dicom_node.config import Config
 from dicom_node.errors import NodeError
 from dicom_node.versions import Versions
@@ -103,6 +103,8 @@ class Changes:
         judgement = judge(package, before, device, without_golden_cases=without_golden_cases)
         if judgement.verdicts:
             self._models.add_check(check_of(package, device, judgement), events=self._refused(version, judgement))
+        if not judgement.refusals:
+            measure(package, device)
         return Changed(version, active, judgement)
 
     def _refused(self, version: ModelVersion, judgement: Judgement) -> list[Event]:

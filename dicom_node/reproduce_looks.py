@@ -32,9 +32,9 @@ def _head(found: Reproduction) -> RenderableType:
         Text(f"job {job.job_id}: {found.then.model} on revision {spec.revision} of {spec.series_instance_uid}"),
         Text(f"first made {moment(job.finished_at)} of {count} images; they and the model are what they were"),
     ]
-    if found.verdict != "identical" and not found.changes:
+    if found.verdict != "identical" and not found.may_differ:
         lines.append(Text("code, libraries and machine are the same, so nothing may differ", "bold red"))
-    if found.verdict != "identical" and found.changes:
+    if found.verdict != "identical" and found.may_differ:
         close = found.tolerance
         words = f"Dice {close.least_dice:g}, numbers {close.absolute:g} + {close.relative:g} x their size"
         lines.append(Text(f"tolerance, by the golden cases of the model: {words}"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from inference import tunings
 from inference.devices import chosen_device
 from inference.manifest import PythonRuntime
 from inference.package import Package
@@ -33,6 +34,8 @@ def circumstances_of(package: Package, device: str) -> dict[str, str]:
         "mkldnn": str(torch.backends.mkldnn.enabled),
         "deterministic": "yes, where there is a deterministic form",
     }
+    if tuning := tunings.known(package, where.type):
+        told |= {"form of the network": tuning.form, "windows at once": str(tuning.batch or "as memory allows")}
     if where.type == "cuda":
         told |= {
             "gpu": _gpu(),

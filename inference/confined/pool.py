@@ -30,6 +30,7 @@ from inference.tuning import Tuning
 from inference.volume import Volume
 
 KEPT_AT_ONCE = 4
+MEASURING_TIMEOUT_S = 600.0
 _MOST_SECONDS = 1e6
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -70,11 +71,13 @@ def bounds_of(
 def tuned(package: Package, device: Device = "auto", bounds: Bounds | None = None) -> Tuning:
     """Measure which form of the package's network is the fastest here, and keep that beside its version for all that load it.
 
-    It takes as long as some dozens of windows, so it is done when a version is activated. Raises as `predict` does.
+    It takes as long as some dozens of windows, so it is done when a version is activated. Only a network that is run by windows
+    of one size is measured. Raises as `predict` does.
     """
-    if isinstance(package.manifest.runtime, PythonRuntime):
+    use = package.manifest.use
+    if isinstance(package.manifest.runtime, PythonRuntime) or use is None or use.patch is None:
         return Tuning()
-    return POOL.tune(package, device, bounds or bounds_of(package))
+    return POOL.tune(package, device, bounds or bounds_of(package, timeout_s=MEASURING_TIMEOUT_S))
 
 
 class Pool:

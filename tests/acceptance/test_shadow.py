@@ -84,9 +84,6 @@ def test_two_versions_are_compared_output_by_output_and_the_study_is_named(shado
     assert case["study_instance_uid"] == study.uid
     numbers = {one["label"]: one for one in case["findings"]["numbers"]}
     assert numbers["Dense tissue: Volume"]["other"] > numbers["Dense tissue: Volume"]["active"]
-    shown = node.cli("models", "compare", NAME).stdout
-    assert f"dicom-node explain {study.accession_number}" in shown
-    assert f"Dice {segment['least_dice']:.4f}" in shown
 
 
 @pytest.mark.long

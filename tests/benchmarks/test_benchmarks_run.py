@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks import compress, receive, send, volume
+from benchmarks import compress, inference, receive, send, volume
+from benchmarks.inference_models import NETWORKS, Sizes
 from benchmarks.rounds import file_system
 
 pytestmark = pytest.mark.long
@@ -67,3 +69,15 @@ def test_reading_a_series_is_measured_in_every_form_beside_the_readers_that_test
     judged = [bar.what for bar in volume.BARS if measured.rounds.judge(bar)]
     assert len(judged) == 12, judged
     assert min(measured.peak_bytes.values()) > 0
+
+
+def test_a_ct_goes_through_each_network_as_with_monai_and_every_figure_is_there(tmp_path: Path) -> None:
+    scale = inference.Scale(
+        rounds=1, images=16, studies=2, sizes=Sizes(spacing_mm=12.0, patch=64), small=Sizes(spacing_mm=12.0, patch=32)
+    )
+    figures = inference.measure(tmp_path, scale, sys.executable, "cpu")
+    assert len(inference.bars(figures, 8.0)) == 3 * len(NETWORKS)
+    for dice in figures.agree.values():
+        assert min(dice.values()) > 0.99, dice
+    assert figures.queue["gain"] > 0
+    assert set(figures.precisions) == {"fp32", "bf16", "onnx fp32", "onnx int8"}
