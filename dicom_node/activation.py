@@ -11,6 +11,7 @@ from typing import Literal
 from dicom_node.config import Config, Model
 from dicom_node.errors import NodeError
 from dicom_node.golden_check import golden_check
+from dicom_node.models import check_signature
 from dicom_node.versions import Versions
 from inference.confined import pool
 from inference.devices import chosen_device
@@ -86,9 +87,17 @@ def brought(what: str, config: Config, versions: Versions) -> ModelVersion:
     if folder.is_dir():
         if not is_package(folder):
             raise NodeError(f"{folder}: is no model package: dicom-node models check {folder}")
-        return versions.add(load_package(folder))
+        loaded = load_package(folder)
+        for model in _entries(config, loaded.manifest.name):
+            check_signature(model, folder)
+        return versions.add(loaded)
     if (known := versions.keyed(what)) is not None:
+        for model in _entries(config, known.name):
+            if not known.built_in:
+                versions.require_signed(known.content_sha256, model)
         return known
+    for model in _entries(config, what.partition("@")[0]):
+        check_signature(model)
     named = [item.folder for item in config.models if item.folder is not None and item.folder.is_dir()]
     package = next((item for item in Registry(named) if item.key == what), None)
     if package is None:
@@ -97,6 +106,11 @@ def brought(what: str, config: Config, versions: Versions) -> ModelVersion:
             "dicom-node models list shows those that are known"
         )
     return versions.add(package)
+
+
+def _entries(config: Config, name: str) -> list[Model]:
+    """All that config.yaml says of a model, in whatever version."""
+    return [item for item in config.models if item.name.partition("@")[0] == name]
 
 
 def entry_of(config: Config, name: str) -> Model | None:

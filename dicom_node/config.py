@@ -36,6 +36,25 @@ from dicom_node.config_values import (
 from dicom_node.room import marks_from
 
 
+class Signature(Section):
+    """Whose signature a package must carry: `model.sig` in its folder, in the OpenSSF model signing format."""
+
+    public_key: FilePath | None = Field(
+        default=None, description="File of the public key (PEM, elliptic curve) of whoever signs."
+    )
+    certificates: tuple[FilePath, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Files of certificates (PEM): the root, and those between it and whoever signs.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.public_key is None) == (not self.certificates):
+            raise ValueError("must name public_key or certificates, and not both")
+        return self
+
+
 class Model(Section):
     """A model that this node may run."""
 
@@ -49,6 +68,11 @@ class Model(Section):
         default=None,
         description="Digest of all of the package, as `dicom-node models check` shows it: any other content is refused. Without "
         "it: whatever lies in the folder, as far as its own digests hold.",
+    )
+    signature: Signature | None = Field(
+        default=None,
+        description="Whose signature the package must carry; it is verified, on this machine alone, before anything else is "
+        "read of the package. Needs pip install 'dicom-node[signing]'.",
     )
     enabled: bool = Field(default=True, description="false: routes pass this model over, and say so.")
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -38,6 +38,7 @@ from dicom_node.room import Place, judge
 from dicom_node.room_gauge import marks_of
 from dicom_node.sources import asked_peers
 from dicom_node.sources import peer_of as peer_to_ask
+from inference.confined.process import missing_walls
 
 ECHOES_AT_ONCE = 8
 
@@ -276,6 +277,11 @@ def _models(config: Config, model_problem: Callable[[Model], str | None]) -> Ite
     for index, model in enumerate(config.models):
         if model.enabled and (text := model_problem(model)):
             yield Remark("error", f"models[{index}]", text)
+    if any(model.enabled and model.folder for model in config.models):
+        for words in missing_walls():
+            yield Remark(
+                "warning", "engine", f"model processes cannot have all walls on this system; missing is {words}"
+            )
 
 
 def _echo_all(config: Config, ask: Echo) -> tuple[tuple[Peer, EchoResult], ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from dicom_node.config import Config, Model
 from dicom_node.routing import RoutableModel
 from inference.errors import PackageError
 from inference.package import Package
 from inference.registry import Registry
+from inference.signed import Signers, require_signed
 
 PackageOf = Callable[[str], Package | None]
 
@@ -20,6 +22,8 @@ def routable_models(config: Config, chosen: Sequence[Model] | None = None) -> di
     One that is switched off need not be installed, and is left out then. chosen: of these alone.
     """
     wanted = config.models if chosen is None else chosen
+    for model in wanted:
+        check_signature(model)
     registry = Registry([model.folder for model in wanted if model.folder and model.enabled])
     models = {}
     for model in wanted:
@@ -70,10 +74,21 @@ def model_of(models: Mapping[str, RoutableModel], key: str, package_of: PackageO
 def problem_of(model: Model) -> str | None:
     """What keeps this model from being loaded, in words; None where nothing does."""
     try:
+        check_signature(model)
         check_content(model, Registry([model.folder] if model.folder else []).get(model.name))
     except PackageError as error:
         return str(error)
     return None
+
+
+def check_signature(model: Model, folder: Path | None = None) -> None:
+    """Raises PackageError where the configuration asks for a signature that the package does not carry.
+
+    folder: of the package, if another than the one that is configured.
+    """
+    found = folder or model.folder
+    if model.enabled and model.signature is not None and found is not None:
+        require_signed(found, Signers(model.signature.public_key, model.signature.certificates))
 
 
 def check_content(model: Model, package: Package) -> None:

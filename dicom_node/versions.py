@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dicom_node import logs
-from dicom_node.config import Config, Model
+from dicom_node.config import Config, Model, Signature
 from dicom_node.config_file import load_config
 from dicom_node.errors import ConfigError, NodeError
-from dicom_node.models import check_content, problem_of, routable, routable_models, timeout_of
+from dicom_node.models import check_content, check_signature, problem_of, routable, routable_models, timeout_of
 from dicom_node.routing import Canary, RoutableModel
 from dicom_node.stores import Stores
 from inference.errors import PackageError
@@ -41,6 +41,7 @@ class Versions:
         self._models = models
         self._store = VersionStore(folder)
         self._known: dict[str, ModelVersion] = {}
+        self._signed: set[tuple[str, Signature | None]] = set()
 
     def routable(self, config: Config) -> dict[str, RoutableModel]:
         """As `routable_models`, with the versions that are active now, and the canary of each.
@@ -79,6 +80,7 @@ class Versions:
             role = self._models.roles().get(model.name)
             active = None if role is None else self.known(role.active_sha256)
             try:
+                check_signature(model)
                 package = Registry([model.folder] if model.folder else []).get(model.name)
                 check_content(model, package)
                 self._bring(model, package, active)
@@ -104,6 +106,15 @@ class Versions:
         self._store.add(package)
         self._known[new.content_sha256] = new
         return new
+
+    def require_signed(self, content_sha256: str, model: Model) -> None:
+        """Raises PackageError where the configuration asks for a signature that a kept version does not carry.
+
+        Verified once in this process, as its content is.
+        """
+        if (content_sha256, model.signature) not in self._signed:
+            check_signature(model, self._store.folder_of(content_sha256))
+            self._signed.add((content_sha256, model.signature))
 
     def known(self, content_sha256: str | None) -> ModelVersion | None:
         if content_sha256 is not None and content_sha256 not in self._known:
@@ -173,6 +184,7 @@ class Versions:
         if version is not None and version.built_in:  # the one that the installation has
             return Registry().get(version.name)
         try:
+            self.require_signed(content_sha256, model)
             return self._store.package(content_sha256)
         except PackageError:
             if model.enabled:

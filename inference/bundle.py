@@ -20,11 +20,12 @@ from inference.anatomy import codes_of
 from inference.bundle_config import Config, Step
 from inference.errors import PackageError
 from inference.findings import Code
+from inference.plain_yaml import plain_yaml
 
 NOT_INPUT = Code("NOTINPUT", "99DICOMNODE", "Series is outside the model's input contract")
 METADATA = "configs/metadata.json"
 INFERENCE = ("configs/inference.json", "configs/inference.yaml")
-WEIGHTS = ("models/model.pt", "models/model.ts")
+WEIGHTS = ("models/model.safetensors", "models/model.pt", "models/model.ts")
 MAX_CONFIG_BYTES = 4 * 1024**2
 
 _MODALITIES = {"CT": "CT", "MR": "MR", "MRI": "MR"}
@@ -49,9 +50,12 @@ def manifest_of(folder: Path, digests: Mapping[str, str]) -> dict[str, Any]:
     """
     metadata = _read(folder / METADATA)
     config = Config(_inference(folder), folder)
-    weights = next((name for name in (f"models/{config.checkpoint()}", *WEIGHTS) if name in digests), None)
+    named = Path("models", config.checkpoint() or "model.pt")
+    # The same tensors in a file that can hold nothing else are taken before those in one that can.
+    wanted = (str(named.with_suffix(".safetensors")), str(named), *WEIGHTS)
+    weights = next((name for name in wanted if name in digests), None)
     if weights is None:
-        raise PackageError(f"{folder}: holds neither {' nor '.join(WEIGHTS)}; fetch the bundle with its weights")
+        raise PackageError(f"{folder}: holds none of {', '.join(WEIGHTS)}; fetch the bundle with its weights")
     network = None if weights.endswith(".ts") else config.step("network_def", "net", "network")
     image = _at(folder, metadata, "network_data_format", "inputs", "image")
     modality = _MODALITIES.get(str(image.get("modality", "")).upper())
@@ -265,7 +269,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     if len(content) > MAX_CONFIG_BYTES:
         raise PackageError(f"{path}: must be at most {MAX_CONFIG_BYTES} bytes, but is {len(content)}")
     try:
-        tree = json.loads(content) if path.suffix == ".json" else yaml.safe_load(content)
+        tree = json.loads(content) if path.suffix == ".json" else plain_yaml(content)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise PackageError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(tree, dict):

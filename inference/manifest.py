@@ -18,6 +18,7 @@ from inference.manifested import Label, Manifested, PathInPackage
 from inference.model_card import Card
 from inference.outputs import Outputs
 from inference.picture_recipe import problem_with_images
+from inference.plain_yaml import plain_yaml
 from inference.recipe import THIS_SERIES, Postprocessing, Preprocessing, Use
 
 MAX_MANIFEST_BYTES = 256 * 1024
@@ -181,7 +182,7 @@ def read_manifest(path: Path) -> Manifest:
         raise PackageError(f"{path}: must be at most {MAX_MANIFEST_BYTES} bytes, but is {len(content)}")
     try:
         # Lists become tuples because a manifest is never changed after reading.
-        tree = frozen(yaml.safe_load(content))
+        tree = frozen(plain_yaml(content))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise PackageError(f"{path}: is not YAML of plain values: {' '.join(str(error).split())}") from error
     return validated(tree, path)

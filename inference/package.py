@@ -14,6 +14,8 @@ from inference.manifest import Manifest, PythonRuntime, Weights, frozen, read_ma
 
 MANIFEST = "model.yaml"
 BUILT_IN = Path(__file__).parent / "models"
+MAX_FILES, MAX_BYTES = 4096, 32 * 1024**3
+"""Of a package: what is larger is none, and would keep whoever verifies it for hours."""
 IGNORED_FOLDERS = frozenset({"__pycache__"})
 
 
@@ -88,17 +90,36 @@ def built_in_digests(name: str, folder: Path) -> dict[str, str]:
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in the folder by its relative path; links are refused, since they may point anywhere."""
+    """SHA-256 of every file in the folder by its relative path; links are refused, since they may point anywhere.
+
+    Raises PackageError, before any file is read, where they are more or larger than those of a model.
+    """
+    files = _files(folder)
+    sizes = {path: path.stat().st_size for path in files}
+    if len(sizes) > MAX_FILES or sum(sizes.values()) > MAX_BYTES:
+        raise PackageError(
+            f"{folder}: a model package holds at most {MAX_FILES} files of {MAX_BYTES} bytes together, but this one"
+            f" {len(sizes)} of {sum(sizes.values())}"
+        )
     digests = {}
+    for path in files:
+        with path.open("rb") as file:
+            digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _files(folder: Path) -> list[Path]:
+    files = []
     for path in sorted(folder.rglob("*")):
         if IGNORED_FOLDERS.intersection(path.relative_to(folder).parts):
             continue
         if path.is_symlink():
             raise PackageError(f"{path}: is a symbolic link; a model package holds plain files only")
         if path.is_file():
-            with path.open("rb") as file:
-                digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+            files.append(path)
+        elif not path.is_dir():
+            raise PackageError(f"{path}: is neither a file nor a folder; a model package holds plain files only")
+    return files
 
 
 def check_file(named: Weights | GoldenCase, part: str, digests: dict[str, str], folder: Path) -> None:

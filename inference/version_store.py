@@ -45,6 +45,11 @@ class VersionStore:
             self._loaded[content_sha256] = self._load(self._folder / content_sha256, content_sha256)
         return self._loaded[content_sha256]
 
+    def folder_of(self, content_sha256: str) -> Path | None:
+        """Where the package lies; nothing of it is read, and it may have been changed."""
+        place = self._folder / content_sha256
+        return next(iter(sorted(place.iterdir())), None) if place.is_dir() else None
+
     def _load(self, place: Path, content_sha256: str) -> Package:
         inside = sorted(place.iterdir()) if place.is_dir() else []
         if len(inside) != 1:

@@ -194,7 +194,8 @@ def _require_fit(findings: Findings, volume: Volume, package: Package) -> None:
                 f"{package.key} answered with {key} of {array.shape} for images of {volume.voxels.shape}"
             )
     for segment in findings.segments:
-        if segment.key not in declared:
+        # On a picture, the key has the picture's mark behind it.
+        if not any(segment.key == key or segment.key.startswith(f"{key}_") for key in declared):
             raise InferenceError(
                 f"{package.key} answered with segment {segment.key!r}, which its manifest does not declare"
             )

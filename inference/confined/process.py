@@ -157,19 +157,32 @@ class ModelProcess:
         return ModelProcessEnded(f"the model process ended by signal {-code} ({name}{why}) {doing}", "killed")
 
 
+def missing_walls() -> tuple[str, ...]:
+    """The walls that this system does not allow around a model process, in words; a process that does nothing else tries them."""
+    walls = [sys.executable, "-P", "-s", "-m", "inference.confined.walls"]
+    done = subprocess.run(walls, capture_output=True, text=True, env=_environment(), cwd="/", check=False)
+    return tuple(done.stdout.splitlines()) if done.returncode == 0 else ("all walls: none could be tried",)
+
+
 def _started(descriptor: int) -> subprocess.Popen[bytes]:
     """A fresh interpreter with this project's code, nothing of this process but one descriptor, and a small environment."""
-    kept = {name: value for name, value in os.environ.items() if name in _KEPT_NAMES or name.startswith(_KEPT_PREFIXES)}
     return subprocess.Popen(
         [sys.executable, "-P", "-s", "-m", "inference.confined.child", str(descriptor), str(os.getpid())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         pass_fds=(descriptor,),
-        env=kept | {"PYTHONPATH": _HOME, "TMPDIR": "/dev/shm", "PYTHONDONTWRITEBYTECODE": "1"},  # noqa: S108
+        env=_environment(),
         cwd="/",
         start_new_session=True,
     )
+
+
+def _environment() -> dict[str, str]:
+    """What the node knows from its environment is none of a model's business, but for how to compute."""
+    environment = os.environ.items()
+    kept = {name: value for name, value in environment if name in _KEPT_NAMES or name.startswith(_KEPT_PREFIXES)}
+    return kept | {"PYTHONPATH": _HOME, "TMPDIR": "/dev/shm", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
 
 
 def _error(answer: Message) -> InferenceError:

@@ -1,6 +1,7 @@
 """Networks of MONAI bundles: a class of MONAI's own, by a closed list, with the arguments and weights of the bundle.
 
-MONAI is an extra of the installation. Weights are read as plain tensors; a checkpoint that holds anything else is refused.
+MONAI is an extra of the installation. Weights are safetensors, which can hold nothing else, or a checkpoint that is read as plain
+tensors and refused where it holds anything else.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 
+from inference.archives import check_archive
 from inference.errors import InferenceError, PackageError
 
 NETWORKS = frozenset(
@@ -61,6 +63,9 @@ def _taken(kind: Callable[..., object], network: str, arguments: Mapping[str, An
 
 
 def _tensors(content: BytesIO) -> Mapping[str, torch.Tensor]:
+    if _is_safetensors(content):
+        return _safe(content)
+    check_archive(content)
     try:
         found = torch.load(content, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
@@ -71,3 +76,19 @@ def _tensors(content: BytesIO) -> Mapping[str, torch.Tensor]:
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise PackageError("the weights must be tensors by name (a state_dict)")
     return found
+
+
+def _is_safetensors(content: BytesIO) -> bool:
+    """Whether it begins as such a file does: with the length of a header, which is JSON. No pickle and no archive does."""
+    head = content.getbuffer()[:9]
+    return len(head) == 9 and head[8] == ord("{") and int.from_bytes(head[:8], "little") <= len(content.getbuffer()) - 8
+
+
+def _safe(content: BytesIO) -> Mapping[str, torch.Tensor]:
+    import safetensors
+    from safetensors.torch import load as load_tensors
+
+    try:
+        return load_tensors(content.getvalue())
+    except safetensors.SafetensorError as error:
+        raise PackageError(f"the weights are no sound safetensors: {str(error)[:200]}") from error

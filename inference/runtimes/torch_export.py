@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 
 import torch
 
+from inference.archives import check_entries
 from inference.errors import PackageError
 
 _PLAIN = ("weight_", "tensor_")
@@ -26,6 +27,7 @@ def load(content: BytesIO, device: torch.device) -> torch.nn.Module:
     """Raises PackageError where the content is no such file, or holds what is not a tensor."""
     try:
         with zipfile.ZipFile(content) as archive:
+            check_entries(archive)
             _check(archive)
             if _is_quantised(archive):
                 _know_quantised_operations()

@@ -7,11 +7,13 @@ from io import BytesIO
 
 import torch
 
+from inference.archives import check_archive
 from inference.errors import PackageError
 
 
 def load(content: BytesIO, device: torch.device) -> torch.nn.Module:
     """Raises PackageError where the content is no such file."""
+    check_archive(content)
     try:
         with warnings.catch_warnings():
             # Torch prefers torch.export now; networks that hospitals have were written before.

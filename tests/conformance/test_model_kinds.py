@@ -24,6 +24,8 @@ from tests.inference.made_models import ANATOMY, DENSE, EMPHYSEMA, HU, ML, NOT_I
 from tests.inference.made_networks import Centred, exported, onnx_of, traced
 from tests.inference.test_bundle import bundle
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 Peer = Callable[[str], str]
 VOLUME = {"value": "118565006", "scheme": "SCT", "meaning": "Volume"}
 ATTENUATION = {"value": "112031", "scheme": "DCM", "meaning": "Attenuation Coefficient"}

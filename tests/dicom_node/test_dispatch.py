@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from dicom_node.attempt import JobOutcome, JobSpec
-from dicom_node.dispatch import STORAGE_PAUSE_S, Dispatch
+from dicom_node.dispatch import OWN_TIMEOUT_GRACE_S, STORAGE_PAUSE_S, Dispatch
 from dicom_node.engine import Ended, Key
 from dicom_node.errors import NodeError
 from dicom_node.profiles import Demand, Profile, demand
@@ -73,6 +73,7 @@ class Bench:
         self.spec_error: NodeError | None = None
         self.routine_waits = False
         self.head_start_s = 3600.0
+        self.timeout_s: float | None = None
         self.dispatch = self.new_dispatch()
 
     def new_dispatch(self, demands: Mapping[str, Demand] = DEMANDS, attempts: int = 3) -> Dispatch:
@@ -103,6 +104,7 @@ class Bench:
             kinds=("sr",),
             report_not_analysed=job.report_not_analysed,
             give_up_reason=job.give_up_reason,
+            timeout_s=self.timeout_s,
         )
 
     def queue(self, model: str = "m@1.0.0", **more: Any) -> Job:
@@ -215,6 +217,34 @@ def test_a_job_over_its_time_has_its_worker_restarted(bench: Bench) -> None:
     assert bench.jobs.attempts(job.job_id)[0].outcome == "timeout"
     assert "longer than 30 s" in str(bench.jobs.attempts(job.job_id)[0].reason)
     assert bench.job(job).attempt == 2
+
+
+@pytest.mark.parametrize("outcome", ["killed", "timeout"])
+def test_a_job_whose_model_process_ends_is_tried_again_as_often_as_one_that_ends_its_worker(
+    outcome: Literal["killed", "timeout"], bench: Bench
+) -> None:
+    job = bench.queue()
+    reason = "the model process ended by signal 11 (SIGSEGV) while it ran m@1.0.0"
+    for _ in range(3):
+        bench.dispatch.step(0)
+        bench.engine.end("done", JobOutcome(error=reason, ended=outcome))
+    bench.dispatch.step(0)
+    (spec,) = bench.engine.submitted.values()
+    assert spec.give_up_reason == f"{reason}, 3 times"
+    assert [attempt.outcome for attempt in bench.jobs.attempts(job.job_id)][:3] == [outcome] * 3
+    assert bench.engine.stopped == []
+
+
+def test_a_job_that_sees_to_its_time_itself_has_its_worker_restarted_only_where_it_does_not(bench: Bench) -> None:
+    bench.timeout_s = 30.0
+    job = bench.queue(timeout_s=30.0)
+    bench.dispatch.step(0)
+    bench.now += 30.0 + OWN_TIMEOUT_GRACE_S - 0.1
+    bench.dispatch.step(0)
+    assert bench.engine.stopped == []
+    bench.now += 0.2
+    bench.dispatch.step(0)
+    assert bench.engine.stopped == [(job.job_id, 1)]
 
 
 def test_what_a_dispatcher_left_running_is_run_again_and_does_not_count_as_a_kill(bench: Bench) -> None:

@@ -26,6 +26,8 @@ from tests.inference.made_pictures import clip, disc, grey, header, radiograph, 
 from tests.inference.made_pictures import written as written_images
 from tests.inference.test_by_picture import AGE, AREA, EFFUSION, MASS, Means
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 FIRST, SECOND = disc((40, 30), (20, 12), 6, 3000, 200), disc((24, 36), (10, 20), 5, 2000, 100)
 SEGMENTED = {"segments": [DENSE], "measurements": [AREA], "not_analysed": {"input_refused": NOT_INPUT}}
 KINDS = ("seg", "sr", "sc")

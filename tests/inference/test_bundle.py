@@ -315,6 +315,7 @@ def test_a_bundle_without_weights_is_refused(tmp_path: Path) -> None:
         load_package(made)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_bundle_is_checked_but_nobody_can_tell_that_it_works(tmp_path: Path) -> None:
     found = list(check_package(bundle(tmp_path), "cpu"))
     assert [(item.step, item.holds) for item in found] == [

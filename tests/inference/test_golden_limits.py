@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from inference import tunings
 from inference.errors import PackageError
 from inference.golden import differences, is_exact, run_golden_cases
 from inference.golden_case import GoldenCase
@@ -18,6 +19,8 @@ from inference.manifest import Manifest, frozen, validated
 from inference.package import MANIFEST, Package, load_package
 from inference.regression import compared
 from inference.scaffold import write_package
+from inference.tuning import Tuning
+from inference.version_store import VersionStore
 from tests.inference.made_versions import version_of
 
 
@@ -111,6 +114,15 @@ def test_in_lower_precision_the_tolerances_hold(folder: Path, tmp_path: Path, pa
     use = yaml.safe_load((folder / MANIFEST).read_text())["use"] | {"precision": "bf16"}
     rounded = load_package(version_of(folder, tmp_path / "rounded", "1.1.0", use=use))
     assert not is_exact(rounded, "cpu")
+
+
+def test_a_faster_form_of_the_network_need_not_give_the_last_digits(package: Package, tmp_path: Path) -> None:
+    kept = VersionStore(tmp_path).add(package)
+    tunings.keep(kept, "cpu", Tuning(form="plain"))
+    assert is_exact(kept, "cpu")
+    tunings.keep(kept, "cpu", Tuning(form="channels_last"))
+    assert not is_exact(kept, "cpu")
+    assert all(verdict.passed for verdict in run_golden_cases(kept, "cpu"))
 
 
 def test_of_the_truth_only_what_is_named_is_asked_and_as_closely_as_said() -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from inference import kept
 from inference.confined import process as process_module
 from inference.confined.pool import Pool, bounds_of
-from inference.confined.process import Bounds, ModelProcess
+from inference.confined.process import Bounds, ModelProcess, missing_walls
 from inference.confined.wire import WireError, memory_of, sealed_content
 from inference.errors import InferenceError, ModelProcessEnded, PackageError
 from inference.findings import Findings
@@ -198,6 +198,12 @@ def walled(program: str) -> str:
     done = subprocess.run([sys.executable, "-c", raised + program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_what_this_system_does_not_allow_is_found_out_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert missing_walls() == ()
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert missing_walls() == ("all walls: none could be tried",)
 
 
 def test_no_network_is_reached_from_a_model_process() -> None:

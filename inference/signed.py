@@ -1,0 +1,54 @@
+"""Signatures of packages, in the OpenSSF model signing format: `model.sig` in the folder, by somebody whom the site trusts.
+
+    model_signing sign key FOLDER --private_key KEY.pem --signature FOLDER/model.sig
+
+Verified on this machine alone, with a public key or the certificate of a CA that the configuration names: nobody is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.errors import PackageError
+
+SIGNATURE = "model.sig"
+MAX_BYTES = 16 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Signers:
+    """Whose signature is asked for: of the holder of this key (PEM, elliptic curve), or of one for whom certificates vouch."""
+
+    public_key: Path | None = None
+    certificates: tuple[Path, ...] = ()
+
+
+def require_signed(folder: Path, signers: Signers) -> None:
+    """Raises PackageError unless every file of the folder is as one of the signers signed it, and there is no other."""
+    signature = folder / SIGNATURE
+    if signature.is_symlink() or not signature.is_file():
+        raise PackageError(f"{folder}: holds no {SIGNATURE}, and config.yaml asks for a signature of this model")
+    if (size := signature.stat().st_size) > MAX_BYTES:
+        raise PackageError(f"{signature}: must be at most {MAX_BYTES} bytes, but is {size}")
+    try:
+        from model_signing import verifying
+    except ImportError as error:
+        raise PackageError(
+            "models[].signature needs model-signing, which is not installed: pip install 'dicom-node[signing]'"
+        ) from error
+    try:
+        asked = verifying.Config()
+        if signers.public_key is not None:
+            asked.use_elliptic_key_verifier(public_key=signers.public_key)
+        else:
+            asked.use_certificate_verifier(certificate_chain=signers.certificates)
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints advice to those who sign
+            asked.verify(folder, signature)
+    except Exception as error:  # its errors have no common class, and none of them may pass
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise PackageError(
+            f"{folder}: its signature does not hold ({reason}); fetch the package again, or have it signed anew"
+        ) from error
