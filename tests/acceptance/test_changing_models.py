@@ -93,6 +93,7 @@ def test_versions_change_on_a_running_node_and_the_next_job_knows(hospital: Hosp
     assert {"model_activated", "activation_refused", "model_rolled_back", "job_moved"} <= kinds
 
 
+@pytest.mark.long
 def test_a_model_that_is_disabled_stops_at_once_and_goes_on_when_it_is_enabled(hospital: Hospital) -> None:
     node = hospital.node
     with node.running():

@@ -138,6 +138,7 @@ def test_a_study_that_kills_its_worker_three_times_is_failed_and_reported_and_th
         assert modalities(after) == ["OT", "SEG", "SR"]
 
 
+@pytest.mark.long
 def test_a_job_that_takes_too_long_has_its_worker_restarted_and_ends_with_a_report(
     tmp_path: Path, orthanc: Orthanc, peer: Callable[[str], str]
 ) -> None:

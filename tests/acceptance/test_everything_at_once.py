@@ -19,7 +19,7 @@ from tests.acceptance.pacs import echoes
 from tests.dicom_node.peers import peer_at
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
 PERSONAL = ["PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "OtherPatientIDs"]
 # Shorter values are found in any text, in the number of an element for one.

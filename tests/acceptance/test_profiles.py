@@ -103,6 +103,7 @@ def test_a_pacs_without_comprehensive_3d_sr_gets_the_next_best_and_explain_says_
     assert "substituted" in node.cli("status").stdout
 
 
+@pytest.mark.long
 def test_a_segmentation_that_fails_its_checks_stays_here_with_an_alarm_and_the_others_go_out(
     tmp_path: Path, peer: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

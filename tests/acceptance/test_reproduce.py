@@ -58,6 +58,7 @@ def test_each_kind_of_result_comes_out_the_same_again_and_nothing_is_written_for
     assert told["then"] == told["now"]
 
 
+@pytest.mark.long
 def test_a_result_that_is_not_what_comes_out_is_told_finding_by_finding(
     analysed: tuple[NodeUnderTest, dict[str, Result]],
 ) -> None:

@@ -49,7 +49,7 @@ def made(geometry: str) -> Report:
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_what_is_drawn_on_made_series_is_valid(geometry: str, peer: Peer, tmp_path: Path) -> None:
     paths = write(encode(made(geometry)), tmp_path)
-    assert [path.stem for path in paths] == ["gsps-0", "key_images-1", "parametric_map-2", "parametric_map-3"]
+    assert [path.stem for path in paths] == ["parametric_map-0", "parametric_map-1", "gsps-2", "key_images-3"]
     assert complaints(peer, paths) == {}
 
 
@@ -69,7 +69,7 @@ def test_what_is_drawn_on_series_from_scanners_is_valid(
 def test_dcmqi_reads_the_values_of_a_map_where_they_are(geometry: str, peer: Peer, tmp_path: Path) -> None:
     """By patient coordinates, on geometries that a rectangular image can hold."""
     report = made(geometry)
-    density = write(encode(report), tmp_path)[-1]
+    density = write(encode(report), tmp_path)[1]
     command = [peer("paramap2itkimage"), "--inputDICOM", str(density), "--outputDirectory", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
     (file,) = tmp_path.glob("*.nrrd")

@@ -21,7 +21,7 @@ Peer = Callable[[str], str]
 
 pytestmark = pytest.mark.timeout(PATIENCE_S)
 
-FAST = ("oblique", "multi_frame")
+FAST = ("oblique",)
 """Of the made sources those that are judged whenever tests run; `test_validators` and `test_readers` do the others in part."""
 
 

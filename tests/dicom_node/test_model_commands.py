@@ -8,6 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from dicom_node import model_commands
 from dicom_node.cli import app
 from tests.acceptance.node import configuration
 
@@ -16,6 +17,7 @@ from tests.acceptance.node import configuration
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(model_commands.out, "width", 200)  # it may have been made before
 
 
 def models(*arguments: str) -> Result:

@@ -18,7 +18,7 @@ from tests.orthanc import Orthanc
 from tests.viewer.ohif import Viewer, pacs_of, showing
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
 
 @dataclass(frozen=True)
