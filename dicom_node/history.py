@@ -145,7 +145,9 @@ def _account(
     events = stores.events.of_study(uid)
     said = stores.announcements.of_study(uid)
     details = _details(stores, uid, events, said, judge_now)
-    roles, deliveries = stores.models.roles(), stores.outbox.of_study(uid)
+    # In this order: of a job that ends in between, deliveries would be missing, and the study would look settled.
+    found, roles = stores.jobs.of_study(uid), stores.models.roles()
+    deliveries = stores.outbox.of_study(uid)
     jobs = tuple(
         JobAccount(
             job,
@@ -153,7 +155,7 @@ def _account(
             _why_held(job, held_words(roles, job.model), deliveries) or _why_it_waits(job, room),
             _queued(job, events),
         )
-        for job in stores.jobs.of_study(uid)
+        for job in found
     )
     parts = [(item.series.series_instance_uid, part) for item in details for part in item.parts]
     return StudyAccount(
