@@ -13,7 +13,7 @@ from tests.acceptance.studies import made_study
 from tests.orthanc import Orthanc
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
 
 def test_a_series_is_whole_when_as_many_came_as_orthanc_has(peer: Callable[[str], str], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.acceptance.studies import Study, made_study
 from tests.orthanc import Orthanc
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
 # /proc/PID/task/TID/syscall begins with the number of the call that the thread is in, and openat's arguments.
 _OPENAT = "257 0xffffff9c"
@@ -138,7 +138,6 @@ def test_a_study_that_kills_its_worker_three_times_is_failed_and_reported_and_th
         assert modalities(after) == ["OT", "SEG", "SR"]
 
 
-@pytest.mark.long
 def test_a_job_that_takes_too_long_has_its_worker_restarted_and_ends_with_a_report(
     tmp_path: Path, orthanc: Orthanc, peer: Callable[[str], str]
 ) -> None:

@@ -20,7 +20,7 @@ from tests.conformance.validators import dciodvfy_errors
 from tests.orthanc import Orthanc
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
 
 def documented_commands() -> list[list[str]]:

@@ -18,7 +18,7 @@ from tests.made_rows import SOP_CLASSES
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
 TAKEN = ("seg", "sr_comprehensive", "sr_text", "sc")
 BROKEN = '''"""Has the check of Segmentations find something, in whichever process of the node makes them."""
@@ -103,7 +103,6 @@ def test_a_pacs_without_comprehensive_3d_sr_gets_the_next_best_and_explain_says_
     assert "substituted" in node.cli("status").stdout
 
 
-@pytest.mark.long
 def test_a_segmentation_that_fails_its_checks_stays_here_with_an_alarm_and_the_others_go_out(
     tmp_path: Path, peer: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from tests.acceptance.pacs import storescu
 from tests.acceptance.studies import Study, made_study
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
 NAME = "demo_seg"
 
@@ -86,7 +86,6 @@ def test_two_versions_are_compared_output_by_output_and_the_study_is_named(shado
     assert numbers["Dense tissue: Volume"]["other"] > numbers["Dense tissue: Volume"]["active"]
 
 
-@pytest.mark.long
 def test_both_answers_are_written_as_objects_to_be_looked_at(shadowed: Shadowed, tmp_path: Path) -> None:
     node, study = shadowed.node, shadowed.study
     done = node.cli("models", "compare", NAME, "--study", study.accession_number, "--write", str(tmp_path))

@@ -144,6 +144,7 @@ def test_the_same_study_again_changes_nothing_and_a_late_image_makes_a_revision_
     assert set(first) < set(both)
 
 
+@pytest.mark.long
 def test_stat_studies_run_before_routine_ones_that_wait(
     tmp_path: Path, node: NodeUnderTest, peer: Callable[[str], str]
 ) -> None:
