@@ -497,7 +497,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version of a model that was ever taken up. built_in: of the installation; source: the folder it was copied from."""
+    """A version of a model that was ever taken up. built_in: of the installation; source: the folder it was copied from.
+
+    removed_at: when its files were removed; None while they are kept.
+    """
 
     content_sha256: str
     name: str
@@ -505,6 +508,7 @@ class ModelVersion:
     built_in: bool
     added_at: float
     source: str
+    removed_at: float | None = None
 
     @property
     def key(self) -> str:
