@@ -251,12 +251,14 @@ class Engine(Section):
     )
     workers: AutoOrCount = Field(
         default="auto",
-        description="Worker processes; auto: one per GPU, one without GPU.",
+        description="Worker processes; auto: two per GPU, or two without GPU, as far as 4 GiB of memory are there for each. "
+        "These take turns: while one computes, the other reads, encodes and writes. A number: so many compute at once.",
         json_schema_extra=AT_START,
     )
     threads_per_worker: AutoOrCount = Field(
         default="auto",
-        description="Threads a model may use in one worker; auto: the cores divided among the workers.",
+        description="Threads a model may use in one worker; auto: all cores where workers take turns, else its part of them. "
+        "As many workers compute at once as there are cores for.",
         json_schema_extra=AT_START,
     )
     memory_limit_bytes: Bytes | None = Field(

@@ -30,9 +30,10 @@ from inference.frames import Frame
 from inference.instances import Headers, Instance, instance_of
 from inference.monitor.paired import paired
 from inference.package import Package, load_package
-from inference.passes import PASSES, Taken
+from inference.passes import PASSES
 from inference.picture_series import read_each
 from inference.series import SeriesReading, read_instances
+from inference.turns import TURNS
 from inference.volume import Volume
 from storage.errors import StorageError, UnknownObject
 from storage.objects import open_store
@@ -75,10 +76,10 @@ class Stages:
         finally:
             self.seconds[name] = round(time.perf_counter() - started, 3)
 
-    def part(self, whole: str, name: str, taken: Taken) -> None:
-        """What the network took is a stage of its own, and no part of the one that it ran in."""
-        if taken.count:
-            self.seconds[name] = round(taken.seconds, 3)
+    def part(self, whole: str, name: str, seconds: float) -> None:
+        """What is a stage of its own, and no part of the one that it ran in."""
+        if seconds:
+            self.seconds[name] = round(seconds, 3)
             self.seconds[whole] = round(self.seconds[whole] - self.seconds[name], 3)
 
 
@@ -194,12 +195,14 @@ def _find(
     besides.clear()
     with stages.timed("predict"):
         PASSES.taken()
+        TURNS.waited_s()
         besides_read = {one.name: one.volume for one in companions}
         bounds = pool.bounds_of(
             package, timeout_s=spec.timeout_s, spent_s=stages.spent_s, memory_bytes=spec.memory_bytes
         )
         findings = pool.predict(volume, package, spec.device, besides_read, seed=seed_for(spec, package), bounds=bounds)
-    stages.part("predict", "network", PASSES.taken())
+    stages.part("predict", "turn", TURNS.waited_s())
+    stages.part("predict", "network", PASSES.taken().seconds)
     for words in pool.POOL.untold():
         log.warning("model processes lack a wall", reason=words.lower())
     return volume, frames, companions, findings, left_out

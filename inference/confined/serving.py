@@ -6,8 +6,10 @@ volume.
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +29,8 @@ from inference.network import network_of
 from inference.package import Package
 from inference.passes import PASSES
 from inference.predict import computed
+
+IDLE_S = 10.0
 
 
 class Loaded:
@@ -77,15 +81,33 @@ class Loaded:
             torch.cuda.set_per_process_memory_fraction(min(1.0, most / there))
 
 
+class Idle:
+    """The memory that networks leave is kept for the next volume, and goes back to the system when none comes."""
+
+    def __init__(self, idle_s: float = IDLE_S) -> None:
+        self._idle_s = idle_s
+        self._until = float("inf")
+        self._library = ctypes.CDLL(None)
+
+    def begins(self) -> None:
+        self._until = time.monotonic() + self._idle_s
+
+    def seen(self) -> None:
+        """Called again and again while nothing comes."""
+        if time.monotonic() >= self._until:
+            self._until = float("inf")
+            self._library.malloc_trim(0)
+
+
 def serve(end: socket.socket, missing: Sequence[str]) -> None:
     """Answer one message after the other, until there are no more. missing: the walls that could not be raised."""
-    connection, before = Connection(end), data_bytes()
+    connection, before, idle = Connection(end), data_bytes(), Idle()
     loaded: Loaded | None = None
     goes_on = True
     connection.send({"said": "ready", "missing": list(missing)})
     while goes_on:
         try:
-            told, descriptors = connection.receive()
+            told, descriptors = connection.receive(idle.seen)
         except Gone:
             return
         answers: list[int] = []
@@ -103,4 +125,5 @@ def serve(end: socket.socket, missing: Sequence[str]) -> None:
         except Exception as error:  # noqa: BLE001 - a network may fail in any way, and each must be told
             answer, goes_on = {"said": "failed", "words": f"{type(error).__name__}: {error}"}, False
         connection.send(answer, answers)
+        idle.begins()
         close_all((*descriptors, *answers))
