@@ -128,7 +128,7 @@ class GoldenWatch:
         package, entry = run.subject.package, run.subject.entry
         self._number += 1
         # Jobs are numbered from 1, so that these are told from them.
-        longest_s = max(timeout_of(one.entry, one.package) for one in self._subjects)
+        longest_s = max(timeout_of(one.entry, one.package) for one in (run.subject, *self._subjects))
         run.key, run.deadline = (0, self._number), now + timeout_of(entry, package) + self._others * longest_s
         spec = GoldenSpec(str(package.folder), package.content_sha256, len(run.verdicts), entry.device)
         self._engine.submit(run.key, spec)

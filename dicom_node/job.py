@@ -183,7 +183,7 @@ def _find(
     if missing := companion_volumes.why_missing(contract, spec):
         return None, (), (), Findings(not_analysed=NotAnalysed(NO_COMPANION, missing)), ""
     try:
-        with stages.timed("volume"):
+        with stages.timed("volume"), pool.room_for(package):
             reading = _read(instances, contract)
             companions, without = companion_volumes.read(contract, spec, besides)
     except NotAVolume as reason:

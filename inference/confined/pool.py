@@ -11,12 +11,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
-from inference import kept, tunings
+from inference import kept, memory, tunings
 from inference.confined.lending import bytes_lent, lent
 from inference.confined.process import Bounds, ModelProcess
 from inference.confined.wire import Message, close_all, sealed_content
@@ -59,6 +59,12 @@ def predict(
         with TURNS.at(chosen_device(package.manifest.resources.device if device == "auto" else device).type):
             return computed(volume, package, device, companions, seed=seed)
     return POOL.predict(volume, package, device, companions, seed=seed, bounds=bounds or bounds_of(package))
+
+
+def room_for(package: Package) -> AbstractContextManager[None]:
+    """Within it volumes are read that the package's process is lent as they are."""
+    is_ours = isinstance(package.manifest.runtime, PythonRuntime)
+    return memory.VOXELS.for_borrower(None if is_ours else package.content_sha256)
 
 
 def bounds_of(
@@ -106,7 +112,7 @@ class Pool:
         doing = f"while it ran {package.key}"
         with self._lock:
             process, left = self._loaded(package, device, bounds)
-            message, descriptors = lent({"": volume, **companions})
+            message, descriptors = lent({"": volume, **companions}, package.content_sha256)
             came: list[int] = []
             try:
                 told = {"do": "find", "seed": seed, **message}

@@ -6,10 +6,8 @@ volume.
 
 from __future__ import annotations
 
-import ctypes
 import resource
 import socket
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from inference import analysis as _  # noqa: F401 - loaded now, while nobody counts the seconds
 from inference import forms, kept, tunings
 from inference.confined.figures import data_bytes
+from inference.confined.idle import Idle
 from inference.confined.lending import borrowed
 from inference.confined.wire import Connection, Gone, Message, close_all, memory_of
 from inference.devices import chosen_device
@@ -29,8 +28,6 @@ from inference.network import network_of
 from inference.package import Package
 from inference.passes import PASSES
 from inference.predict import computed
-
-IDLE_S = 10.0
 
 
 class Loaded:
@@ -79,24 +76,6 @@ class Loaded:
         elif most := self._package.manifest.resources.gpu_memory_bytes:
             there = torch.cuda.get_device_properties(self.device).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, most / there))
-
-
-class Idle:
-    """The memory that networks leave is kept for the next volume, and goes back to the system when none comes."""
-
-    def __init__(self, idle_s: float = IDLE_S) -> None:
-        self._idle_s = idle_s
-        self._until = float("inf")
-        self._library = ctypes.CDLL(None)
-
-    def begins(self) -> None:
-        self._until = time.monotonic() + self._idle_s
-
-    def seen(self) -> None:
-        """Called again and again while nothing comes."""
-        if time.monotonic() >= self._until:
-            self._until = float("inf")
-            self._library.malloc_trim(0)
 
 
 def serve(end: socket.socket, missing: Sequence[str]) -> None:

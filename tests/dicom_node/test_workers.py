@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +14,10 @@ import pytest
 from dicom_node import attempt
 from dicom_node.attempt import PLACES, Places
 from dicom_node.config import Config
+from dicom_node.engine import Engine, EngineSettings
 from dicom_node.workers import Machine, engine_settings, most_in_a_place, places_of
 from inference.turns import TURNS, VISIBLE, Turns
+from tests.waiting import wait_until
 
 GIB = 1 << 30
 EDGE, SERVER, GPU_SERVER = Machine(2, 24 * GIB, 0), Machine(64, 256 * GIB, 0), Machine(64, 512 * GIB, 4)
@@ -64,3 +68,28 @@ def test_a_worker_takes_the_place_of_its_number(tmp_path: Path, monkeypatch: pyt
     alone = Turns()
     alone.share(tmp_path / "a folder", cpu=1, gpu=1)
     assert TURNS._files == alone._files
+
+
+def compute() -> tuple[int, float, float]:
+    """Run in a worker: which process it was, and from when to when it had its turn."""
+    with TURNS.at("cpu"):
+        began = time.monotonic()
+        time.sleep(0.05)
+        return os.getpid(), began, time.monotonic()
+
+
+def test_workers_of_one_place_compute_one_after_the_other(tmp_path: Path) -> None:
+    environment = {PLACES: Places(str(tmp_path / "turns"), cpu=1, gpu=0).text}
+    engine = Engine(EngineSettings("local", 2, 1, None, str(tmp_path), "dicom_node.attempt", environment), compute)
+    try:
+        wait_until(lambda: engine.free() == 2)
+        found: list[tuple[int, float, float]] = []
+        for number in range(6):
+            engine.submit((number, 1))
+        while len(found) < 6:
+            found += [ended.value for ended in engine.ended(1.0)]
+    finally:
+        engine.close()
+    turns = sorted(found, key=lambda turn: turn[1])
+    assert len({process for process, _, _ in turns}) == 2
+    assert all(ends <= begins for (_, _, ends), (_, begins, _) in itertools.pairwise(turns))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from inference.turns import VISIBLE, Turns, show_gpu
+from tests.processes import waiting_for
 from tests.waiting import wait_until
 
 OTHER = """
@@ -103,12 +104,6 @@ def test_who_waits_longest_is_next(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert order == [0, 1, 2]
-
-
-def waiting_for(path: Path) -> int:
-    """How many wait for the lock, by the kernel's own list."""
-    inode = f":{path.stat().st_ino} "
-    return sum("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 @pytest.mark.parametrize(("seen", "number", "then"), [(None, 0, "0"), (None, 3, "1"), ("5,7", 1, "7"), ("5,7", 2, "5")])
