@@ -148,8 +148,9 @@ class FileStore:
                 for name in files:
                     if name.endswith(_PACK):
                         pack = Path(folder) / name
-                        inside = (pack_key(pack, record.span) for record in records(pack) if record.is_alive)
-                        yield from (key for key in inside if key.startswith(prefix))
+                        with suppress(FileNotFoundError):  # it went with the last of its objects
+                            inside = (pack_key(pack, record.span) for record in records(pack) if record.is_alive)
+                            yield from (key for key in inside if key.startswith(prefix))
                         continue
                     key = (Path(folder) / name).relative_to(self._root).as_posix()
                     if key.startswith(prefix):
