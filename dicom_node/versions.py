@@ -28,7 +28,8 @@ from storage.database import Database
 from storage.errors import OutdatedDatabase, StorageError, VersionTaken
 from storage.models import Models
 from storage.moved_jobs import Move
-from storage.records import Event, ModelRole, ModelVersion
+from storage.records.events import Event
+from storage.records.models import ModelRole, ModelVersion
 
 log = logs.get("models")
 

@@ -15,7 +15,7 @@ from dicom_node.config_destinations import FolderDestination as Settings
 from dicom_node.destinations.forms import form_for, in_words
 from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.lossless import Method
-from storage.records import Result
+from storage.records.results import Result
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5 section 9.1; at most 64 characters
 _KIND = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+){0,2}")

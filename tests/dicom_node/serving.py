@@ -14,7 +14,8 @@ from dicom_node.notices import Notices
 from dicom_node.room import Marks
 from storage.errors import UnknownObject
 from storage.objects.file import FileStore
-from storage.records import Association, Event
+from storage.records.events import Event
+from storage.records.received import Association
 from tests.made_rows import NO_MARKS, House, open_house
 from tests.waiting import eventually
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dicom_node.history import StudyAccount, account_of
-from storage.records import Job
+from storage.records.jobs import Job
 from tests.made_rows import House, open_house, recipients_of
 
 

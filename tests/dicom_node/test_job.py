@@ -21,7 +21,7 @@ from inference.registry import Registry
 from storage.errors import StorageUnavailable
 from storage.objects import open_store
 from storage.objects.file import FileStore
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 from tests.poisoned_rooms import PoisonedRooms
 
 PACKAGE = Registry().get("ct_lung_density")
