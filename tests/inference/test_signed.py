@@ -36,7 +36,7 @@ def keys(folder: Path, name: str) -> tuple[Path, Path]:
 
 def sign(by: signing.Config, folder: Path) -> None:
     """As the command does, which leaves out the signature itself."""
-    by.set_hashing_config(hashing.Config().set_ignored_paths(paths=[folder / SIGNATURE]))
+    by.set_hashing_config(hashing.Config().set_ignored_paths(paths=[SIGNATURE]))
     by.sign(folder, folder / SIGNATURE)
 
 
@@ -103,6 +103,22 @@ def test_what_is_not_as_it_was_signed_is_refused(
 ) -> None:
     spoil(folder)
     with pytest.raises(PackageError, match=reason):
+        require_signed(folder, Signers(trusted[1]))
+
+
+@pytest.mark.parametrize("added", [".git/hooks/post-checkout", ".gitattributes", ".github/workflow.yaml"])
+@pytest.mark.parametrize("is_ignored", [True, False])
+def test_what_verification_passes_over_since_git_has_it_may_not_be_there(
+    added: str, is_ignored: bool, folder: Path, trusted: tuple[Path, Path]
+) -> None:
+    (folder / SIGNATURE).unlink()
+    by = signing.Config().use_elliptic_key_signer(private_key=trusted[0])
+    by.set_hashing_config(hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=is_ignored))
+    by.sign(folder, folder / SIGNATURE)
+    require_signed(folder, Signers(trusted[1]))
+    (folder / added).parent.mkdir(parents=True, exist_ok=True)
+    (folder / added).write_text("added since")
+    with pytest.raises(PackageError, match=rf"says nothing of \{added}, which anybody may have added"):
         require_signed(folder, Signers(trusted[1]))
 
 
