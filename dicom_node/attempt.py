@@ -17,7 +17,7 @@ from dicom_node.own_code import own_code
 from dicom_node.profiles import Demand
 from dicom_node.result_words import AS_DELIVERED, Words
 from inference.golden_verdict import Verdict
-from storage.records import Predecessor, Result
+from storage.records.results import Predecessor, Result
 
 # How a worker of this machine is told to log; one elsewhere has its own environment.
 LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"

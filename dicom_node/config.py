@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -370,6 +371,11 @@ class Config(Section):
     def objects_url(self) -> str:
         """URL of the object store."""
         return self.storage.objects_url or (self.node.data_folder / "objects").absolute().as_uri()
+
+    @property
+    def versions_folder(self) -> Path:
+        """Where versions of models that were ever taken up are kept, by the digests of their contents."""
+        return self.node.data_folder / "models"
 
     def destination(self, name: str) -> DicomDestination | FolderDestination:
         """The destination of that name; KeyError where there is none."""

@@ -23,7 +23,8 @@ from dicom_node.profiles import Demand
 from dicom_node.sharing import shared
 from storage.event_about import event_about
 from storage.jobs import Jobs
-from storage.records import AttemptOutcome, Job, NewShadow, Predecessor
+from storage.records.jobs import AttemptOutcome, Job, NewShadow
+from storage.records.results import Predecessor
 
 # How long a job waits after storage could not take its results; nothing else holds a ready job back.
 STORAGE_PAUSE_S = 30.0

@@ -20,7 +20,8 @@ from inference.golden_verdict import Verdict, together
 from inference.package import Package
 from storage.jobs import Jobs
 from storage.models import Models
-from storage.records import Event, GoldenCheck
+from storage.records.events import Event
+from storage.records.models import GoldenCheck
 
 AGAIN_S = 86400.0
 # A check that is due for so long goes before jobs.

@@ -38,7 +38,7 @@ from inference.volume import Volume
 from storage.errors import StorageError, UnknownObject
 from storage.objects import open_store
 from storage.objects.protocol import ObjectStore
-from storage.records import Result
+from storage.records.results import Result
 
 # PS3.16 CID 7011 has no reason for "the images are no volume" or "the model failed": see docs/codes.md.
 NOT_A_VOLUME = Code("NOTVOLUME", "99DICOMNODE", "Images do not form a volume")

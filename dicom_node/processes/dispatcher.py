@@ -41,7 +41,9 @@ from inference.contract import InputContract
 from inference.errors import PackageError
 from inference.manifest import PythonRuntime
 from storage.errors import StorageError
-from storage.records import Companion, Event, Instance, Job, SeriesPart, StoredContent
+from storage.records.events import Event
+from storage.records.jobs import Companion, Job
+from storage.records.received import Instance, SeriesPart, StoredContent
 
 ROUND_S = 0.1
 

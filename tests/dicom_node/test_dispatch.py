@@ -19,7 +19,10 @@ from storage.events import Events
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.outbox import Outbox
-from storage.records import Association, Event, Job, NewJob, Result
+from storage.records.events import Event
+from storage.records.jobs import Job, NewJob
+from storage.records.received import Association
+from storage.records.results import Result
 from storage.studies import Studies
 from tests.made_rows import new_instance, of_one_sum_alone
 

@@ -17,7 +17,7 @@ from dicom_node.versions import Versions
 from inference.golden_verdict import Verdict
 from inference.package import Package, load_package
 from inference.scaffold import CASE, write_package
-from storage.records import GoldenCheck
+from storage.records.models import GoldenCheck
 from tests.made_rows import House, open_house
 
 GOOD = Verdict("A block of water in air", (), 0.1)

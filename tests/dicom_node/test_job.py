@@ -24,7 +24,7 @@ from inference.turns import TURNS, Turns
 from storage.errors import StorageUnavailable
 from storage.objects import open_store
 from storage.objects.file import FileStore
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 from tests.poisoned_rooms import PoisonedRooms
 from tests.processes import waiting_for
 from tests.waiting import LIMIT_S, eventually
