@@ -26,7 +26,7 @@ from storage.errors import StorageUnavailable, UnknownObject
 from storage.events import Events
 from storage.objects.protocol import ObjectStore
 from storage.outbox import Outbox
-from storage.records import Delivery
+from storage.records.results import Delivery
 
 POLL_S = 0.2
 FAULT_PAUSE_S = 5.0

@@ -11,10 +11,7 @@ from dicom_node.model_words import removed_words
 from inference.errors import PackageError
 from inference.package import BUILT_IN, Package, load_package
 from inference.registry import package_folders
-from storage.records import ModelVersion
-
-VERSIONS = "models"
-"""The folder of the data folder that holds versions that were ever taken up, by the digests of their contents."""
+from storage.records.models import ModelVersion
 
 
 def package_with(config: Config, known: Iterable[ModelVersion] = ()) -> Callable[[str, str], Package]:
@@ -43,7 +40,7 @@ def package_with(config: Config, known: Iterable[ModelVersion] = ()) -> Callable
 
 def _packages(config: Config, content_sha256: str) -> Iterator[Package]:
     """One that cannot be read is none; where it was looked for, the reason is told as if it were not there."""
-    kept = config.node.data_folder / VERSIONS / content_sha256
+    kept = config.versions_folder / content_sha256
     for folder in (
         *_folders(kept),
         *_folders(BUILT_IN),

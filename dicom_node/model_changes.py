@@ -14,7 +14,8 @@ from dicom_node.versions import Versions
 from inference.errors import PackageError
 from inference.registry import Registry
 from storage.models import Models
-from storage.records import Event, ModelRole, ModelVersion
+from storage.records.events import Event
+from storage.records.models import ModelRole, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)

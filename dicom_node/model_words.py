@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from dicom_node.terminal import moment
 from storage.models import Models
-from storage.records import ModelRole, ModelVersion
+from storage.records.models import ModelRole, ModelVersion
 
 
 def disabled_words(role: ModelRole) -> str:

@@ -7,10 +7,12 @@ Verified on this machine alone, with a public key or the certificate of a CA tha
 
 from __future__ import annotations
 
+import ast
 import base64
 import contextlib
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,14 @@ from inference.errors import PackageError
 SIGNATURE = "model.sig"
 MAX_BYTES = 16 * 1024**2
 _NAMED = 5
+_REASON_CHARACTERS = 300
+# What model_signing says of differences: after these words a list of sentences, as Python writes lists.
+_DIFFERENCES = "Signature mismatch: "
+_RULES = (
+    (re.compile(r"Hash mismatch for '(.+)': Expected '"), "{} must be as it was signed, but has another content"),
+    (re.compile(r"Extra files found in model '.*?': (.+)"), "files that were not signed must not be there: {}"),
+    (re.compile(r"Missing files in model '.*?': (.+)"), "files that were signed must be there: {}"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +62,8 @@ def require_signed(folder: Path, signers: Signers) -> None:
             asked.verify(folder, signature)
         unsigned = _unsigned(folder, signature)
     except Exception as error:  # its errors have no common class, and none of them may pass
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise PackageError(
-            f"{folder}: its signature does not hold ({reason}); fetch the package again, or have it signed anew"
+            f"{folder}: its signature does not hold ({_reason(error)}); fetch the package again, or have it signed anew"
         ) from error
     if unsigned:
         more = f" and {len(unsigned) - _NAMED} more" if len(unsigned) > _NAMED else ""
@@ -73,3 +82,27 @@ def _unsigned(folder: Path, signature: Path) -> list[str]:
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
     }
     return sorted(there - names - {SIGNATURE})
+
+
+def _reason(error: Exception) -> str:
+    """In one line: which files are not as they were signed, or what the library says of the signature itself."""
+    said = str(error)
+    words = "; ".join(_rule(sentence) for sentence in _sentences(said)) or said
+    return " ".join(words.split())[:_REASON_CHARACTERS] or type(error).__name__
+
+
+def _sentences(said: str) -> list[str]:
+    if not said.startswith(_DIFFERENCES):
+        return []
+    try:
+        found = ast.literal_eval(said.removeprefix(_DIFFERENCES))
+    except (ValueError, SyntaxError):
+        return []
+    return [str(sentence) for sentence in found] if isinstance(found, list) else []
+
+
+def _rule(sentence: str) -> str:
+    for said, rule in _RULES:
+        if found := said.match(sentence):
+            return rule.format(found[1])
+    return sentence

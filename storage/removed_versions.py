@@ -9,8 +9,9 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from storage.errors import VersionNeeded, VersionRemoved
 from storage.events import record
-from storage.records import Event
-from storage.schema import job, model_role, model_version
+from storage.model_schema import model_role, model_version
+from storage.records.events import Event
+from storage.schema import job
 
 _ROLES = {
     "active_sha256": "is the active version: activate another one first",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from storage.records import Result
+from storage.records.results import Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dicom_node.result_words import AS_DELIVERED, Words
 from inference.findings import Findings, ModelIdentity
 from inference.frames import Frame
 from inference.volume import Volume
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 
 USUAL_KINDS: tuple[ResultKind, ...] = ("seg", "sr", "sc")
 

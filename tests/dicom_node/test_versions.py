@@ -25,7 +25,7 @@ from inference.package import MANIFEST
 from inference.registry import Registry
 from inference.scaffold import WEIGHTS, write_package
 from storage.errors import VersionNeeded, VersionTaken
-from storage.records import Event
+from storage.records.events import Event
 from tests.inference.made_versions import version_of
 from tests.made_rows import open_house
 

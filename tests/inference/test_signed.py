@@ -66,14 +66,32 @@ def flipped(folder: Path, file: str) -> None:
     (folder / file).write_bytes(content)
 
 
+def several(folder: Path) -> None:
+    flipped(folder, MANIFEST)
+    (folder / "network.pt").rename(folder / "a'b.pt")
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda folder: flipped(folder, "network.pt"), r"Hash mismatch for \\*'network\.pt"),
-        (lambda folder: flipped(folder, MANIFEST), r"Hash mismatch for \\*'model\.yaml"),
+        (
+            lambda folder: flipped(folder, "network.pt"),
+            r"\(network\.pt must be as it was signed, but has another content\); fetch",
+        ),
+        (
+            lambda folder: flipped(folder, MANIFEST),
+            r"\(model\.yaml must be as it was signed, but has another content\); fetch",
+        ),
         (lambda folder: flipped(folder, SIGNATURE), "signature does not hold"),
-        (lambda folder: (folder / "more.pt").write_bytes(b"more"), "Extra files found"),
-        (lambda folder: (folder / "network.pt").unlink(), "Missing files"),
+        (
+            lambda folder: (folder / "more.pt").write_bytes(b"more"),
+            r"\(files that were not signed must not be there: more\.pt\); fetch",
+        ),
+        (
+            lambda folder: (folder / "network.pt").unlink(),
+            r"\(files that were signed must be there: network\.pt\); fetch",
+        ),
+        (several, r"\(files that were not .*: a'b\.pt; files that were signed .*: network\.pt; model\.yaml must"),
         (lambda folder: (folder / SIGNATURE).unlink(), "holds no model.sig"),
         (lambda folder: (folder / SIGNATURE).write_bytes(b""), "signature does not hold"),
         (lambda folder: (folder / SIGNATURE).write_bytes(b"{}"), "signature does not hold"),
@@ -132,9 +150,9 @@ def test_a_model_whose_signature_does_not_hold_is_refused_before_it_is_parsed(
     assert problem_of(config.models[0]) is None
     (folder / MANIFEST).write_text(yaml.safe_dump(yaml.safe_load((folder / MANIFEST).read_text()) | {"title": "Other"}))
     monkeypatch.setattr(manifest, "plain_yaml", lambda _: pytest.fail("the manifest was parsed"))
-    with pytest.raises(PackageError, match=r"Hash mismatch for \\*'model\.yaml"):
+    with pytest.raises(PackageError, match=r"\(model\.yaml must be as it was signed"):
         routable_models(config)
-    assert "Hash mismatch" in (problem_of(config.models[0]) or "")
+    assert "(model.yaml must be as it was signed" in (problem_of(config.models[0]) or "")
 
 
 @pytest.mark.parametrize("signature", [{}, {"public_key": "a.pub", "certificates": ["b.pem"]}])
