@@ -132,7 +132,7 @@ def test_the_studies_that_a_canary_takes_are_replayed_with_it() -> None:
     policies = policy(models=models), policy(a_route(destinations=["elsewhere"]), models=models)
     taken = []
     for number in range(20):
-        series = recorded(evenly(SLICES), study=study(number))
+        series = recorded(evenly(6 * SLICES), study=study(number))
         old, new_course = courses(series, policies, PERIOD.now)
         expected = version_for(models["ct_lung_density"], f"1.2.{number}").package.key
         assert list(old.jobs) == list(new_course.jobs) == [expected]
