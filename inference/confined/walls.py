@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from inference.confined import landlock
+from inference.confined import landlock, seccomp
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
@@ -40,6 +40,7 @@ def raise_all(parent: int) -> tuple[str, ...]:
         ("no privileges", _drop_capabilities),
         ("no new privileges", lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1)),
         ("no files written and no programs started (Landlock)", lambda: landlock.restrict(WRITABLE)),
+        ("no socket connected and no other process looked into (seccomp)", seccomp.restrict),
     )
     for what, step in steps:
         try:

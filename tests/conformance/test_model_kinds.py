@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -371,12 +372,22 @@ def test_what_onnxruntime_quantises_is_run(chest: Stored, peer: Peer, tmp_path: 
     assert np.mean(results.mask(chest) == labels(network, chest.image)) > 0.9
 
 
-def test_pruned_weights_are_run(chest: Stored, peer: Peer, tmp_path: Path) -> None:
-    network = made_networks.pruned(made_networks.unet(chest.image), 0.6)
-    zeros = [part.weight for part in network.modules() if isinstance(part, nn.Conv3d)]
-    assert sum(int((weight == 0).sum()) for weight in zeros) / sum(weight.numel() for weight in zeros) > 0.55
-    centred = Centred(network.network, chest.image)  # type: ignore[arg-type]
-    results = run(spec_of(chest, made(tmp_path, traced(centred, chest.image))), peer("dciodvfy"))
+@pytest.mark.parametrize(
+    ("prune", "share"),
+    [(partial(made_networks.pruned, share=0.6), 0.55), (made_networks.pruned_two_of_four, 0.45)],
+    ids=["the smallest", "two of four"],
+)
+def test_pruned_weights_are_run_and_their_zeros_are_those_of_the_file(
+    prune: Callable[[nn.Module], nn.Module], share: float, chest: Stored, peer: Peer, tmp_path: Path
+) -> None:
+    centred = Centred(prune(made_networks.unet(chest.image)).network, chest.image)  # type: ignore[arg-type]
+    written = made(tmp_path, traced(centred, chest.image))
+    with made_networks.older_ways():
+        kept = dict(torch.jit.load(written.folder / written.manifest.weights[0].file).named_parameters())
+    pruned = [f"{name}.weight" for name, part in centred.named_modules() if isinstance(part, nn.Conv3d)]
+    assert all(torch.equal(kept[name], weight) for name, weight in centred.named_parameters())
+    assert sum(int((kept[name] == 0).sum()) for name in pruned) / sum(kept[name].numel() for name in pruned) > share
+    results = run(spec_of(chest, written), peer("dciodvfy"))
     assert_segmented(results, chest, labels(centred, chest.image))
 
 

@@ -216,6 +216,17 @@ def pruned(network: nn.Module, share: float) -> nn.Module:
     return network
 
 
+def pruned_two_of_four(network: nn.Module) -> nn.Module:
+    """Of each four weights that follow one another the two smaller are zero, for good: semi-structured (2:4)."""
+    for part in network.modules():
+        if isinstance(part, nn.Conv3d | nn.Conv2d | nn.Linear) and part.weight.numel() % 4 == 0:
+            larger = part.weight.detach().reshape(-1, 4).abs().argsort(dim=1)[:, 2:]
+            mask = torch.zeros(part.weight.numel() // 4, 4).scatter_(1, larger, 1.0).view_as(part.weight)
+            prune.custom_from_mask(part, "weight", mask)
+            prune.remove(part, "weight")
+    return network
+
+
 @contextmanager
 def older_ways() -> Iterator[None]:
     """Torch warns of ways to write a network that it means to give up; hospitals have networks that were written so."""

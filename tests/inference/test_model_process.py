@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import platform
 import re
 import signal
 import socket
@@ -21,7 +22,7 @@ from pydicom.dataset import Dataset
 from torch import Tensor, nn
 
 from inference import kept, memory
-from inference.confined import lending
+from inference.confined import lending, seccomp
 from inference.confined import process as process_module
 from inference.confined.pool import Pool, bounds_of, room_for
 from inference.confined.process import Bounds, ModelProcess, missing_walls
@@ -267,6 +268,46 @@ def test_no_network_is_reached_from_a_model_process() -> None:
             "print([line.split(':')[0].strip() for line in open('/proc/self/net/dev').readlines()[2:]])\n"
         )
     assert told.splitlines() == ["no", "no", "['lo']"]
+
+
+def test_no_socket_of_the_file_system_is_reached_from_a_model_process(tmp_path: Path) -> None:
+    """A database or a container daemon listens there, and takes who may open it for its owner."""
+    place = str(tmp_path / "daemon")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as peer:
+        listener.bind(place)
+        listener.listen()
+        peer.connect(place)
+        told = walled(
+            "import socket\n"
+            "for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):\n"
+            "    try:\n"
+            f"        socket.socket(socket.AF_UNIX, kind).connect({place!r})\n"
+            "        print('reached')\n"
+            "    except PermissionError:\n"
+            "        print('no')\n"
+            # What CUDA opens for itself; nobody outside of this network finds it.
+            "own = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+            "own.bind(chr(0) + 'cuda-uvmfd')\n"
+            "own.listen()\n"
+            "print('own')\n"
+        )
+    assert told.splitlines() == ["no", "no", "own"]
+
+
+@pytest.mark.parametrize("call", ["ptrace", "process_vm_readv", "io_uring_setup", "unshare", "keyctl", "userfaultfd"])
+def test_calls_that_reach_into_the_kernel_or_other_processes_are_refused(call: str) -> None:
+    _, calls, _ = seccomp._CALLS[platform.machine()]
+    names = ("connect", "ptrace", "process_vm_readv", "process_vm_writev", "bpf", "perf_event_open", "userfaultfd")
+    names += ("add_key", "request_key", "keyctl", "open_by_handle_at", "unshare", "setns", "mount")
+    numbers = dict(zip((*names, "io_uring_setup", "pidfd_getfd"), (*calls, *seccomp._NEWER), strict=True))
+    told = walled(
+        "import ctypes, errno\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        # Arguments that the kernel refuses in another way where it lets the call pass.
+        f"returned = libc.syscall({numbers[call]}, -1, -1, -1, -1, -1, -1)\n"
+        "print(returned, errno.errorcode[ctypes.get_errno()])\n"
+    )
+    assert told == "-1 EPERM\n"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def whole(image: Tensor, predict: nn.Module, windows: Windows) -> Tensor:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    sizes=st.lists(st.tuples(st.integers(1, 23), st.integers(1, 9)), min_size=2, max_size=3),
+    sizes=st.lists(st.tuples(st.integers(1, 14), st.integers(1, 9)), min_size=2, max_size=3),
     overlap=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.8]),
     blending=st.sampled_from(["constant", "gaussian"]),
     batch=st.integers(1, 5),
@@ -43,8 +43,38 @@ def test_predictions_are_those_of_monai(
     patch = tuple(length for _, length in sizes)
     windows = Windows(patch, overlap, blending, batch)  # type: ignore[arg-type]
     with torch.inference_mode():
-        theirs = sliding_window_inference(image[None], patch, 4, model, overlap, blending)
-        assert torch.allclose(whole(image, model, windows), theirs[0], atol=1e-5)  # type: ignore[index]
+        ours = whole(image, model, windows)
+        if overlap <= 0.5:
+            theirs = sliding_window_inference(image[None], patch, 4, model, overlap, blending)[0]  # type: ignore[index]
+        else:
+            theirs = exactly(image, model, windows)
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def exactly(image: Tensor, model: nn.Module, windows: Windows) -> Tensor:
+    """MONAI's prediction with sums in double precision of what the model says in single.
+
+    Its sums in single precision, one window after the other, are off by 1e-5 themselves where hundreds lie over a voxel.
+    """
+    predicted = sliding_window_inference(
+        image[None].double(),
+        windows.patch,
+        4,
+        lambda batch: model(batch.float()).double(),
+        windows.overlap,
+        windows.blending,
+    )
+    return predicted[0].float()  # type: ignore[index]
+
+
+def test_a_voxel_under_hundreds_of_windows_is_as_exact_as_with_monai() -> None:
+    model, image = convolution(3), torch.randn(2, 14, 9, 14, generator=torch.Generator().manual_seed(1))
+    windows = Windows((7, 6, 7), 0.8, "gaussian")
+    with torch.inference_mode():
+        exact = exactly(image, model, windows)
+        theirs = sliding_window_inference(image[None], windows.patch, 4, model, 0.8, "gaussian")[0]  # type: ignore[index]
+        ours = whole(image, model, windows)
+    assert (ours - exact).abs().max() <= (theirs - exact).abs().max()
 
 
 def test_windows_cover_an_axis_and_the_last_one_ends_with_it() -> None:
