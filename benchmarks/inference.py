@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks import inference_models, inference_precisions, inference_queue, volume
 from benchmarks.inference_models import NETWORKS, SEGRESNET, Sizes, dice
-from benchmarks.inference_process import NODE, PEER, Warm
+from benchmarks.inference_process import NODE, PEER, TUNED, Warm
 from benchmarks.rounds import machine
 
 Answers = list[Mapping[str, float]]
@@ -33,11 +33,13 @@ Answers = list[Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """sizes: of the networks that are timed against the peer's. small: of the one whose job is run again and again."""
+    """sizes: of the networks that are timed against the peer's. small: of the one whose job is run again and again. tunes:
+    whether the node's networks are in the form that activation finds to be the fastest."""
 
     rounds: int = 2
     images: int = 400
     studies: int = 20
+    tunes: bool = True
     sizes: Sizes = field(default_factory=lambda: Sizes(patch=64))
     small: Sizes = field(default_factory=lambda: Sizes(spacing_mm=6.0, patch=32))
 
@@ -80,7 +82,7 @@ def main() -> None:
     arguments.add_argument("--peers", type=Path, help="a virtual environment with monai, itk, nibabel and einops")
     arguments.add_argument("--json", type=Path, help="a file for the figures of every round")
     given = arguments.parse_args()
-    scale = Scale(given.rounds, given.images, given.studies, Sizes(given.patch, given.spacing))
+    scale = Scale(given.rounds, given.images, given.studies, sizes=Sizes(given.patch, given.spacing))
     python = str(given.peers / "bin" / "python") if given.peers else sys.executable
     console = Console(width=130)
     memory = Path("/dev/shm")  # noqa: S108 - a fresh folder is made in it
@@ -111,7 +113,7 @@ def measure(folder: Path, scale: Scale, python: str, device: str) -> Figures:
     for network in NETWORKS:
         bundle = inference_models.folder_of(folder / "models", network)
         with (
-            Warm(NODE, sys.executable, bundle, folder, device) as node,
+            Warm(NODE, sys.executable, bundle, folder, device, *([TUNED] if scale.tunes else [])) as node,
             Warm(PEER, python, bundle, folder, device) as peer,
         ):
             contend(network, (node, peer), folder, scale.rounds, figures)

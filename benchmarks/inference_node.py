@@ -1,8 +1,8 @@
 """The node's worker, as a job runs in it, in a process that stays: the counterpart of `inference_peer`.
 
-python -m benchmarks.inference_node PACKAGE FOLDER DEVICE takes up the package as `models activate` does, its network tuned, and
-answers each line of its input with a line of JSON: `run` from the packs that images were received into to results that are put;
-`pass` one forward pass; `labels FILE` predict, the labels kept.
+python -m benchmarks.inference_node PACKAGE FOLDER DEVICE [tuned] takes up the package as `models activate` does, and answers each
+line of its input with a line of JSON: `run` from the packs that images were received into to results that are put; `pass` one
+forward pass; `labels FILE` predict, the labels kept. tuned: the network in the form that is found to be the fastest.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
+from benchmarks.inference_process import TUNED
 from benchmarks.volume_readers import KEYS, STORE
 from dicom_node.attempt import JobOutcome, JobSpec, run_attempt
 from inference.confined.pool import Device, predict, room_for, tuned
@@ -66,10 +67,11 @@ def assert_made(outcome: JobOutcome) -> None:
     assert [result.kind for result in outcome.results] == ["seg", "sr"], outcome
 
 
-def activated(folder: Path, device: Device) -> Package:
-    """As the version that jobs run: in a store of versions beside its folder, in the form that was measured to be the fastest."""
+def activated(folder: Path, device: Device, *, is_tuned: bool) -> Package:
+    """As the version that jobs run: in a store of versions beside its folder."""
     package = VersionStore(folder.parent / f"{folder.name}-versions").add(load_package(folder))
-    tuned(package, device)
+    if is_tuned:
+        tuned(package, device)
     return package
 
 
@@ -113,7 +115,7 @@ def labels(package: Package, folder: Path, device: Device) -> tuple[Mapping[str,
 
 def main() -> None:
     folder, device = Path(sys.argv[2]), device_of(sys.argv[3])
-    package = activated(Path(sys.argv[1]), device)
+    package = activated(Path(sys.argv[1]), device, is_tuned=sys.argv[4:] == [TUNED])
     for line in sys.stdin:
         word, _, rest = line.strip().partition(" ")
         if word == "pass":

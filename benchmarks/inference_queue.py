@@ -25,7 +25,7 @@ _LIMIT_S = 600.0
 
 def measure(bundle: Path, folder: Path, device: str, studies: int) -> dict[str, float]:
     """Seconds of a study alone (the median of some), and of all that are queued; `gain` is how many times as fast these go."""
-    package = activated(bundle, device_of(device))
+    package = activated(bundle, device_of(device), is_tuned=False)
     specs = [spec_of(package, folder, device_of(device), study=number) for number in range(studies)]
     with engine(1) as one:
         through(one, specs[:1])
