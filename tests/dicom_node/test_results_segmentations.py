@@ -15,6 +15,7 @@ from pydicom import Dataset, dcmread
 
 from dicom_node.result_kinds import ResultKind
 from dicom_node.results import explicit_vr, seg, seg_fractional, seg_labelmap
+from dicom_node.results.dicom_file import DicomFile
 from dicom_node.results.encode import encode
 from dicom_node.results.fractions import fractions_on
 from dicom_node.results.overlap import overlap
@@ -126,7 +127,7 @@ def test_one_pixel_that_is_wrong_is_refused(kind: ResultKind) -> None:
         payload = bytearray(written.payload)
         payload[at] ^= 1
         with pytest.raises(ResultRefused, match="is not image"):
-            TYPES[kind].check(right, kind, replace(written, payload=bytes(payload)))
+            TYPES[kind].check(right, kind, replace(written, file=DicomFile(bytes(payload))))
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -134,7 +135,7 @@ def test_bytes_cut_short_are_refused_in_words(kind: ResultKind) -> None:
     right = scene(apart)
     written = TYPES[kind].encode(right, kind)
     with pytest.raises(ResultRefused, match="cannot be read back"):
-        TYPES[kind].check(right, kind, replace(written, payload=written.payload[:-2]))
+        TYPES[kind].check(right, kind, replace(written, file=DicomFile(written.payload[:-2])))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_another_grid_than_the_sources_is_refused(name: str, value: list[float])
     buffer = BytesIO()
     dataset.save_as(buffer)
     with pytest.raises(ResultRefused, match="its sources"):
-        seg.RESULT.check(right, "seg", replace(written, payload=buffer.getvalue()))
+        seg.RESULT.check(right, "seg", replace(written, file=DicomFile(buffer.getvalue())))
 
 
 @pytest.mark.parametrize("geometry", ["oblique", "multi_frame"])
