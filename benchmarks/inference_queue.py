@@ -1,7 +1,6 @@
 """Studies that are queued at once, against as many times one study alone: how much the stages of successive ones overlap.
 
-Alone: one worker, which has all cores. Queued: two (`engine.workers: 2`), which share them, as they would share a GPU: while one
-computes the other reads, encodes and writes.
+Alone: one worker. Queued: two, which take turns (`engine.workers: auto`): while one computes the other reads, encodes and writes.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.inference_node import assert_made, spec_of
-from dicom_node.attempt import JobOutcome, JobSpec, run_attempt
+from dicom_node.attempt import PLACES, JobOutcome, JobSpec, Places, run_attempt
 from dicom_node.engine import Engine, EngineSettings
+from dicom_node.workers import this_machine
 from inference.package import load_package
 
 ALONE = 5
@@ -67,15 +67,16 @@ def through(engine: Engine, specs: Sequence[JobSpec]) -> tuple[float, list[JobOu
 
 @contextmanager
 def engine(workers: int) -> Iterator[Engine]:
-    """So many workers, with the cores divided among them as the node does it."""
+    """So many workers that take turns on all cores, or on one GPU, as the node has them."""
     with tempfile.TemporaryDirectory() as scratch:
         settings = EngineSettings(
             scheduler="local",
             workers=workers,
-            threads_per_worker=max(1, len(os.sched_getaffinity(0)) // workers),
+            threads_per_worker=len(os.sched_getaffinity(0)),
             memory_limit_bytes=None,
             scratch_folder=scratch,
             preload="dicom_node.attempt",
+            environment={PLACES: Places(scratch, cpu=1, gpu=min(1, this_machine().gpus)).text},
         )
         started = Engine(settings, run_attempt)
         try:

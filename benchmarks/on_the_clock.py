@@ -18,7 +18,9 @@ from dicom_node.evidence import HABIT_SERIES
 from dicom_node.evidence_announced import announced, may_decide
 from dicom_node.evidence_images import in_images
 from dicom_node.evidence_wire import longest_silences, on_the_wire
-from storage.records import Announcement, Elsewhere, Ended, Said, Series, Silence
+from storage.records.announced import Announcement, Said
+from storage.records.arriving import Elsewhere, Ended, Silence
+from storage.records.received import Series
 
 # The dispatcher looks at all series that arrive so often, and asks so often whom it can ask.
 ROUND_S, POLL_S = 0.1, 0.05

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.timelines import CORONAL, Ending, Lane, Picture, Tape, Timeline, plain, stack
-from storage.records import Announcement, AnnouncementKind, AnnouncementState
+from storage.records.announced import Announcement, AnnouncementKind, AnnouncementState
 
 # Pauses between associations, in seconds.
 LEAST_PAUSE_S, MOST_PAUSE_S = 1.0, 90.0

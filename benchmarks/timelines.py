@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
 
-from storage.records import Announcement
+from storage.records.announced import Announcement
 
 Ending = Literal["released", "aborted"]
 # Whom a C-FIND would reach, and whether that peer holds a series before the last of it is sent here.

@@ -9,7 +9,11 @@ from typing import Any
 from dicom_node.completeness import Verdict
 from dicom_node.history import JobAccount, SeriesAccount, StudyAccount
 from dicom_node.revisions import RevisionAccount
-from storage.records import Announcement, Attempt, Delivery, Event, KeptResult, SeriesPart
+from storage.records.announced import Announcement
+from storage.records.events import Event
+from storage.records.jobs import Attempt
+from storage.records.received import SeriesPart
+from storage.records.results import Delivery, KeptResult
 
 # Grows by one where a key is taken away or gets another meaning; new keys may come without.
 SCHEMA_VERSION = 1

@@ -17,7 +17,12 @@ from dicom_node.revisions import RevisionAccount
 from dicom_node.terminal import STYLES, Entry, apart, count, listing, moment, table_of
 from dicom_node.timeline import announced, brought_in_words, ending_in_words
 from inference.monitor.paired import Paired, difference
-from storage.records import Announcement, Attempt, Companion, Delivery, Event, Job, KeptResult, Rejections, SeriesPart
+from storage.records.announced import Announcement
+from storage.records.events import Event
+from storage.records.jobs import Attempt, Companion, Job
+from storage.records.received import SeriesPart
+from storage.records.rejected import Rejections
+from storage.records.results import Delivery, KeptResult
 
 _DAY_CHARACTERS = len("2026-01-31")
 _DEEPER = 4

@@ -21,7 +21,7 @@ from inference.golden_verdict import Verdict, together
 from inference.package import Package, load_package
 from inference.registry import Registry, is_package
 from inference.regression import Compared, compare
-from storage.records import GoldenCheck, ModelVersion
+from storage.records.models import GoldenCheck, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import Supervisor
 from dicom_node.versions import Versions, versions_of
 from storage.errors import StorageError
-from storage.records import Event
+from storage.records.events import Event
 
 log = logs.get("app")
 

@@ -6,7 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from storage.records import Announcement, Association, Elsewhere, Instance, SeriesPart, Silence
+from storage.records.announced import Announcement
+from storage.records.arriving import Elsewhere, Silence
+from storage.records.received import Association, Instance, SeriesPart
 
 Ending = Literal["released", "aborted", "lost"]
 

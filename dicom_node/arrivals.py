@@ -13,19 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import orjson
-
 from dicom_node import logs
-from dicom_node.content import Received, check_command, check_header, is_uid, judged
+from dicom_node.arrival_record import Announced, Stored, meta_of, note_of, received_as, row_of, told_of
+from dicom_node.content import check_command, check_header, is_uid, judged
 from dicom_node.facts import Header
 from dicom_node.likeness import HEAD_BYTES, Like, Likeness
-from dicom_node.part10 import data_set_at, file_meta
 from dicom_node.refusals import OutOfResources, Refused
 from storage.errors import StorageUnavailable
 from storage.objects.file import pack_key
-from storage.objects.pack import PackWriter, content_sum
+from storage.objects.pack import PackWriter
 from storage.objects.spares import PACK_BYTES
-from storage.records import Association, NewInstance
+from storage.records.received import Association, NewInstance
 
 _BATCH = 256
 _BATCH_S = 0.2  # how long a row may wait for others
@@ -34,22 +32,6 @@ _BEHIND_S = 1.0  # the same, where they could not be committed
 _ROOM_EACH_BYTES = 16 * 1024 * 1024  # after so many bytes of one instance it is asked again whether there is room
 
 log = logs.get("arrivals")
-
-
-class Announced(NamedTuple):
-    """What the C-STORE command and its presentation context say of the data set that follows."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-
-
-class Stored(NamedTuple):
-    """Where a data set is kept, and what it is."""
-
-    key: str
-    size_bytes: int
-    content_sum: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +72,7 @@ class Arrivals:
     def __init__(self, shelf: Shelf, association: Association) -> None:
         self._shelf = shelf
         self._association = association
-        self._told = orjson.dumps(association)
+        self._told = told_of(association)
         self._lock = threading.Lock()
         self._pack: PackWriter | None = None
         # Used no more: given back, or only closed, once no row waits.
@@ -229,13 +211,7 @@ class Arrivals:
             self._pack = None
         if self._pack is None:
             self._pack = self._shelf.take_pack()
-        self._pack.begin(self._note(arrival), _file_meta(arrival.announced))
-
-    def _note(self, arrival: Arrival) -> bytes:
-        return b'{"announced":%b,"association":%b}' % (
-            orjson.dumps((*arrival.announced, arrival.received_at)),
-            self._told,
-        )
+        self._pack.begin(note_of(arrival.announced, arrival.received_at, self._told), meta_of(arrival.announced))
 
     def _judge(self, arrival: Arrival, pack: PackWriter) -> Header:
         told, length = arrival.announced, pack.payload_bytes
@@ -251,9 +227,9 @@ class Arrivals:
             return like
         if not length:
             payload: bytes | memoryview = b""
-            return judged(_received(payload, told, self._association), self._shelf.sequence_depth)
+            return judged(received_as(payload, told, self._association), self._shelf.sequence_depth)
         with pack.map() as mapped, memoryview(mapped) as whole, whole[len(whole) - length :] as payload:
-            header = judged(_received(payload, told, self._association), self._shelf.sequence_depth)
+            header = judged(received_as(payload, told, self._association), self._shelf.sequence_depth)
             self._likeness.learn(payload, told.transfer_syntax_uid, header)
             return header
 
@@ -360,63 +336,4 @@ def _is_named(header: Header, told: Announced) -> bool:
         header.sop_instance_uid == told.sop_instance_uid
         and header.sop_class_uid == told.sop_class_uid
         and is_uid(told.sop_instance_uid)
-    )
-
-
-def instance_of_note(note: bytes, content: bytes, key: str) -> tuple[NewInstance, Association]:
-    """What the row of a record was to be made of. content: the object, whose last bytes are the data set.
-
-    It was acknowledged: a smaller node.limits.sequence_depth than it came under does not take it away.
-    """
-    told = orjson.loads(note)
-    association, (*announced_uids, received_at) = Association(**told["association"]), told["announced"]
-    announced = Announced(*announced_uids)
-    payload = memoryview(content)[data_set_at(content) :]
-    header = judged(_received(payload, announced, association))
-    stored = Stored(key, len(payload), content_sum(payload))
-    row = row_of(
-        header,
-        stored,
-        transfer_syntax_uid=announced.transfer_syntax_uid,
-        association_id=association.association_id,
-        received_at=received_at,
-    )
-    return row, association
-
-
-def _file_meta(announced: Announced) -> bytes:
-    return file_meta(
-        sop_class_uid=announced.sop_class_uid,
-        sop_instance_uid=announced.sop_instance_uid,
-        transfer_syntax_uid=announced.transfer_syntax_uid,
-    )
-
-
-def _received(payload: bytes | memoryview, told: Announced, association: Association) -> Received:
-    return Received(
-        payload, told.sop_class_uid, told.sop_instance_uid, told.transfer_syntax_uid, association.association_id
-    )
-
-
-def row_of(
-    header: Header, stored: Stored, *, transfer_syntax_uid: str, association_id: str, received_at: float
-) -> NewInstance:
-    """The row of an instance: what its header says, where it is kept, and who brought it when."""
-    return NewInstance(
-        sop_class_uid=header.sop_class_uid,
-        sop_instance_uid=header.sop_instance_uid,
-        series_instance_uid=header.series_instance_uid,
-        study_instance_uid=header.study_instance_uid,
-        transfer_syntax_uid=transfer_syntax_uid,
-        content_sum=stored.content_sum,
-        object_key=stored.key,
-        size_bytes=stored.size_bytes,
-        association_id=association_id,
-        received_at=received_at,
-        patient_id=header.patient_id,
-        patient_name=header.patient_name,
-        accession_number=header.accession_number,
-        study_date=header.study_date,
-        study_description=header.study_description,
-        facts=header.facts,
     )

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, replace
 
 from dicom_node.config_sources import Find
-from storage.records import AnnouncementState, Ended
+from storage.records.announced import AnnouncementState
+from storage.records.arriving import Ended
 
 # After each answer that settles nothing; the last one from then on.
 WAITS_S = (0.3, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, overload
 
@@ -16,13 +17,36 @@ from dicom_node.own_code import own_code
 from dicom_node.profiles import Demand
 from dicom_node.result_words import AS_DELIVERED, Words
 from inference.golden_verdict import Verdict
-from storage.records import Predecessor, Result
+from storage.records.results import Predecessor, Result
 
 # How a worker of this machine is told to log; one elsewhere has its own environment.
 LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
+# And which of the machine's devices it is to compute on.
+PLACES = "DICOM_NODE_PLACES"
 
 # Without it, products of matrices on CUDA need not be the same twice (cuBLAS, "Results reproducibility").
 REPEATABLE: Mapping[str, str] = MappingProxyType({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"})
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where workers compute. Those that have the same place take turns there, by locks in the folder.
+
+    cpu: how many compute on the cores at once. gpu: how many GPUs there are.
+    """
+
+    folder: str
+    cpu: int
+    gpu: int
+
+    @property
+    def text(self) -> str:
+        return f"{self.cpu} {self.gpu} {self.folder}"
+
+    @classmethod
+    def told(cls, text: str) -> Places:
+        cpu, gpu, folder = text.split(" ", 2)
+        return cls(folder, int(cpu), int(gpu))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +175,22 @@ def run_attempt(spec: JobSpec | GoldenSpec) -> JobOutcome | GoldenOutcome:
     return run(spec)
 
 
-def dask_setup(_worker: object) -> None:
-    """Called where a worker starts with this module preloaded: logs as in the node, and what jobs need is imported."""
+def dask_setup(worker: Any) -> None:
+    """Called where a worker starts with this module preloaded: logs as in the node, its place is taken, and what jobs need is
+    imported."""
     log_format: Literal["text", "json"] = "json" if os.environ.get(LOG_FORMAT) == "json" else "text"
     logs.configure(os.environ.get(LOG_LEVEL, "info"), log_format, process="worker")
+    if told := os.environ.get(PLACES):
+        _take_place(int(worker.name), Places.told(told))
     import dicom_node.job  # noqa: F401
 
     own_code()  # before anybody changes what this process has read
+
+
+def _take_place(number: int, places: Places) -> None:
+    """number: of the worker, the same when it is started again."""
+    from inference import turns
+
+    if places.gpu:
+        turns.show_gpu(number, places.gpu)
+    turns.TURNS.share(Path(places.folder), cpu=number % places.cpu, gpu=number % max(1, places.gpu))

@@ -9,7 +9,7 @@ from dicom_node.attributes import Attributes, read_attributes
 from dicom_node.performed import MAX_SERIES, uid_of
 from dicom_node.refusals import InvalidAttributeValue, MissingAttribute, MissingAttributeValue, TooMuch
 from dicom_node.structure import MAX_NESTING
-from storage.records import Announcement
+from storage.records.announced import Announcement
 
 _STUDY_UID, _SERIES_UID, _INSTANCE_UID = "StudyInstanceUID", "SeriesInstanceUID", "ReferencedSOPInstanceUID"
 _SERIES, _INSTANCES, _AVAILABILITY = "ReferencedSeriesSequence", "ReferencedSOPSequence", "InstanceAvailability"

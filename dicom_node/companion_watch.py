@@ -17,7 +17,8 @@ from inference.contract import CompanionContract, InputContract
 from storage.event_about import event_about
 from storage.instances import Instances
 from storage.jobs import Jobs
-from storage.records import Companion, Job, Series
+from storage.records.jobs import Companion, Job
+from storage.records.received import Series
 from storage.studies import Studies
 
 LOOK_S = 1.0

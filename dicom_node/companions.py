@@ -12,7 +12,8 @@ from datetime import date
 from typing import Any
 
 from inference.contract import CompanionContract, SeriesFacts
-from storage.records import Companion, Series
+from storage.records.jobs import Companion
+from storage.records.received import Series
 
 IDENTITY = {"IssuerOfPatientID": "issuer of Patient ID", "PatientBirthDate": "birth date", "PatientSex": "sex"}
 

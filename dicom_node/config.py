@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -251,12 +252,14 @@ class Engine(Section):
     )
     workers: AutoOrCount = Field(
         default="auto",
-        description="Worker processes; auto: one per GPU, one without GPU.",
+        description="Worker processes; auto: two per GPU, or two without GPU, as far as 4 GiB of memory are there for each. "
+        "These take turns: while one computes, the other reads, encodes and writes. A number: so many compute at once.",
         json_schema_extra=AT_START,
     )
     threads_per_worker: AutoOrCount = Field(
         default="auto",
-        description="Threads a model may use in one worker; auto: the cores divided among the workers.",
+        description="Threads a model may use in one worker; auto: all cores where workers take turns, else its part of them. "
+        "As many workers compute at once as there are cores for.",
         json_schema_extra=AT_START,
     )
     memory_limit_bytes: Bytes | None = Field(
@@ -368,6 +371,11 @@ class Config(Section):
     def objects_url(self) -> str:
         """URL of the object store."""
         return self.storage.objects_url or (self.node.data_folder / "objects").absolute().as_uri()
+
+    @property
+    def versions_folder(self) -> Path:
+        """Where versions of models that were ever taken up are kept, by the digests of their contents."""
+        return self.node.data_folder / "models"
 
     def destination(self, name: str) -> DicomDestination | FolderDestination:
         """The destination of that name; KeyError where there is none."""

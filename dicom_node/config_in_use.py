@@ -22,7 +22,7 @@ from dicom_node.supervisor import STATE as SUPERVISOR
 from dicom_node.supervisor import is_alive, read_state
 from storage.errors import StorageError
 from storage.events import Events
-from storage.records import Event
+from storage.records.events import Event
 
 ACCEPTED = "config-accepted.yaml"
 # The name of the state in which the supervisor says what became of the file: file, refused (reasons, none where it is in use).

@@ -27,7 +27,7 @@ from storage.errors import StorageUnavailable, UnknownObject
 from storage.events import Events
 from storage.objects.protocol import ObjectStore
 from storage.outbox import Outbox
-from storage.records import Delivery, Result
+from storage.records.results import Delivery, Result
 
 POLL_S = 0.2
 FAULT_PAUSE_S = 5.0

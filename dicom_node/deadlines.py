@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dicom_node import logs
 from storage.deadlines import Deadlines, Due
 from storage.event_about import event_about
-from storage.records import Event, Json
+from storage.records.events import Event
+from storage.records.json_object import Json
 
 LOOK_S = 1.0
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from dicom_node.destinations.protocol import Outcome
 from dicom_node.result_kinds import in_words
-from storage.records import Delivery, Event, Result, Severity
+from storage.records.events import Event, Severity
+from storage.records.results import Delivery, Result
 
 DAY_S = 86400.0
 

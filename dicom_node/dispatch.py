@@ -23,7 +23,8 @@ from dicom_node.profiles import Demand
 from dicom_node.sharing import shared
 from storage.event_about import event_about
 from storage.jobs import Jobs
-from storage.records import AttemptOutcome, Job, NewShadow, Predecessor
+from storage.records.jobs import AttemptOutcome, Job, NewShadow
+from storage.records.results import Predecessor
 
 # How long a job waits after storage could not take its results; nothing else holds a ready job back.
 STORAGE_PAUSE_S = 30.0
@@ -63,9 +64,13 @@ class Beside(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """demands, send_stale, shadow: as they were when the attempt began; what is configured since is for later ones."""
+    """limit_s: for what it does itself. deadline: with what it may wait for others.
+
+    demands, send_stale, shadow: as they were when the attempt began; what is configured since is for later ones.
+    """
 
     job: Job
+    limit_s: float
     deadline: float
     demands: Mapping[str, Demand]
     send_stale: bool
@@ -87,6 +92,7 @@ class Dispatch:
         switched: Switched = NOTHING_OFF,
         beside: Beside | None = None,
         shadow_of: Callable[[Job], NewShadow | None] = lambda _job: None,
+        waits_for_others: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """demands: what each destination takes, by its name.
@@ -97,6 +103,8 @@ class Dispatch:
         routine_waits: whether routine jobs are not to be started now; those that run go on, and STAT jobs start.
         send_stale: whether results of a series that changed while its job ran are sent all the same.
         stat_head_start_s: see `Jobs.ready`. shadow_of: the version that is to run on the same images after a job.
+        waits_for_others: whether an attempt may have to wait until those that run have computed, which gets it their time
+        besides.
         """
         self._jobs = jobs
         self._engine = engine
@@ -109,6 +117,7 @@ class Dispatch:
         self._switched = switched
         self._beside = beside
         self._shadow_of = shadow_of
+        self._waits_for_others = waits_for_others
         self._clock = clock
         self._running: dict[Key, _Running] = {}
         self._held_until: dict[int, float] = {}
@@ -182,8 +191,11 @@ class Dispatch:
             return
         key = (job.job_id, attempt)
         grace_s = 0.0 if spec.timeout_s is None else OWN_TIMEOUT_GRACE_S
-        deadline = now + job.timeout_s + grace_s
-        self._running[key] = _Running(started, deadline, self._demands, self._send_stale, shadow)
+        limit_s = job.timeout_s + grace_s
+        before_s = sum(running.limit_s for running in self._running.values()) if self._waits_for_others else 0.0
+        self._running[key] = _Running(
+            started, limit_s, now + before_s + limit_s, self._demands, self._send_stale, shadow
+        )
         self._engine.submit(key, spec)
         log.info("job started", job_id=job.job_id, attempt=attempt, model=job.model)
 

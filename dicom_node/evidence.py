@@ -11,7 +11,9 @@ from dicom_node.stores import Stores
 from storage.announcements import Announcements
 from storage.habits import Habits
 from storage.instances import Instances
-from storage.records import Announcement, Arriving, Instance, Series
+from storage.records.announced import Announcement
+from storage.records.arriving import Arriving
+from storage.records.received import Instance, Series
 from storage.studies import Studies
 
 # From how many of its latest series it is learned what a source is used to.

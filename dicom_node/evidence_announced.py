@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dicom_node.arrival_facts import Facts
-from storage.records import Announcement, Said
+from storage.records.announced import Announcement, Said
 
 
 @dataclass(frozen=True, slots=True)

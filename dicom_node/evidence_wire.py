@@ -10,7 +10,7 @@ from typing import Literal
 
 from dicom_node.arrival_facts import Contribution, Facts, Image
 from dicom_node.evidence_images import in_images
-from storage.records import Silence
+from storage.records.arriving import Silence
 
 # An association that brought nothing yet may be there to bring the rest of the series; after so long, for something else.
 GREETING_S = 10.0

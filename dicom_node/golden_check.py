@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from inference.golden_verdict import Verdict
 from inference.package import Package
-from storage.records import GoldenCheck
+from storage.records.models import GoldenCheck
 
 
 def golden_check(package: Package, device: str, verdicts: Sequence[Verdict], at: float) -> GoldenCheck:

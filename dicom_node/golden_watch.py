@@ -20,7 +20,8 @@ from inference.golden_verdict import Verdict, together
 from inference.package import Package
 from storage.jobs import Jobs
 from storage.models import Models
-from storage.records import Event, GoldenCheck
+from storage.records.events import Event
+from storage.records.models import GoldenCheck
 
 AGAIN_S = 86400.0
 # A check that is due for so long goes before jobs.
@@ -52,10 +53,14 @@ class _Run:
 
 
 class GoldenWatch:
-    def __init__(self, engine: Engine, jobs: Jobs, models: Models, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, engine: Engine, jobs: Jobs, models: Models, *, others: int = 0, clock: Callable[[], float] = time.time
+    ) -> None:
+        """others: how many attempts a case may have to wait for until they have computed."""
         self._engine = engine
         self._jobs = jobs
         self._models = models
+        self._others = others
         self._clock = clock
         self._since = clock()
         self._subjects: tuple[_Subject, ...] = ()
@@ -124,7 +129,8 @@ class GoldenWatch:
         package, entry = run.subject.package, run.subject.entry
         self._number += 1
         # Jobs are numbered from 1, so that these are told from them.
-        run.key, run.deadline = (0, self._number), now + timeout_of(entry, package)
+        longest_s = max(timeout_of(one.entry, one.package) for one in (run.subject, *self._subjects))
+        run.key, run.deadline = (0, self._number), now + timeout_of(entry, package) + self._others * longest_s
         spec = GoldenSpec(str(package.folder), package.content_sha256, len(run.verdicts), entry.device)
         self._engine.submit(run.key, spec)
 

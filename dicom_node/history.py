@@ -14,18 +14,12 @@ from dicom_node.revisions import RevisionAccount, revisions_of
 from dicom_node.room import Room
 from dicom_node.stores import Stores
 from dicom_node.timeline import timeline
-from storage.records import (
-    Announcement,
-    Attempt,
-    Delivery,
-    Event,
-    Job,
-    KeptResult,
-    Rejections,
-    Series,
-    SeriesPart,
-    Study,
-)
+from storage.records.announced import Announcement
+from storage.records.events import Event
+from storage.records.jobs import Attempt, Job
+from storage.records.received import Series, SeriesPart, Study
+from storage.records.rejected import Rejections
+from storage.records.results import Delivery, KeptResult
 
 _ENDED_JOBS = ("done", "failed", "skipped", "superseded")
 

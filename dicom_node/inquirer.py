@@ -20,7 +20,9 @@ from dicom_node.network.find import Answer, NotAsked, Question, SeriesCount
 from dicom_node.throttle import Throttle
 from storage.announcements import Announcements
 from storage.events import Events
-from storage.records import Announcement, Ended, Event
+from storage.records.announced import Announcement
+from storage.records.arriving import Ended
+from storage.records.events import Event
 from storage.studies import Studies
 
 POLL_S = 0.05

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from dicom_node import logs
-from dicom_node.arrivals import Arrivals, Shelf, Stored, instance_of_note, row_of
+from dicom_node.arrival_record import Stored, instance_of_note, row_of
+from dicom_node.arrivals import Arrivals, Shelf
 from dicom_node.content import Received, is_uid, judged
 from dicom_node.facts import Header
 from dicom_node.intake_lock import IntakeLock
@@ -36,7 +37,8 @@ from storage.objects.left import LeftPack
 from storage.objects.pack import PackWriter, content_sum
 from storage.objects.protocol import PackStore
 from storage.objects.spares import PACK_BYTES
-from storage.records import Added, Association, Event, NewInstance
+from storage.records.events import Event
+from storage.records.received import Added, Association, NewInstance
 from storage.studies import Studies
 
 KEY_PREFIX = "instances/"

@@ -30,14 +30,15 @@ from inference.frames import Frame
 from inference.instances import Headers, Instance, instance_of
 from inference.monitor.paired import paired
 from inference.package import Package, load_package
-from inference.passes import PASSES, Taken
+from inference.passes import PASSES
 from inference.picture_series import read_each
 from inference.series import SeriesReading, read_instances
+from inference.turns import TURNS
 from inference.volume import Volume
 from storage.errors import StorageError, UnknownObject
 from storage.objects import open_store
 from storage.objects.protocol import ObjectStore
-from storage.records import Result
+from storage.records.results import Result
 
 # PS3.16 CID 7011 has no reason for "the images are no volume" or "the model failed": see docs/codes.md.
 NOT_A_VOLUME = Code("NOTVOLUME", "99DICOMNODE", "Images do not form a volume")
@@ -75,10 +76,10 @@ class Stages:
         finally:
             self.seconds[name] = round(time.perf_counter() - started, 3)
 
-    def part(self, whole: str, name: str, taken: Taken) -> None:
-        """What the network took is a stage of its own, and no part of the one that it ran in."""
-        if taken.count:
-            self.seconds[name] = round(taken.seconds, 3)
+    def part(self, whole: str, name: str, seconds: float) -> None:
+        """What is a stage of its own, and no part of the one that it ran in."""
+        if seconds:
+            self.seconds[name] = round(seconds, 3)
             self.seconds[whole] = round(self.seconds[whole] - self.seconds[name], 3)
 
 
@@ -182,7 +183,7 @@ def _find(
     if missing := companion_volumes.why_missing(contract, spec):
         return None, (), (), Findings(not_analysed=NotAnalysed(NO_COMPANION, missing)), ""
     try:
-        with stages.timed("volume"):
+        with stages.timed("volume"), pool.room_for(package):
             reading = _read(instances, contract)
             companions, without = companion_volumes.read(contract, spec, besides)
     except NotAVolume as reason:
@@ -194,12 +195,14 @@ def _find(
     besides.clear()
     with stages.timed("predict"):
         PASSES.taken()
+        TURNS.waited_s()
         besides_read = {one.name: one.volume for one in companions}
         bounds = pool.bounds_of(
             package, timeout_s=spec.timeout_s, spent_s=stages.spent_s, memory_bytes=spec.memory_bytes
         )
         findings = pool.predict(volume, package, spec.device, besides_read, seed=seed_for(spec, package), bounds=bounds)
-    stages.part("predict", "network", PASSES.taken())
+    stages.part("predict", "turn", TURNS.waited_s())
+    stages.part("predict", "network", PASSES.taken().seconds)
     for words in pool.POOL.untold():
         log.warning("model processes lack a wall", reason=words.lower())
     return volume, frames, companions, findings, left_out

@@ -11,9 +11,6 @@ from inference.errors import PackageError
 from inference.package import BUILT_IN, Package, load_package
 from inference.registry import package_folders
 
-VERSIONS = "models"
-"""The folder of the data folder that holds versions that were ever taken up, by the digests of their contents."""
-
 
 def package_with(config: Config) -> Callable[[str, str], Package]:
     """Finds a package by name@version and the SHA-256 of its content; raises NodeError where there is none such."""
@@ -36,7 +33,7 @@ def package_with(config: Config) -> Callable[[str, str], Package]:
 
 def _packages(config: Config, content_sha256: str) -> Iterator[Package]:
     """One that cannot be read is none; where it was looked for, the reason is told as if it were not there."""
-    kept = config.node.data_folder / VERSIONS / content_sha256
+    kept = config.versions_folder / content_sha256
     for folder in (
         *_folders(kept),
         *_folders(BUILT_IN),

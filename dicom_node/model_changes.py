@@ -10,7 +10,8 @@ from dicom_node.config import Config
 from dicom_node.errors import NodeError
 from dicom_node.versions import Versions
 from storage.models import Models
-from storage.records import Event, ModelRole, ModelVersion
+from storage.records.events import Event
+from storage.records.models import ModelRole, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from dicom_node.errors import NodeError
 from dicom_node.terminal import table_of
 
 commands = typer.Typer(
@@ -40,15 +41,32 @@ def new(
 def check(
     folder: Annotated[Path, typer.Argument(help="The folder of the package.")],
     device: Annotated[Device, typer.Option(help="Where its golden cases are run.")] = "auto",
+    public_key: Annotated[
+        Path | None,
+        typer.Option(help="Its signature must be by the holder of this key (PEM, elliptic curve).", exists=True),
+    ] = None,
+    certificate: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Or by one for whom these certificates (PEM) vouch: the root, and those between it and whoever signs; "
+            "may be given several times.",
+            exists=True,
+        ),
+    ] = None,
 ) -> None:
-    """Hold a package against all that can be known before it is used: manifest, digests, weights, golden cases.
+    """Hold a package against all that can be known before it is used: signature, manifest, digests, weights, golden cases.
 
-    Exit code 1 where a step fails.
+    The signature is verified where you say whose it must be, as config.yaml says it in models[].signature; nothing else of the
+    package is read then unless it holds. Exit code 1 where a step fails.
     """
     from inference.check import check_package
+    from inference.signed import Signers
 
+    if public_key is not None and certificate:
+        raise NodeError("--public-key and --certificate both say whose signature it must be: give one of them")
+    signers = Signers(public_key, tuple(certificate or ())) if public_key is not None or certificate else None
     table, ok = table_of(str(folder), "step", "", "what was found"), True
-    for finding in check_package(folder, device):
+    for finding in check_package(folder, device, signers):
         mark = Text("ok", "green") if finding.holds else Text("failed", "bold red")
         table.add_row(finding.step, mark, Text(finding.words))
         ok = ok and finding.holds

@@ -12,7 +12,7 @@ from inference.errors import PackageError
 from inference.package import Package
 from inference.registry import Registry
 from storage.models import Models
-from storage.records import GoldenCheck, ModelRole, ModelVersion
+from storage.records.models import GoldenCheck, ModelRole, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from dicom_node.terminal import moment
 from storage.models import Models
-from storage.records import ModelRole
+from storage.records.models import ModelRole
 
 
 def disabled_words(role: ModelRole) -> str:

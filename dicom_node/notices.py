@@ -17,7 +17,8 @@ from dicom_node.structure import MAX_NESTING
 from storage.announcements import Announcements
 from storage.events import Events
 from storage.performed_steps import PerformedSteps
-from storage.records import Event, PerformedStep
+from storage.records.announced import PerformedStep
+from storage.records.events import Event
 
 log = logs.get("notices")
 

@@ -14,7 +14,7 @@ from dicom_node.attributes import Attributes, read_attributes
 from dicom_node.content import is_uid
 from dicom_node.refusals import InvalidAttributeValue, MissingAttribute, MissingAttributeValue, TooMuch
 from dicom_node.structure import MAX_NESTING
-from storage.records import Announcement, AnnouncementState, PerformedStep
+from storage.records.announced import Announcement, AnnouncementState, PerformedStep
 
 IN_PROGRESS: Final = "IN PROGRESS"
 _STATES = MappingProxyType[str, AnnouncementState](

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from storage.records import Priority
+from storage.records.jobs import Priority
 
 # By route: `from_data` as it was requested, the others whatever was requested.
 Setting = Literal["from_data", "routine", "stat"]

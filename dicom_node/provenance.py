@@ -16,7 +16,7 @@ from dicom_node.errors import NodeError
 from dicom_node.own_code import OwnCode
 from dicom_node.profiles import Demand
 from dicom_node.result_words import Words
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 
 DOCUMENT_VERSION = 1
 # What the dispatcher tells a worker and what may change a result, beside images and model.

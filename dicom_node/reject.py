@@ -17,7 +17,9 @@ from storage.event_about import event_about
 from storage.jobs import Jobs
 from storage.objects.pack import is_sum_of
 from storage.objects.protocol import ObjectStore
-from storage.records import Emptied, Event, Job, KeyObject, NewJob, Rejected
+from storage.records.events import Event
+from storage.records.jobs import Job, NewJob
+from storage.records.rejected import Emptied, KeyObject, Rejected
 from storage.rejections import RejectionNotes
 from storage.studies import Studies
 

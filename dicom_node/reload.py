@@ -25,7 +25,7 @@ from dicom_node.supervisor import write_state
 from inference.errors import PackageError
 from inference.package import Package
 from storage.errors import StorageError
-from storage.records import Event
+from storage.records.events import Event
 
 POLL_S = 0.25
 # Editors and copies write in pieces: what is read must have stood still for so long.

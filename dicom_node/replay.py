@@ -17,7 +17,9 @@ from dicom_node.arrival_facts import Facts, facts_at
 from dicom_node.completeness import Rules, Verdict, judge
 from dicom_node.evidence_announced import may_decide
 from dicom_node.evidence_images import Images, in_images
-from storage.records import Announcement, Association, Instance, Said, SeriesPart, Silence, Study
+from storage.records.announced import Announcement, Said
+from storage.records.arriving import Silence
+from storage.records.received import Association, Instance, SeriesPart, Study
 
 # The dispatcher looks that often: images that come faster one after the other leave it no moment between them.
 ROUND_S = 0.1

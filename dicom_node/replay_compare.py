@@ -9,7 +9,8 @@ from typing import Literal
 
 from dicom_node.replay import Judged, RecordedSeries
 from dicom_node.routing import Routing
-from storage.records import NewJob, Study
+from storage.records.jobs import NewJob
+from storage.records.received import Study
 
 # Less than that is no difference that anybody meets.
 LEAST_S = 0.05

@@ -27,7 +27,9 @@ from storage.announcements import Announcements
 from storage.database import Database
 from storage.habits import Habits
 from storage.recorded import Recorded
-from storage.records import Announcement, Association, Instance, PerformedStep, SeriesPart, Silence, Study
+from storage.records.announced import Announcement, PerformedStep
+from storage.records.arriving import Silence
+from storage.records.received import Association, Instance, SeriesPart, Study
 
 
 @dataclass(frozen=True, slots=True)

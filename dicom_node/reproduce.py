@@ -25,7 +25,9 @@ from storage.errors import StorageError
 from storage.objects import open_store
 from storage.objects.pack import is_sum_of
 from storage.objects.protocol import ObjectStore
-from storage.records import Job, KeptResult, Result, StoredContent
+from storage.records.jobs import Job
+from storage.records.received import StoredContent
+from storage.records.results import KeptResult, Result
 from storage.results import REJECTION
 
 Device = Literal["auto", "cpu", "cuda"]

@@ -6,7 +6,8 @@ from dicom_node.errors import NodeError
 from dicom_node.stores import Stores
 from storage.errors import NewerRevision
 from storage.event_about import event_about
-from storage.records import Event, Job
+from storage.records.events import Event
+from storage.records.jobs import Job
 
 
 def analyse_again(stores: Stores, key: str, model: str | None, *, stat: bool = False) -> int:

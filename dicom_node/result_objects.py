@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pydicom.uid import ExplicitVRLittleEndian
 
 from storage.objects.protocol import ObjectStore
-from storage.records import Result
+from storage.records.results import Result
 
 
 def put_result(

@@ -24,7 +24,8 @@ from dicom_node.results.writing import part10
 from storage.errors import StorageUnavailable
 from storage.objects.protocol import ObjectStore
 from storage.outbox import Outbox
-from storage.records import Delivery, Event
+from storage.records.events import Event
+from storage.records.results import Delivery
 
 LOOK_S = 1.0
 FAULT_PAUSE_S = 60.0

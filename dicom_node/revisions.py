@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from storage.records import Arrivals, Event, Rejections, Series
+from storage.records.events import Event
+from storage.records.received import Arrivals, Series
+from storage.records.rejected import Rejections
 
 Decision = Literal["arriving", "held", "whole", "incomplete"]
 _DECISIONS: dict[str, Decision] = {"series_held": "held", "series_whole": "whole", "series_incomplete": "incomplete"}

@@ -12,7 +12,7 @@ from dicom_node.room import Level, Room
 from dicom_node.room_gauge import Gauge
 from storage.errors import StorageUnavailable
 from storage.events import Events
-from storage.records import Event
+from storage.records.events import Event
 
 _LOOK_S = 1.0
 _SAID: Mapping[Level, Event] = MappingProxyType(

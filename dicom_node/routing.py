@@ -13,7 +13,7 @@ from dicom_node.config import Route
 from dicom_node.priority import urgency_of
 from inference.contract import SeriesFacts
 from inference.package import Package
-from storage.records import Companion, NewJob
+from storage.records.jobs import Companion, NewJob
 
 Device = Literal["auto", "cpu", "cuda"]
 

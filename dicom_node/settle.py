@@ -17,7 +17,10 @@ from dicom_node.evidence_announced import may_decide
 from dicom_node.evidence_wire import longest_silences
 from dicom_node.routing import Routing
 from storage.event_about import event_about
-from storage.records import Arriving, Elsewhere, Event, Instance, NewJob, SeriesPart, Severity
+from storage.records.arriving import Arriving, Elsewhere
+from storage.records.events import Event, Severity
+from storage.records.jobs import NewJob
+from storage.records.received import Instance, SeriesPart
 
 # How soon it is seen that another association of a source has ended.
 ELSEWHERE_S = 1.0

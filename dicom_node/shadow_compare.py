@@ -9,7 +9,7 @@ from typing import Any
 from dicom_node.account_document import iso
 from inference.monitor.agreement import Agreement, agreement
 from inference.monitor.paired import Paired, difference
-from storage.records import ComparedJob
+from storage.records.jobs import ComparedJob
 from storage.shadows import Shadows
 
 # Grows by one where a key is taken away or gets another meaning; new keys may come without.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dicom_node.shadow_compare import Against, Case, ShadowComparison
 from dicom_node.terminal import Entry, apart, listing, table_of
-from inference.monitor.agreement import Agreement
-from inference.monitor.paired import Paired
+from inference.monitor.agreement import Agreement, ClassAgreement, NumberAgreement, SegmentAgreement
+from inference.monitor.paired import DetectionPair, Paired
 
 MOST_SHOWN = 10
 _LEAST = 0.0005
+
+_Counted = SegmentAgreement | NumberAgreement | ClassAgreement | DetectionPair
 
 
 def compared(found: ShadowComparison) -> RenderableType:
@@ -27,7 +29,7 @@ def compared(found: ShadowComparison) -> RenderableType:
 
 def _against(one: Against) -> RenderableType:
     parts: list[RenderableType] = [Text(f"{one.model} beside {one.beside}: {one.agreement.pairs} series", "bold")]
-    parts += [table for table in _tables(one.agreement) if table is not None]
+    parts += _tables(one.agreement)
     different = [case for case in one.cases if case.difference > _LEAST][:MOST_SHOWN]
     if different:
         parts.append(listing("where they differ most", [_case(case) for case in different]))
@@ -36,55 +38,47 @@ def _against(one: Against) -> RenderableType:
     return apart(parts)
 
 
-def _tables(of: Agreement) -> Iterable[RenderableType | None]:
-    yield _segments(of)
-    yield _numbers(of)
-    yield _classes(of)
-    yield _detections(of)
+def _tables(of: Agreement) -> Iterable[RenderableType]:
+    yield from _table(
+        "segments",
+        ("segment", "Dice median", "least"),
+        [(one, (_figure(one.median_dice, ".4f"), _figure(one.least_dice, ".4f"))) for one in of.segments],
+    )
+    yield from _table(
+        "numbers",
+        ("number", "mean difference", "95 % within", "unit"),
+        [(one, (_figure(one.mean_difference, "+.4g"), _limits(one), one.unit)) for one in of.numbers],
+    )
+    yield from _table(
+        "answers",
+        ("question", "same", "kappa", "active → other"),
+        [(one, (str(one.agreed), _figure(one.kappa, ".3f"), _answers(one))) for one in of.classes],
+    )
+    yield from _table("detections", ("what",), [(one, ()) for one in of.detections])
     if of.active_refused or of.other_refused:
         words = f"not analysed: by the active one alone {of.active_refused}, by the other one alone {of.other_refused}"
         yield Text(f"{words}, by both {of.both_refused}", "yellow")
 
 
-def _segments(of: Agreement) -> RenderableType | None:
-    if not of.segments:
-        return None
-    table = table_of("segments", "segment", "both", "only active", "only other", "Dice median", "least")
-    for one in of.segments:
-        figures = [_figure(one.median_dice, ".4f"), _figure(one.least_dice, ".4f")]
-        table.add_row(Text(one.label), *map(str, (one.both, one.active_only, one.other_only)), *figures)
-    return table
+def _table(
+    title: str, columns: tuple[str, ...], rows: Sequence[tuple[_Counted, tuple[str, ...]]]
+) -> Iterable[RenderableType]:
+    """rows: an agreement each, and its figures besides the counts that all kinds have."""
+    if not rows:
+        return
+    what, *figures = columns
+    table = table_of(title, what, "both", "only active", "only other", *figures)
+    for one, own in rows:
+        table.add_row(*(Text(str(word)) for word in (one.label, one.both, one.active_only, one.other_only, *own)))
+    yield table
 
 
-def _numbers(of: Agreement) -> RenderableType | None:
-    if not of.numbers:
-        return None
-    table = table_of("numbers", "number", "both", "only active", "only other", "mean difference", "95 % within", "unit")
-    for one in of.numbers:
-        limits = "" if one.limits is None else f"{one.limits[0]:+.4g} to {one.limits[1]:+.4g}"
-        counts = map(str, (one.both, one.active_only, one.other_only))
-        table.add_row(Text(one.label), *counts, _figure(one.mean_difference, "+.4g"), limits, Text(one.unit))
-    return table
+def _limits(of: NumberAgreement) -> str:
+    return "" if of.limits is None else f"{of.limits[0]:+.4g} to {of.limits[1]:+.4g}"
 
 
-def _classes(of: Agreement) -> RenderableType | None:
-    if not of.classes:
-        return None
-    table = table_of("answers", "question", "both", "only active", "only other", "same", "kappa", "active → other")
-    for one in of.classes:
-        answers = ", ".join(f"{a} → {b} {number}" for a, b, number in one.answers if a != b)
-        counts = map(str, (one.both, one.active_only, one.other_only, one.agreed))
-        table.add_row(Text(one.label), *counts, _figure(one.kappa, ".3f"), Text(answers))
-    return table
-
-
-def _detections(of: Agreement) -> RenderableType | None:
-    if not of.detections:
-        return None
-    table = table_of("detections", "what", "both", "only active", "only other")
-    for one in of.detections:
-        table.add_row(Text(one.label), *map(str, (one.both, one.active_only, one.other_only)))
-    return table
+def _answers(of: ClassAgreement) -> str:
+    return ", ".join(f"{active} → {other} {number}" for active, other, number in of.answers if active != other)
 
 
 def _figure(value: float | None, form: str) -> str:

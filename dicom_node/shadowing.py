@@ -9,7 +9,8 @@ from dicom_node.dispatch import KEPT_FINDINGS, kept_findings_key
 from inference.package import Package
 from storage.jobs import Jobs
 from storage.objects.protocol import ObjectStore
-from storage.records import Job, ModelRole, NewShadow
+from storage.records.jobs import Job, NewShadow
+from storage.records.models import ModelRole
 from storage.shadows import Shadows
 
 SWEEP_S = 60.0

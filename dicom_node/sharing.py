@@ -9,7 +9,9 @@ from dicom_node.attempt import JobOutcome
 from dicom_node.profiles import Demand, Share, share, usual_demand
 from dicom_node.result_kinds import in_words
 from storage.event_about import event_about
-from storage.records import Event, Job, Result, Severity
+from storage.records.events import Event, Severity
+from storage.records.jobs import Job
+from storage.records.results import Result
 
 
 @dataclass(frozen=True, slots=True)

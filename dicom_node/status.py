@@ -18,7 +18,7 @@ from dicom_node.room_gauge import open_gauge
 from dicom_node.room_watch import last_level
 from dicom_node.stores import Stores
 from dicom_node.supervisor import STATE, is_alive, read_state
-from storage.records import Answer, Event
+from storage.records.events import Answer, Event
 
 TROUBLES_SHOWN = 10
 

@@ -10,7 +10,7 @@ from dicom_node.destinations.protocol import Outcome
 from dicom_node.profiles import Demand, Standing, substitutes
 from dicom_node.result_kinds import in_words
 from storage.outbox import Outbox
-from storage.records import Delivery, Placed, Substitution
+from storage.records.results import Delivery, Placed, Substitution
 
 log = logs.get("delivery")
 

@@ -10,7 +10,7 @@ from dicom_node.model_words import disabled_words
 from dicom_node.routing import RoutableModel
 from dicom_node.versions import Versions
 from storage.models import Models
-from storage.records import Job
+from storage.records.jobs import Job
 
 
 def switched(config: Config, rows: Models, versions: Versions, models: Mapping[str, RoutableModel]) -> Switched:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from storage.records import Announcement, Association, Event, SeriesPart
+from storage.records.announced import Announcement
+from storage.records.events import Event
+from storage.records.received import Association, SeriesPart
 
 ANNOUNCED_BY = {"mpps": "MPPS", "ian": "availability notification", "c-find": "C-FIND"}
 

@@ -28,7 +28,8 @@ from storage.database import Database
 from storage.errors import OutdatedDatabase, StorageError, VersionTaken
 from storage.models import Models
 from storage.moved_jobs import Move
-from storage.records import Event, ModelRole, ModelVersion
+from storage.records.events import Event
+from storage.records.models import ModelRole, ModelVersion
 
 log = logs.get("models")
 
@@ -200,12 +201,12 @@ class Versions:
 
 def versions_of(config: Config, stores: Stores) -> Versions:
     """Those of a node, which are kept beside its data."""
-    return Versions(stores.models, config.node.data_folder / "models")
+    return Versions(stores.models, config.versions_folder)
 
 
 def versions_in(config: Config, database: Database) -> Versions:
     """The same, by a database that may be open for reading alone."""
-    return Versions(Models(database), config.node.data_folder / "models")
+    return Versions(Models(database), config.versions_folder)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from inference.golden import run_golden_cases
 from inference.golden_verdict import together
 from inference.manifest import PythonRuntime
 from inference.package import Package, load_package
+from inference.signed import SIGNATURE, Signers, require_signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,18 @@ class Finding:
     words: str
 
 
-def check_package(folder: Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> Iterator[Finding]:
-    """manifest and digests, weights, golden cases; it ends with the first step on which all others rest that fails."""
+def check_package(
+    folder: Path, device: Literal["auto", "cpu", "cuda"] = "auto", signers: Signers | None = None
+) -> Iterator[Finding]:
+    """signature, where it is asked for one of `signers`; manifest and digests, weights, golden cases.
+
+    It ends with the first step on which all others rest that fails: what is not signed is not parsed.
+    """
+    if signers is not None:
+        signed = _tried("signature", lambda: _signed(folder, signers))
+        yield signed
+        if not signed.holds:
+            return
     package = None
     try:
         package = load_package(folder)
@@ -51,6 +62,12 @@ def check_package(folder: Path, device: Literal["auto", "cpu", "cuda"] = "auto")
         return
     for verdict in verdicts:
         yield Finding(f"golden case: {verdict.case}", verdict.passed, verdict.words)
+
+
+def _signed(folder: Path, signers: Signers) -> str:
+    require_signed(folder, signers)
+    by = signers.public_key or " and ".join(map(str, signers.certificates))
+    return f"{SIGNATURE} signs every file, and there is no other; verified with {by}"
 
 
 def _load(package: Package, device: Literal["auto", "cpu", "cuda"]) -> str:

@@ -8,10 +8,15 @@ To be given new pages takes most of the time in which a volume is read, so what 
 
 from __future__ import annotations
 
+import fcntl
 import math
 import mmap
+import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +30,26 @@ _LEAST_KEPT_BYTES = 32 << 20
 _MOST_KEPT = 2
 """One that is analysed, and one that is read meanwhile."""
 _IDLE_S = 10.0
+_MOST_TOO_LARGE = 1.5
+_F_SEAL_FUTURE_WRITE = 0x10
+
+
+@dataclass(slots=True, eq=False)
+class _Room:
+    """borrower: the only one that it is ever lent to, if any; then descriptor is of the same memory. address: where it begins."""
+
+    mapping: mmap.mmap
+    address: int
+    borrower: str | None = None
+    descriptor: int | None = None
+
+    @property
+    def is_free(self) -> bool:
+        return _is_free(self.mapping)
+
+    def __del__(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
 
 
 class Rooms:
@@ -38,9 +63,23 @@ class Rooms:
         self._least_bytes = least_bytes
         self._idle_s = idle_s
         self._lock = threading.Lock()
-        self._kept: list[mmap.mmap] = []
-        self._idle: list[mmap.mmap] = []
+        self._kept: list[_Room] = []
+        self._idle: list[_Room] = []
         self._watch: threading.Thread | None = None
+        self._of = threading.local()
+
+    @contextmanager
+    def for_borrower(self, name: str | None) -> Iterator[None]:
+        """What this thread asks for meanwhile is memory that a process can be lent as it is: `lendable`.
+
+        Such a room is never used again for another one, which might still look at what it was lent before.
+        """
+        before = self._borrower
+        self._of.borrower = name
+        try:
+            yield
+        finally:
+            self._of.borrower = before
 
     def array(self, shape: tuple[int, ...], scalar: type[Scalar]) -> NDArray[Scalar]:
         """An array that holds anything, another patient's voxels included: every element of it must be written.
@@ -53,25 +92,41 @@ class Rooms:
             return zeros(shape, scalar)
         with self._lock:
             self._idle = []
-            room = self._left(size_bytes) or _mapping(size_bytes)
+            room = self._left(size_bytes) or _room(size_bytes, self._borrower)
             if room not in self._kept and len(self._kept) < _MOST_KEPT:
                 self._kept.append(room)
             self._watched()
-            return np.frombuffer(room, scalar, count).reshape(shape)
+            return np.frombuffer(room.mapping, scalar, count).reshape(shape)
+
+    def lendable(self, array: NDArray[Any], borrower: str) -> int | None:
+        """A descriptor of memory that begins with the array's elements, which the borrower may read and never write.
+
+        It is the room's own: who lends it leaves it open. None where the array is no such memory.
+        """
+        begins = array.__array_interface__["data"][0]
+        with self._lock:
+            for room in self._kept:
+                if room.borrower == borrower and room.address == begins and array.flags.c_contiguous:
+                    return room.descriptor
+        return None
 
     @property
     def kept_bytes(self) -> int:
         """Of the rooms that are in use, or kept for what comes next."""
-        return sum(map(len, self._kept))
+        return sum(len(room.mapping) for room in self._kept)
 
-    def _left(self, size_bytes: int) -> mmap.mmap | None:
+    @property
+    def _borrower(self) -> str | None:
+        found: str | None = getattr(self._of, "borrower", None)
+        return found
+
+    def _left(self, size_bytes: int) -> _Room | None:
         """The free room that fits best, made to fit. The other free ones are given up: nothing needed them."""
-        free = sorted(filter(_is_free, self._kept), key=lambda room: abs(len(room) - size_bytes))
+        free = [room for room in self._kept if room.is_free]
         self._kept = [room for room in self._kept if room not in free]
-        for room in free[:1]:
-            try:
-                room.resize(size_bytes)
-            except (OSError, SystemError):
+        fit = [room for room in free if room.borrower == self._borrower]
+        for room in sorted(fit, key=lambda room: abs(len(room.mapping) - size_bytes))[:1]:
+            if not _made_to_fit(room, size_bytes):
                 return None
             self._kept.append(room)
             return room
@@ -86,8 +141,8 @@ class Rooms:
         while True:
             time.sleep(self._idle_s)
             with self._lock:
-                self._kept = [room for room in self._kept if not (room in self._idle and _is_free(room))]
-                self._idle = list(filter(_is_free, self._kept))
+                self._kept = [room for room in self._kept if not (room in self._idle and room.is_free)]
+                self._idle = [room for room in self._kept if room.is_free]
                 if not self._kept:
                     self._watch = None
                     return
@@ -115,6 +170,46 @@ def zeros(shape: tuple[int, ...], scalar: type[Scalar]) -> NDArray[Scalar]:
     """An array of zeros. Raises MemoryError where there is no room for it."""
     count = math.prod(shape)
     return np.frombuffer(_mapping(count * np.dtype(scalar).itemsize), scalar, count).reshape(shape)
+
+
+def _room(size_bytes: int, borrower: str | None) -> _Room:
+    if borrower is None:
+        mapping = _mapping(size_bytes)
+        return _Room(mapping, _address(mapping))
+    try:
+        descriptor = os.memfd_create("dicom-node", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.truncate(descriptor, size_bytes)
+            mapping = mmap.mmap(descriptor, size_bytes)
+            # This process has the only mapping that is ever written to, and nobody takes its pages away.
+            fcntl.fcntl(
+                descriptor,
+                fcntl.F_ADD_SEALS,
+                _F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL,
+            )
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except (OSError, OverflowError, ValueError) as error:
+        raise MemoryError(str(error)) from error
+    return _Room(mapping, _address(mapping), borrower, descriptor)
+
+
+def _made_to_fit(room: _Room, size_bytes: int) -> bool:
+    """What is lent keeps its size, and may be larger than what it is used for."""
+    if room.descriptor is not None:
+        return size_bytes <= len(room.mapping) <= _MOST_TOO_LARGE * size_bytes
+    try:
+        room.mapping.resize(size_bytes)
+    except (OSError, SystemError):
+        return False
+    room.address = _address(room.mapping)
+    return True
+
+
+def _address(mapping: mmap.mmap) -> int:
+    begins: int = np.frombuffer(mapping, np.uint8, 1).__array_interface__["data"][0]
+    return begins
 
 
 def _mapping(size_bytes: int) -> mmap.mmap:

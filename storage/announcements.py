@@ -10,7 +10,8 @@ from sqlalchemy import JSON, ColumnElement, Connection, Row, bindparam, select, 
 
 from storage.database import Database
 from storage.events import record
-from storage.records import Announcement, Event
+from storage.records.announced import Announcement
+from storage.records.events import Event
 from storage.rejections import rejected_codes
 from storage.schema import announcement, instance, series
 

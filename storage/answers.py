@@ -8,7 +8,7 @@ from dataclasses import asdict
 from sqlalchemy import select, text
 
 from storage.database import Database
-from storage.records import Answer
+from storage.records.events import Answer
 from storage.schema import answer
 
 # Several processes add to one row, each what it counted since it last did. One that is late with the counts of

@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from storage.records import Arriving, Association, Elsewhere, Said, Series, SeriesPart
+from storage.records.announced import Said
+from storage.records.arriving import Arriving, Elsewhere
+from storage.records.received import Association, Series, SeriesPart
 from storage.schema import announcement, association, association_series, event, instance, series
 
 _IS_ARRIVING = (series.c.state == "arriving") & (series.c.instance_count > 0)

@@ -17,7 +17,9 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from storage.database import Database
 from storage.events import record
 from storage.jobs import JOINED, job_from
-from storage.records import Event, Job, OutboxState
+from storage.records.events import Event
+from storage.records.jobs import Job
+from storage.records.results import OutboxState
 from storage.schema import job, outbox, result, series
 
 _OPEN = job.c.deadline_at.is_not(None) & job.c.deadline_closed_at.is_(None)

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from storage.records import Ended, Series
+from storage.records.arriving import Ended
+from storage.records.received import Series
 from storage.schema import association, association_series, series
 
 _ENDS = (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from storage.records import Event, Job, Json, NewInstance, Series, Severity
+from storage.records.events import Event, Severity
+from storage.records.jobs import Job
+from storage.records.json_object import Json
+from storage.records.received import NewInstance, Series
 
 
 def event_about(

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, Row, func, insert, or_, select
 
 from storage.database import Database
-from storage.records import Event
+from storage.records.events import Event
 from storage.schema import association_series, event, series
 
 

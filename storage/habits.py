@@ -7,7 +7,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection, select, text
 
 from storage.database import Database
-from storage.records import Silence
+from storage.records.arriving import Silence
 from storage.schema import habit
 
 # A late image makes the silence of a series longer than it was thought to be, never shorter.

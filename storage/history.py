@@ -7,7 +7,9 @@ from typing import Any
 from sqlalchemy import Row, func, select
 
 from storage.database import Database
-from storage.records import Arrivals, KeptResult, Rejections
+from storage.records.received import Arrivals
+from storage.records.rejected import Rejections
+from storage.records.results import KeptResult
 from storage.results import result_from
 from storage.schema import instance, result, series
 

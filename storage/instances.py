@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Select, bindparam, insert, or_, select, updat
 from storage.database import Database
 from storage.event_about import event_about
 from storage.events import record
-from storage.records import Added, Association, Event, Instance, NewInstance, StoredContent
+from storage.records.events import Event
+from storage.records.received import Added, Association, Instance, NewInstance, StoredContent
 from storage.rejections import KEY_OBJECT_SELECTION, queue_key_objects, rejected_codes, reopen
 from storage.repeats import repeats
 from storage.schema import association, association_series, instance, series, study

@@ -16,21 +16,11 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select
 
 from storage.database import Database
 from storage.events import record
-from storage.records import (
-    Attempt,
-    AttemptOutcome,
-    Companion,
-    Event,
-    Job,
-    JobState,
-    Json,
-    NewJob,
-    NewShadow,
-    Predecessor,
-    Priority,
-    Result,
-    Series,
-)
+from storage.records.events import Event
+from storage.records.jobs import Attempt, AttemptOutcome, Companion, Job, JobState, NewJob, NewShadow, Priority
+from storage.records.json_object import Json
+from storage.records.received import Series
+from storage.records.results import Predecessor, Result
 from storage.results import insert_results, predecessors_of
 from storage.revisions import (
     has_moved_on,

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, func, insert, select, update
 from storage.database import Database
 from storage.errors import VersionTaken
 from storage.events import record
+from storage.model_schema import golden_check, model_change, model_role, model_version
 from storage.moved_jobs import Move, move_jobs
-from storage.records import Event, GoldenCheck, ModelRole, ModelVersion
-from storage.schema import golden_check, model_change, model_role, model_version
+from storage.records.events import Event
+from storage.records.models import GoldenCheck, ModelRole, ModelVersion
 
 _NUMBER = select(model_change.c.number)
 

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from storage.events import record
-from storage.records import Companion, Event
+from storage.records.events import Event
+from storage.records.jobs import Companion
 from storage.schema import job, result, series
 
 

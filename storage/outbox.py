@@ -12,7 +12,8 @@ from storage.database import Database
 from storage.events import record
 from storage.jobs import runs
 from storage.models import read_disabled
-from storage.records import Delivery, Event, Placed, Result, Substitution
+from storage.records.events import Event
+from storage.records.results import Delivery, Placed, Result, Substitution
 from storage.results import REJECTION, insert_rejection, queue, result_from
 from storage.schema import job, outbox, result
 

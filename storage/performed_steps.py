@@ -14,7 +14,8 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select
 from storage.announcements import announced_by, lacking, write_announcements
 from storage.database import Database
 from storage.events import record
-from storage.records import Announcement, Event, PerformedStep
+from storage.records.announced import Announcement, PerformedStep
+from storage.records.events import Event
 from storage.schema import announcement, performed_step
 
 

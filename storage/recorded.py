@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from storage.arriving import read_parts, read_refused, series_of_row
 from storage.database import Database
-from storage.records import Instance, PerformedStep, Series, SeriesPart, Study
+from storage.records.announced import PerformedStep
+from storage.records.received import Instance, Series, SeriesPart, Study
 from storage.schema import association_series, instance, performed_step, series, study
 
 _INSTANCE_COLUMNS = tuple(instance.c[name] for name in Instance.__dataclass_fields__)

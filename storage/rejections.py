@@ -15,7 +15,9 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select,
 
 from storage.database import Database
 from storage.events import record
-from storage.records import Emptied, Event, Instance, KeyObject, LeftOut, Rejected, Series
+from storage.records.events import Event
+from storage.records.received import Instance, Series
+from storage.records.rejected import Emptied, KeyObject, LeftOut, Rejected
 from storage.schema import association, instance, job, key_object, rejection, series, study
 
 KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from storage.records import Association, Event
+from storage.records.events import Event
+from storage.records.received import Association
 from storage.schema import association_series, series
 
 # Made once, since it runs at the end of every association.

@@ -16,7 +16,10 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select,
 
 from storage.event_about import event_about
 from storage.events import record
-from storage.records import Event, Job, Predecessor, Result, Series, Severity
+from storage.records.events import Event, Severity
+from storage.records.jobs import Job
+from storage.records.received import Series
+from storage.records.results import Predecessor, Result
 from storage.schema import job, outbox, result
 from storage.stand_ins import queued_before, withdraw_stand_ins
 from storage.usage import grow

@@ -10,7 +10,9 @@ from sqlalchemy import Connection, select, update
 
 from storage.errors import NewerRevision
 from storage.events import record
-from storage.records import Event, Job, NewJob, Series
+from storage.records.events import Event
+from storage.records.jobs import Job, NewJob
+from storage.records.received import Series
 from storage.results import models_that_count, outdate
 from storage.schema import instance, job, series
 

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, func, insert, select, update
 from storage.database import Database
 from storage.event_about import event_about
 from storage.events import record
-from storage.records import ComparedJob, Event, Job, NewShadow
+from storage.records.events import Event
+from storage.records.jobs import ComparedJob, Job, NewShadow
 from storage.schema import job, series, study
 
 MOST_WAITING = 1000

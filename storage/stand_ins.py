@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Row, select, update
 
 from storage.event_about import event_about
 from storage.events import record
-from storage.records import Event, Job
+from storage.records.events import Event
+from storage.records.jobs import Job
 from storage.schema import outbox, result
 
 

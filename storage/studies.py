@@ -15,7 +15,10 @@ from storage.ended import read_ended
 from storage.events import record
 from storage.habits import write_silence
 from storage.jobs import insert_jobs
-from storage.records import Arriving, Association, Ended, Event, NewJob, Series, SeriesPart, Silence, Study
+from storage.records.arriving import Arriving, Ended, Silence
+from storage.records.events import Event
+from storage.records.jobs import NewJob
+from storage.records.received import Association, Series, SeriesPart, Study
 from storage.schema import association, association_series, series, study
 
 # Statements of each batch, made once.

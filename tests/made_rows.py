@@ -32,7 +32,10 @@ from storage.objects.protocol import ObjectStore, PackStore
 from storage.objects.same import same_content
 from storage.outbox import Outbox
 from storage.performed_steps import PerformedSteps
-from storage.records import Association, Delivery, Event, Job, NewInstance, NewJob, Result
+from storage.records.events import Event
+from storage.records.jobs import Job, NewJob
+from storage.records.received import Association, NewInstance
+from storage.records.results import Delivery, Result
 from storage.rejections import RejectionNotes
 from storage.shadows import Shadows
 from storage.studies import Studies

@@ -34,3 +34,9 @@ def exit_status(process: subprocess.Popen[Any]) -> int:
         return process.wait(LIMIT_S)
     finally:
         process.kill()
+
+
+def waiting_for(path: Path) -> int:
+    """How many wait for the lock, by the kernel's own list."""
+    inode = f":{path.stat().st_ino} "
+    return sum("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())

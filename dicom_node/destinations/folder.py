@@ -16,8 +16,9 @@ from dicom_node.destinations.forms import form_for, in_words
 from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.lossless import Method
 from dicom_node.stored_file import pieces_of
+from storage.disk import sync_folder
 from storage.errors import StorageError
-from storage.records import Result
+from storage.records.results import Result
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5 section 9.1; at most 64 characters
 _KIND = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+){0,2}")
@@ -76,7 +77,7 @@ def _make_durably(folder: Path) -> None:
         return
     _make_durably(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync(folder.parent)
+    sync_folder(folder.parent)
 
 
 def _write_durably(path: Path, content: Iterable[bytes | memoryview]) -> None:
@@ -88,12 +89,4 @@ def _write_durably(path: Path, content: Iterable[bytes | memoryview]) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

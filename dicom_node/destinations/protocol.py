@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from dicom_node.stored_file import StoredFile
-from storage.records import Result
+from storage.records.results import Result
 
 
 @dataclass(frozen=True, slots=True)

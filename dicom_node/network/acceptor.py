@@ -41,7 +41,7 @@ from dicom_node.throttle import Throttle
 from storage.answers import Answers
 from storage.errors import StorageError, StorageUnavailable
 from storage.events import Events
-from storage.records import Event
+from storage.records.events import Event
 from storage.studies import Studies
 
 _REJECTION_EVENT_S = 60.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dicom_node.network.status import PROCESSING_FAILURE, meaning_of
 from dicom_node.network.store_status import rejection_in_words
 from dicom_node.network.tally import ABORTED, ABORTED_BY_PEER, REFUSED_CONNECTION, REJECTED
-from storage.records import Answer
+from storage.records.events import Answer
 
 # Reasons of an A-ABORT by the service provider (PS3.8 9.3.8).
 _ABORT_REASONS = {

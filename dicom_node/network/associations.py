@@ -21,7 +21,7 @@ from dicom_node.arrivals import Arrivals
 from dicom_node.refusals import OutOfResources
 from dicom_node.throttle import Throttle
 from storage.errors import StorageUnavailable
-from storage.records import Association
+from storage.records.received import Association
 from storage.studies import Studies
 
 Ending = Literal["released", "aborted"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from dicom_node.arrivals import Announced, Arrival, Arrivals
+from dicom_node.arrival_record import Announced
+from dicom_node.arrivals import Arrival, Arrivals
 from dicom_node.network.store_message import StoreRequest
 
 Failed = Callable[[Exception], tuple[int, str]]

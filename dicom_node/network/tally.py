@@ -16,7 +16,7 @@ from datetime import datetime
 from dicom_node import logs
 from storage.answers import Answers
 from storage.errors import StorageError
-from storage.records import Answer
+from storage.records.events import Answer
 
 REJECTED, ABORTED, ABORTED_BY_PEER = "association rejected", "association aborted", "aborted by the peer"
 REFUSED_CONNECTION = "connection refused"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from dicom_node import logs
-from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, REPEATABLE, CompanionSpec, JobSpec, RecordedInput, run_attempt
+from dicom_node.attempt import CompanionSpec, JobSpec, RecordedInput, run_attempt
 from dicom_node.companion_watch import CompanionWatch
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config import Config
@@ -19,7 +17,7 @@ from dicom_node.deadlines import DeadlineWatch
 from dicom_node.delivery import Delivery
 from dicom_node.demands import demands_of
 from dicom_node.dispatch import Dispatch, replaces_another
-from dicom_node.engine import Engine, EngineLost, EngineSettings
+from dicom_node.engine import Engine, EngineLost
 from dicom_node.errors import NodeError
 from dicom_node.evidence import evidence_of
 from dicom_node.golden_watch import GoldenWatch
@@ -38,11 +36,14 @@ from dicom_node.stores import Stores, open_stores
 from dicom_node.supervisor import EXIT_CONFIG, stop_requested, write_state
 from dicom_node.switches import switched
 from dicom_node.versions import Versions, versions_of
+from dicom_node.workers import engine_settings, most_in_a_place, this_machine
 from inference.contract import InputContract
 from inference.errors import PackageError
 from inference.manifest import PythonRuntime
 from storage.errors import StorageError
-from storage.records import Companion, Event, Instance, Job, SeriesPart, StoredContent
+from storage.records.events import Event
+from storage.records.jobs import Companion, Job
+from storage.records.received import Instance, SeriesPart, StoredContent
 
 ROUND_S = 0.1
 
@@ -63,11 +64,11 @@ def main(name: str, configuration: str, log_format: Literal["text", "json"]) -> 
         log.error("models cannot be used", error=error)
         stores.database.close()
         return EXIT_CONFIG
-    engine = Engine(engine_settings(config, log_format), run_attempt)
+    engine = Engine(engine_settings(config, log_format, this_machine()), run_attempt)
     delivery = Delivery(config, stores)
     inquiry = Inquiry(config, stores)
     try:
-        house = House(stores, versions, engine, inquiry, GoldenWatch(engine, stores.jobs, stores.models))
+        house = open_house(config, stores, versions, engine, inquiry)
         work = compose(config, house, models)
         interrupted = work.dispatch.recover()
         deadlines = DeadlineWatch(stores.deadlines)
@@ -130,13 +131,23 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What stays the same whatever the configuration says, and whatever models do."""
+    """What stays the same whatever the configuration says, and whatever models do.
+
+    others: how many attempts one may have to wait for until they have computed.
+    """
 
     stores: Stores
     versions: Versions
     engine: Engine
     inquiry: Inquiry
     golden: GoldenWatch
+    others: int
+
+
+def open_house(config: Config, stores: Stores, versions: Versions, engine: Engine, inquiry: Inquiry) -> House:
+    others = most_in_a_place(config, this_machine()) - 1
+    golden = GoldenWatch(engine, stores.jobs, stores.models, others=others)
+    return House(stores, versions, engine, inquiry, golden, others)
 
 
 def composed_again(before: Work, config: Config, house: House) -> Work:
@@ -189,6 +200,7 @@ def compose(config: Config, house: House, models: dict[str, RoutableModel]) -> W
         switched=switched(config, stores.models, versions, models),
         shadow_of=lambda job: shadow_beside(job, roles, versions.package_of_content),
         beside=house.golden,
+        waits_for_others=house.others > 0,
     )
     companions = CompanionWatch(
         stores.jobs, stores.studies, stores.instances, lambda key: contract_of(models, key, versions.package_of)
@@ -290,28 +302,6 @@ def _companion_spec(stores: Stores, one: Companion) -> CompanionSpec:
 
 def _recorded(contents: Sequence[StoredContent | Instance]) -> tuple[RecordedInput, ...]:
     return tuple(RecordedInput(item.sop_instance_uid, item.content_sum) for item in contents)
-
-
-def engine_settings(config: Config, log_format: str) -> EngineSettings:
-    workers = worker_count(config)
-    cores = len(os.sched_getaffinity(0))
-    threads = config.engine.threads_per_worker
-    return EngineSettings(
-        scheduler=config.engine.scheduler,
-        workers=workers,
-        threads_per_worker=max(1, cores // workers) if threads == "auto" else threads,
-        memory_limit_bytes=config.engine.memory_limit_bytes,
-        scratch_folder=str(config.node.data_folder / "scratch"),
-        preload="dicom_node.attempt",
-        environment={LOG_LEVEL: config.logging.level, LOG_FORMAT: log_format, **REPEATABLE},
-    )
-
-
-def worker_count(config: Config) -> int:
-    """One worker for each GPU that the driver shows, else one: counted without loading torch."""
-    if config.engine.workers != "auto":
-        return config.engine.workers
-    return max(1, len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from dicom_node.results.patient import inherit
 from dicom_node.results.report import Equipment
 from dicom_node.results.zone import stated_zone
 from inference.findings import Code
-from storage.records import Result
+from storage.records.results import Result
 
 REJECTED_FOR_QUALITY_REASONS = Code("113001", "DCM", "Rejected for Quality Reasons")
 KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dicom_node.results import identity
 from dicom_node.results.report import Report
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 
 
 def predecessor(report: Report, ordered: str) -> Predecessor | None:

@@ -15,7 +15,7 @@ from dicom_node.results.dicom_file import DicomFile
 from inference.findings import Findings, ModelIdentity
 from inference.frames import Frame
 from inference.volume import Volume
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 
 USUAL_KINDS: tuple[ResultKind, ...] = ("seg", "sr", "sc")
 

@@ -23,7 +23,7 @@ from dicom_node.results.sources import Besides, Reference, instances_besides, in
 from dicom_node.results.sr_bytes import content_element
 from dicom_node.results.sr_tree import Item, codes_of, texts_of
 from dicom_node.results.writing import Written, choose_character_set, name_private_coding_schemes, whole_file
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 
 
 def document(scene: Scene, ordered: str, sop_class_uid: str, content: Item) -> Written:

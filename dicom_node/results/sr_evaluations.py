@@ -15,7 +15,7 @@ from dicom_node.results.report import Report
 from dicom_node.results.scene import ParametricMap, Scene
 from dicom_node.results.sr_tree import Item
 from inference.findings import Classification, Code, HeatMap
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 
 MADE_BY_AI = "Result of an algorithm (AI), not verified by a physician."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from inference import kept_tree
+from inference import kept_tree, memory
 from inference.confined.wire import Message, WireError, close_all, lent_array, memory_of
 from inference.volume import Volume
 
 _HEADER = "header"
 
 
-def lent(volumes: Mapping[str, Volume]) -> tuple[Message, list[int]]:
+def lent(volumes: Mapping[str, Volume], borrower: str) -> tuple[Message, list[int]]:
     """The volumes, by their names, as a message with descriptors of memory beside it, which the caller must close.
 
-    A header stays at home: what is asked of it was asked before.
+    What lies in memory that was taken for this borrower is lent as it is; the rest is copied. A header stays at home: what is
+    asked of it was asked before.
     """
     arrays: dict[int, tuple[int, NDArray[Any]]] = {}
     trees = {name: _written(volume, arrays) for name, volume in volumes.items()}
@@ -30,7 +32,8 @@ def lent(volumes: Mapping[str, Volume]) -> tuple[Message, list[int]]:
         for _, array in arrays.values():
             whole = np.ascontiguousarray(array)
             told.append({"dtype": whole.dtype.str, "shape": whole.shape})
-            descriptors.append(memory_of([whole.reshape(-1).view(np.uint8).data]))
+            own = memory.VOXELS.lendable(whole, borrower)
+            descriptors.append(memory_of([whole.reshape(-1).view(np.uint8).data]) if own is None else os.dup(own))
     except BaseException:
         close_all(descriptors)
         raise

@@ -11,15 +11,16 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
-from inference import kept, tunings
+from inference import kept, memory, tunings
 from inference.confined.lending import bytes_lent, lent
 from inference.confined.process import Bounds, ModelProcess
 from inference.confined.wire import Message, close_all, sealed_content
+from inference.devices import chosen_device
 from inference.errors import InferenceError
 from inference.findings import Findings
 from inference.manifest import PythonRuntime
@@ -27,6 +28,7 @@ from inference.package import Package
 from inference.passes import PASSES, Taken
 from inference.predict import computed, refusal
 from inference.tuning import Tuning
+from inference.turns import TURNS
 from inference.volume import Volume
 
 KEPT_AT_ONCE = 4
@@ -54,8 +56,15 @@ def predict(
     if refused is not None:
         return refused
     if isinstance(package.manifest.runtime, PythonRuntime):
-        return computed(volume, package, device, companions, seed=seed)
+        with TURNS.at(chosen_device(package.manifest.resources.device if device == "auto" else device).type):
+            return computed(volume, package, device, companions, seed=seed)
     return POOL.predict(volume, package, device, companions, seed=seed, bounds=bounds or bounds_of(package))
+
+
+def room_for(package: Package) -> AbstractContextManager[None]:
+    """Within it volumes are read that the package's process is lent as they are."""
+    is_ours = isinstance(package.manifest.runtime, PythonRuntime)
+    return memory.VOXELS.for_borrower(None if is_ours else package.content_sha256)
 
 
 def bounds_of(
@@ -103,11 +112,12 @@ class Pool:
         doing = f"while it ran {package.key}"
         with self._lock:
             process, left = self._loaded(package, device, bounds)
-            message, descriptors = lent({"": volume, **companions})
+            message, descriptors = lent({"": volume, **companions}, package.content_sha256)
             came: list[int] = []
             try:
                 told = {"do": "find", "seed": seed, **message}
-                answer, came = process.ask(told, descriptors, left, doing, lent_bytes=bytes_lent(message))
+                with TURNS.at(process.device):
+                    answer, came = process.ask(told, descriptors, left, doing, lent_bytes=bytes_lent(message))
                 if len(came) != 1:
                     raise InferenceError(f"the model process answered with {len(came)} descriptors {doing}")
                 findings = kept.from_bytes(sealed_content(came[0], kept.MAX_BYTES))

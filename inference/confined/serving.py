@@ -18,6 +18,7 @@ import torch
 from inference import analysis as _  # noqa: F401 - loaded now, while nobody counts the seconds
 from inference import forms, kept, tunings
 from inference.confined.figures import data_bytes
+from inference.confined.idle import Idle
 from inference.confined.lending import borrowed
 from inference.confined.wire import Connection, Gone, Message, close_all, memory_of
 from inference.devices import chosen_device
@@ -79,13 +80,13 @@ class Loaded:
 
 def serve(end: socket.socket, missing: Sequence[str]) -> None:
     """Answer one message after the other, until there are no more. missing: the walls that could not be raised."""
-    connection, before = Connection(end), data_bytes()
+    connection, before, idle = Connection(end), data_bytes(), Idle()
     loaded: Loaded | None = None
     goes_on = True
     connection.send({"said": "ready", "missing": list(missing)})
     while goes_on:
         try:
-            told, descriptors = connection.receive()
+            told, descriptors = connection.receive(idle.seen)
         except Gone:
             return
         answers: list[int] = []
@@ -103,4 +104,5 @@ def serve(end: socket.socket, missing: Sequence[str]) -> None:
         except Exception as error:  # noqa: BLE001 - a network may fail in any way, and each must be told
             answer, goes_on = {"said": "failed", "words": f"{type(error).__name__}: {error}"}, False
         connection.send(answer, answers)
+        idle.begins()
         close_all((*descriptors, *answers))

@@ -64,25 +64,17 @@ class ClassAgreement:
 
 
 @dataclass(frozen=True, slots=True)
-class DetectionAgreement:
-    """Findings of one type over all series, by who has them."""
-
-    key: str
-    label: str
-    both: int
-    active_only: int
-    other_only: int
-
-
-@dataclass(frozen=True, slots=True)
 class Agreement:
-    """pairs: how many series. active_refused, other_refused: in how many only that one did not analyse."""
+    """pairs: how many series. detections: of each type, over all of them.
+
+    active_refused, other_refused: in how many only that one did not analyse.
+    """
 
     pairs: int
     segments: tuple[SegmentAgreement, ...]
     numbers: tuple[NumberAgreement, ...]
     classes: tuple[ClassAgreement, ...]
-    detections: tuple[DetectionAgreement, ...]
+    detections: tuple[DetectionPair, ...]
     both_refused: int
     active_refused: int
     other_refused: int
@@ -173,8 +165,8 @@ def _class(pairs: Sequence[ClassPair]) -> ClassAgreement:
     )
 
 
-def _detection(pairs: Sequence[DetectionPair]) -> DetectionAgreement:
-    return DetectionAgreement(
+def _detection(pairs: Sequence[DetectionPair]) -> DetectionPair:
+    return DetectionPair(
         key=pairs[0].key,
         label=pairs[0].label,
         both=sum(one.both for one in pairs),

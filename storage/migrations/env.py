@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+import storage.model_schema  # noqa: F401 - its tables are of the metadata
 from storage.schema import metadata
 
 connection = context.config.attributes["connection"]

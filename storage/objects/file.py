@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from storage.disk import free_bytes
+from storage.disk import free_bytes, sync_folder
 from storage.errors import StorageUnavailable, UnknownObject
 from storage.objects.left import LeftPack, read_left
 from storage.objects.pack import (
@@ -66,7 +66,7 @@ class FileStore:
                 with suppress(OSError):
                     aside.unlink(missing_ok=True)
                 raise
-            _sync(target.parent)
+            sync_folder(target.parent)
 
     def open_pack(self) -> PackWriter:
         """A new pack; what is committed to it is an object under `pack_key`."""
@@ -77,7 +77,7 @@ class FileStore:
             self._make_durable(path.parent)
             descriptor = locked(path, _FILE_MODE)
             try:
-                _sync(path.parent)
+                sync_folder(path.parent)
             except BaseException:
                 os.close(descriptor)
                 path.unlink(missing_ok=True)
@@ -148,8 +148,9 @@ class FileStore:
                 for name in files:
                     if name.endswith(_PACK):
                         pack = Path(folder) / name
-                        inside = (pack_key(pack, record.span) for record in records(pack) if record.is_alive)
-                        yield from (key for key in inside if key.startswith(prefix))
+                        with suppress(FileNotFoundError):  # it went with the last of its objects
+                            inside = (pack_key(pack, record.span) for record in records(pack) if record.is_alive)
+                            yield from (key for key in inside if key.startswith(prefix))
                         continue
                     key = (Path(folder) / name).relative_to(self._root).as_posix()
                     if key.startswith(prefix):
@@ -180,7 +181,7 @@ class FileStore:
         self._make_durable(path.parent)
         try:
             aside.rename(path)
-            _sync(path.parent)
+            sync_folder(path.parent)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -206,7 +207,7 @@ class FileStore:
         if self._root in folder.parents or not folder.parent.is_dir():
             self._make_durable(folder.parent)
         folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
         with self._lock:
             if len(self._durable) >= _REMEMBERED_FOLDERS:
                 self._durable.clear()
@@ -233,14 +234,6 @@ def _write(descriptor: int, chunks: Iterable[bytes | memoryview]) -> None:
             rest = memoryview(chunk).cast("B")
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -25,7 +25,10 @@ from tests.waiting import PATIENCE_S, wait_until
 
 
 def configuration(**more: Any) -> dict[str, Any]:
-    """A configuration with every default that is not about this machine; sections in `more` replace whole ones."""
+    """A configuration with every default that is not about this machine; sections in `more` replace whole ones.
+
+    But of workers there is one, since two take twice as long to start.
+    """
     base: dict[str, Any] = {
         "node": {"port": free_port(), "data_folder": "data"},
         "models": [{"name": "ct_lung_density"}],
@@ -34,6 +37,7 @@ def configuration(**more: Any) -> dict[str, Any]:
         ],
         "destinations": [{"name": "results", "type": "folder", "path": "results"}],
         "storage": {"min_free_bytes": "50 MB", "prepared_packs": 0},
+        "engine": {"workers": 1},
     }
     return base | more
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inference.scaffold import write_package
-from storage.records import Job
+from storage.records.jobs import Job
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import storescu
 from tests.acceptance.studies import Study, made_study

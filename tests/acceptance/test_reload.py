@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pynetdicom import AE
 
 from dicom_node.config_in_use import why_not_in_use
-from storage.records import Event
+from storage.records.events import Event
 from tests.acceptance.node import NodeUnderTest, configuration, kill
 from tests.acceptance.studies import Study, made_study
 from tests.dicom_node.peers import data_set_bytes

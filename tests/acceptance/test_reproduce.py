@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 
 from dicom_node.kept_packages import package_with
 from dicom_node.reproduce import CannotReproduce, Reproduction, reproduce
-from storage.records import Result
+from storage.records.results import Result
 from storage.schema import result
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import storescu

@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from dicom_node.results.reading import numbers_of
-from storage.records import Delivery
+from storage.records.results import Delivery
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import destination, modalities, report_in, storescu
 from tests.acceptance.studies import Study, made_study

@@ -25,7 +25,7 @@ from dicom_node.result_objects import put_result
 from dicom_node.results.reading import comments_of, numbers_of, tracking_uids
 from storage.database import Database
 from storage.objects import open_store
-from storage.records import Announcement
+from storage.records.announced import Announcement
 from tests.acceptance.turned_clock import Live, Run, Sent, TurnedNode
 from tests.dicom_node.peers import data_set_bytes
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from sqlalchemy import select
 
-from dicom_node.arrivals import Announced
+from dicom_node.arrival_record import Announced
 from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.completeness_rules import rules_by_source
 from dicom_node.config_file import load_config
@@ -26,7 +26,7 @@ from dicom_node.room import Marks
 from dicom_node.room_gauge import Gauge
 from dicom_node.settle import Settle
 from dicom_node.stores import open_stores
-from storage.records import Association
+from storage.records.received import Association
 from storage.schema import job as job_table
 from storage.schema import outbox as outbox_table
 from storage.schema import result as result_table

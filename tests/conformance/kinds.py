@@ -1,4 +1,4 @@
-"""Findings of every kind on one volume, and each kind alone."""
+"""Findings of every kind on a volume of any number of slices, and each kind alone."""
 
 from __future__ import annotations
 
@@ -35,25 +35,30 @@ KINDS = ("segments", "detections", "classifications", "landmarks", "heat_maps", 
 
 
 def findings_of_every_kind(volume: Volume) -> Findings:
-    """At least one of every kind, and of every way to be placed, with all that each may say."""
+    """At least one of every kind, and of every way to be placed, with all that each may say.
+
+    Places in a slice are fractions of its extent.
+    """
     slices, rows, columns = volume.voxels.shape
     middle = slices // 2
     segments = findings_on(volume)
-    triangle = Contour(middle, ((3, 3), (3, 9), (8, 6)))
+    row, column = rows - 1, columns - 1
+    near, far = (row * 0.2, column * 0.5), (row * 0.4, column * 0.75)
+    dot, flat_box = Point((middle, row * 0.3, column * 0.4)), Box((middle, *near), (middle, *far))
+    deep_box = Box((max(middle - 5, 0), *near), (max(middle - 2, 0), *far))
+    ring = Contour(middle, tuple((row * r, column * c) for r, c in ((0.6, 0.2), (0.6, 0.35), (0.75, 0.4), (0.7, 0.25))))
     detections = (
-        Detection("point", "Nodule at a point", ABNORMAL, NODULE, Point((middle, 5.0, 7.25)), 0.91, finding_site=LUNG),
-        Detection(
-            "flat", "Nodule in a box", ABNORMAL, NODULE, Box((middle, 4, 5), (middle, 9, 11)), 0.5, laterality=LEFT
-        ),
-        Detection("deep", "Nodule in a deep box", ABNORMAL, NODULE, Box((1, 10, 12), (4, 20, 22)), None, (0, 90, 200)),
-        Detection("drawn", "Nodule in a contour", ABNORMAL, NODULE, triangle, 0.125, (0, 0, 0), LUNG, RIGHT),
+        Detection("point", "Nodule at a point", ABNORMAL, NODULE, dot, 0.91, finding_site=LUNG),
+        Detection("flat", "Nodule in a box", ABNORMAL, NODULE, flat_box, 0.5, laterality=LEFT),
+        Detection("deep", "Nodule in a deep box", ABNORMAL, NODULE, deep_box, None, (0, 90, 200)),
+        Detection("drawn", "Nodule in a contour", ABNORMAL, NODULE, ring, 0.125, (0, 0, 0), LUNG, RIGHT),
     )
     classifications = (
         Classification("pneumothorax", "Pneumothorax", PNEUMOTHORAX, "present", 0.875, 0.5, LUNG, RIGHT),
         Classification("effusion", "Effusion", EFFUSION, "absent", 0.0625, 0.5),
         Classification("nodules", "Nodules", NODULE, "indeterminate", laterality=LEFT),
     )
-    landmarks = (Landmark("carina", "Carina", CARINA, Point((2.0, rows / 2, columns / 2)), 1.5),)
+    landmarks = (Landmark("carina", "Carina", CARINA, Point((min(2.0, slices - 1), rows / 2, columns / 2)), 1.5),)
     ramp = np.linspace(0, 1, volume.voxels.size, dtype=np.float32).reshape(volume.voxels.shape)
     measurements = (
         *segments.measurements,

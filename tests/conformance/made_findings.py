@@ -23,11 +23,8 @@ from inference.findings import (
     Text,
 )
 from inference.volume import Volume
+from tests.conformance.kinds import CARINA, DIAMETER, EFFUSION, MM, ONE, PNEUMOTHORAX
 from tests.conformance.reports import ABNORMAL, ANATOMY, LEFT, LUNG, ML, NODULE, RIGHT, VOLUME, findings_on
-
-DIAMETER = Code("81827009", "SCT", "Diameter")
-MM = Code("mm", "UCUM", "millimeter")
-NO_UNIT = Code("1", "UCUM", "no units")
 
 
 def every_kind(volume: Volume) -> Findings:
@@ -56,14 +53,12 @@ def every_kind(volume: Volume) -> Findings:
             Measurement(Code("T1", "99T", "Quality of the images"), 41, Code("%", "UCUM", "percent"), None),
         ),
         classifications=(
-            Classification("effusion", "Effusion", Code("60046008", "SCT", "Pleural effusion"), "absent", 0.001, 0.5),
-            Classification("air", "Air", Code("36118008", "SCT", "Pneumothorax"), "present", 0.87, 0.5),
+            Classification("effusion", "Effusion", EFFUSION, "absent", 0.001, 0.5),
+            Classification("air", "Air", PNEUMOTHORAX, "present", 0.87, 0.5),
         ),
         detections=detections,
-        landmarks=(
-            Landmark("carina", "Carina", Code("28700002", "SCT", "Carina"), Point((z, y - 7, x + 3)), 2.5, LUNG),
-        ),
-        heat_maps=(HeatMap("p", "Likelihood", Code("T2", "99T", "Probability"), NO_UNIT, values, (0, 1), 0.2),),
+        landmarks=(Landmark("carina", "Carina", CARINA, Point((z, y - 7, x + 3)), 2.5, LUNG),),
+        heat_maps=(HeatMap("p", "Likelihood", Code("T2", "99T", "Probability"), ONE, values, (0, 1), 0.2),),
         texts=(Text("said", Code("121106", "DCM", "Comment"), "Three nodules; größer als zuvor."),),
         remarks=(Remark(Code("112225", "DCM", "Slice Thickness"), "Slices are thicker than 2.5 mm."),),
     )

@@ -17,7 +17,7 @@ from dicom_node.results.encode import encode
 from dicom_node.results.ko import encode_rejection
 from dicom_node.results.report import USUAL_KINDS, EncodedResult, Report
 from dicom_node.results.writing import part10
-from storage.records import Predecessor, Result
+from storage.records.results import Predecessor, Result
 from tests.conformance.reports import CREATED, made_report, made_volume, not_analysed
 from tests.conformance.test_validators import complaints, with_measurement_title, write
 from tests.conformance.validators import dciodvfy_errors, dsrdump_errors, pixelmed_errors

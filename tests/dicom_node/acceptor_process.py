@@ -24,7 +24,7 @@ def _without_file_sync() -> None:
 
 
 def _without_folder_sync() -> None:
-    file._sync = _nothing
+    file.sync_folder = _nothing
 
 
 def _head_after_the_sync() -> None:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from dicom_node.arrival_facts import Contribution, Facts, Image
 from dicom_node.completeness import Rules, Verdict, judge
-from storage.records import Announcement, AnnouncementKind, AnnouncementState, Silence
+from storage.records.announced import Announcement, AnnouncementKind, AnnouncementState
+from storage.records.arriving import Silence
 
 SERIES, STUDY = "1.2.3.4", "1.2.3"
 RULES = Rules(settle_s=2.0, quiet_s=60.0, held_s=900.0, in_progress_s=3600.0, habit_max_s=300.0)

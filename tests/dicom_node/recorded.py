@@ -13,7 +13,7 @@ from dicom_node.replay_run import Policy
 from dicom_node.routing import RoutableModel
 from inference.package import Package
 from inference.registry import Registry
-from storage.records import Association, Instance, SeriesPart, Study
+from storage.records.received import Association, Instance, SeriesPart, Study
 
 START = 1_000_000.0
 CHEST = {

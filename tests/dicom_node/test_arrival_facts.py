@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dicom_node.arrival_facts import Facts, facts_at
 from dicom_node.completeness import judge
-from storage.records import Association, Instance, SeriesPart
+from storage.records.received import Association, Instance, SeriesPart
 from tests.dicom_node.arrived import RULES, SERIES, habit, said, stack
 
 FIRST = Association("a1", "acceptor-1", "CT1", "NODE", "127.0.0.1", 990.0, 1006.0, "released")

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from xxhash import xxh3_128_hexdigest
 
+from dicom_node import arrival_record, intake, part10
 from dicom_node import arrivals as module
-from dicom_node import intake, part10
-from dicom_node.arrivals import Announced, Arrivals, instance_of_note
+from dicom_node.arrival_record import Announced, instance_of_note
+from dicom_node.arrivals import Arrivals
 from dicom_node.intake import Intake
 from dicom_node.part10 import file_meta
 from dicom_node.refusals import NotAsCommanded, OutOfResources, Unparsable
 from storage.errors import StorageUnavailable
 from storage.objects.file import FileStore
 from storage.objects.pack import PackWriter, records, sealed_at
-from storage.records import Association
+from storage.records.received import Association
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
 from tests.made_rows import House, open_house
 
@@ -113,7 +114,7 @@ def test_what_an_older_version_summed_otherwise_is_known_by_its_bytes(
 def test_what_another_version_put_before_the_data_set_is_no_matter(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = "1.2.3.4.1"
     with monkeypatch.context() as older:
-        older.setattr(module, "file_meta", lambda **told: file_meta(**told)[:-2] + b"00")
+        older.setattr(arrival_record, "file_meta", lambda **told: file_meta(**told)[:-2] + b"00")
         door.send(ct_image(uid), uid)
         door.arrivals.flush()
     door.send(ct_image(uid), uid)

@@ -8,7 +8,8 @@ import pytest
 
 from dicom_node.asking import LEAST_S, WAITS_S, Asking, answered, begun, is_due, noticed, worth
 from dicom_node.config_sources import Find
-from storage.records import Ended, Series
+from storage.records.arriving import Ended
+from storage.records.received import Series
 
 PLACE = {"ae_title": "PACS1", "address": "127.0.0.1", "port": 104}
 WHOLE = Find.model_validate(PLACE | {"has_whole_series": True})

@@ -11,7 +11,8 @@ from pydicom.uid import generate_uid
 
 from dicom_node.companion_watch import CompanionWatch
 from inference.contract import CompanionContract, InputContract, SeriesContract
-from storage.records import Association, Companion, Job, NewJob, Series
+from storage.records.jobs import Companion, Job, NewJob
+from storage.records.received import Association, Series
 from tests.made_rows import House, new_instance, open_house, recipients_of
 
 MODEL = "two@1.0.0"

@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node.companions import Candidate, choose
 from inference.contract import CompanionContract, SeriesContract, SeriesFacts
-from storage.records import Series, SeriesState
+from storage.records.received import Series, SeriesState
 
 PRIOR = CompanionContract(
     name="prior", scope="prior", max_age_days=730, series=SeriesContract(modality="CT", min_instances=20)

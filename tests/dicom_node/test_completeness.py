@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dicom_node.arrival_facts import Facts
 from dicom_node.completeness import judge
-from storage.records import Elsewhere
+from storage.records.arriving import Elsewhere
 from tests.dicom_node.arrived import (
     ABORTED,
     LAST,

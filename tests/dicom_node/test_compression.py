@@ -29,7 +29,7 @@ from dicom_node.lossless import TRANSFER_SYNTAXES, Method
 from dicom_node.profiles import usual_demand
 from dicom_node.results.encode import encode
 from dicom_node.results.report import EncodedResult
-from storage.records import Result
+from storage.records.results import Result
 from tests.conformance.kinds import findings_of_every_kind
 from tests.conformance.readers import Values, dcmqi_values, highdicom_values
 from tests.conformance.reports import made_volume, report_on

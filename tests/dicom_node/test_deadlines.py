@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, update
 
 from dicom_node.deadlines import DeadlineWatch
-from storage.records import Job, JobState
+from storage.records.jobs import Job, JobState
 from storage.schema import job as job_table
 from storage.schema import outbox
 from tests.made_rows import House, open_house, recipients_of

@@ -21,7 +21,7 @@ from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.profiles import usual_demand
 from dicom_node.stored_file import StoredFile, whole
 from storage.errors import StorageUnavailable
-from storage.records import Delivery as Row
+from storage.records.results import Delivery as Row
 from tests.dicom_node.certificates import Authority
 from tests.dicom_node.peers import AnsweringScp, black_hole, data_set_bytes, data_sets_in, storescp
 from tests.made_rows import House, open_house

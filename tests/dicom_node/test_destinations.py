@@ -16,7 +16,7 @@ from dicom_node.destinations.folder import FolderDestination
 from dicom_node.destinations.protocol import Parcel
 from dicom_node.errors import NodeError
 from dicom_node.network.requestor import SendOutcome
-from storage.records import Result
+from storage.records.results import Result
 from tests.dicom_node.peers import AnsweringScp, data_sets_in, peer_at, storescp
 from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, secondary_capture
 from tests.ports import free_port

@@ -9,7 +9,7 @@ import pytest
 
 from dicom_node.attempt import JobOutcome
 from dicom_node.dispatch import Dispatch, Switched
-from storage.records import Job
+from storage.records.jobs import Job
 from tests.dicom_node.test_dispatch import DEMANDS, Bench
 from tests.made_rows import House, open_house
 

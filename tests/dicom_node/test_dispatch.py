@@ -19,7 +19,10 @@ from storage.events import Events
 from storage.instances import Instances
 from storage.jobs import Jobs
 from storage.outbox import Outbox
-from storage.records import Association, Event, Job, NewJob, Result
+from storage.records.events import Event
+from storage.records.jobs import Job, NewJob
+from storage.records.received import Association
+from storage.records.results import Result
 from storage.studies import Studies
 from tests.made_rows import new_instance, of_one_sum_alone
 
@@ -76,7 +79,9 @@ class Bench:
         self.timeout_s: float | None = None
         self.dispatch = self.new_dispatch()
 
-    def new_dispatch(self, demands: Mapping[str, Demand] = DEMANDS, attempts: int = 3) -> Dispatch:
+    def new_dispatch(
+        self, demands: Mapping[str, Demand] = DEMANDS, attempts: int = 3, *, waits_for_others: bool = False
+    ) -> Dispatch:
         return Dispatch(
             self.jobs,
             self.engine,  # type: ignore[arg-type]
@@ -85,6 +90,7 @@ class Bench:
             spec_of=self._spec,
             routine_waits=lambda: self.routine_waits,
             stat_head_start_s=self.head_start_s,
+            waits_for_others=waits_for_others,
             clock=lambda: self.now,
         )
 
@@ -245,6 +251,21 @@ def test_a_job_that_sees_to_its_time_itself_has_its_worker_restarted_only_where_
     bench.now += 0.2
     bench.dispatch.step(0)
     assert bench.engine.stopped == [(job.job_id, 1)]
+
+
+def test_where_attempts_take_turns_each_gets_the_time_of_those_that_ran_before_it(bench: Bench) -> None:
+    bench.dispatch, bench.engine.workers = bench.new_dispatch(waits_for_others=True), 2
+    first, second = bench.queue("a@1.0.0", timeout_s=30.0), bench.queue("b@1.0.0", timeout_s=20.0)
+    bench.dispatch.step(0)
+    bench.now += 30.1
+    bench.dispatch.step(0)
+    assert bench.engine.stopped == [(first.job_id, 1)]
+    bench.now += 19.8
+    bench.dispatch.step(0)
+    assert bench.engine.stopped == [(first.job_id, 1)]
+    bench.now += 0.2
+    bench.dispatch.step(0)
+    assert bench.engine.stopped == [(first.job_id, 1), (second.job_id, 1)]
 
 
 def test_what_a_dispatcher_left_running_is_run_again_and_does_not_count_as_a_kill(bench: Bench) -> None:

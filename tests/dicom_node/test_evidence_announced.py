@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dicom_node.evidence_announced import may_decide
-from storage.records import Announcement, Said
+from storage.records.announced import Announcement, Said
 from tests.dicom_node.arrived import (
     ABORTED,
     LAST,

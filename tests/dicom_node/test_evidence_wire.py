@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node.arrival_facts import Contribution, Facts, Image
 from dicom_node.evidence_wire import GREETING_S, longest_silences, usual
-from storage.records import Elsewhere
+from storage.records.arriving import Elsewhere
 from tests.dicom_node.arrived import LAST, OPEN, RELEASED, RULES, facts, habit, plain, stack, verdict_after
 
 CLOSES = stack(10)

@@ -17,7 +17,7 @@ from dicom_node.versions import Versions
 from inference.golden_verdict import Verdict
 from inference.package import Package, load_package
 from inference.scaffold import CASE, write_package
-from storage.records import GoldenCheck
+from storage.records.models import GoldenCheck
 from tests.made_rows import House, open_house
 
 GOOD = Verdict("A block of water in air", (), 0.1)
@@ -32,7 +32,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
 class Bench:
     """A watch over one model, an engine of one worker that ends what the test says, and a clock that the test turns."""
 
-    def __init__(self, house: House, package: Package, **model: Any) -> None:
+    def __init__(self, house: House, package: Package, others: int = 0, **model: Any) -> None:
         self.house = house
         self.config = Config.model_validate({"models": [{"name": "demo_seg", "folder": str(package.folder)} | model]})
         self.versions = Versions(house.models, house.run_folder / "models")
@@ -40,7 +40,13 @@ class Bench:
         self.now = 1_000_000.0
         self.running: dict[Key, GoldenSpec] = {}
         self.stopped: list[Key] = []
-        self.watch = GoldenWatch(self, house.jobs, house.models, clock=lambda: self.now)  # type: ignore[arg-type]
+        self.watch = GoldenWatch(
+            self,  # type: ignore[arg-type]
+            house.jobs,
+            house.models,
+            others=others,
+            clock=lambda: self.now,
+        )
         self.use()
 
     def use(self) -> None:
@@ -154,6 +160,16 @@ def test_a_case_that_takes_longer_than_a_job_may_is_stopped(house: House, packag
     bench.step(61)
     assert len(bench.stopped) == 1
     assert bench.checks == [(False, "A block of water in air: took longer than 60 s; its worker was restarted")]
+
+
+def test_a_case_that_waits_for_others_gets_the_time_that_they_may_take(house: House, package: Package) -> None:
+    bench = Bench(house, package, others=1, timeout_s=60)
+    bench.step()
+    bench.use()
+    bench.step(119)
+    assert not bench.stopped
+    bench.step(2)
+    assert len(bench.stopped) == 1
 
 
 def test_a_worker_runs_a_case_and_says_what_came_of_it(package: Package, tmp_path: Path) -> None:

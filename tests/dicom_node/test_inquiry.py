@@ -17,7 +17,8 @@ from dicom_node.inquirer import Inquirer
 from dicom_node.inquiry import Inquiry
 from dicom_node.network.find import Answer, NotAsked, Question, SeriesCount
 from dicom_node.stores import Stores
-from storage.records import Announcement, Association
+from storage.records.announced import Announcement
+from storage.records.received import Association
 from tests.dicom_node.finding import FindScp
 from tests.dicom_node.peers import black_hole
 from tests.made_rows import House, new_instance, open_house

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from dicom_node import content as module
-from dicom_node.arrivals import Announced
+from dicom_node.arrival_record import Announced
 from dicom_node.content import Received
 from dicom_node.intake import Intake
 from dicom_node.network.file_meta import read_file_meta
@@ -20,7 +20,7 @@ from dicom_node.room import Marks
 from storage.errors import StorageUnavailable
 from storage.objects.file import FileStore
 from storage.objects.pack import content_sum
-from storage.records import Association
+from storage.records.received import Association
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding, ct_image
 from tests.made_rows import House, open_house
 

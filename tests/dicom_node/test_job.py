@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
 from io import BytesIO
 from pathlib import Path
 
@@ -12,17 +13,21 @@ from pydicom import dcmread
 
 from dicom_node import provenance
 from dicom_node.attempt import CompanionSpec, JobSpec, RecordedInput, run_attempt
+from dicom_node.job import Stages
 from dicom_node.own_code import own_code
 from dicom_node.phantom import chest_ct
 from dicom_node.results.reading import comments_of, numbers_of, tracking_uids, walk
 from inference import memory
 from inference.monitor.paired import Paired, difference
 from inference.registry import Registry
+from inference.turns import TURNS, Turns
 from storage.errors import StorageUnavailable
 from storage.objects import open_store
 from storage.objects.file import FileStore
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 from tests.poisoned_rooms import PoisonedRooms
+from tests.processes import waiting_for
+from tests.waiting import LIMIT_S, eventually
 
 PACKAGE = Registry().get("ct_lung_density")
 
@@ -71,6 +76,33 @@ def test_results_are_stored_and_described_as_they_are(stored: JobSpec) -> None:
         assert header.file_meta.TransferSyntaxUID == item.transfer_syntax_uid
         assert header.StudyInstanceUID == stored.study_instance_uid
     assert set(outcome.stage_s) == {"fetch", "volume", "predict", "encode", "put"}
+
+
+def test_what_a_job_waits_for_its_turn_is_a_stage_and_no_part_of_computing(
+    stored: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Turns()
+    for turns in (other, TURNS):
+        monkeypatch.setattr(turns, "_files", {})
+        turns.share(tmp_path / "turns", cpu=0, gpu=0)
+    computes, waits = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        with other.at("cpu"):
+            computes.set()
+            eventually(lambda: waiting_for(tmp_path / "turns" / "turn-cpu-0") == 1)
+            waits.wait(0.5)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    assert computes.wait(LIMIT_S)
+    outcome = run_attempt(dataclasses.replace(stored, revision=2))
+    thread.join()
+    assert outcome.stage_s["turn"] >= 0.5
+    stages = Stages()
+    stages.seconds["predict"] = 5.0
+    stages.part("predict", "turn", 2.0)
+    assert stages.seconds == {"predict": 3.0, "turn": 2.0}
 
 
 def test_what_results_were_made_of_is_kept_beside_them(stored: JobSpec) -> None:

@@ -10,7 +10,7 @@ import yaml
 from dicom_node.config import Config
 from dicom_node.config_file import load_config
 from dicom_node.errors import NodeError
-from dicom_node.kept_packages import VERSIONS, package_with
+from dicom_node.kept_packages import package_with
 from inference.package import MANIFEST, Package
 from inference.registry import Registry
 from inference.version_store import VersionStore
@@ -48,7 +48,7 @@ def test_a_package_is_found_in_the_folder_that_is_configured_and_among_those_bui
 
 def test_a_version_that_the_node_keeps_is_found_whatever_became_of_its_folder(made: tuple[Config, Package]) -> None:
     config, brought = made
-    kept = VersionStore(config.node.data_folder / VERSIONS).add(brought)
+    kept = VersionStore(config.versions_folder).add(brought)
     change(brought)
     assert package_with(config)(KEY, brought.content_sha256).folder == kept.folder
 

@@ -19,7 +19,8 @@ from dicom_node.reject import Reject
 from dicom_node.routing import Routing
 from dicom_node.settle import Settle
 from storage.errors import StorageUnavailable
-from storage.records import Announcement, Series
+from storage.records.announced import Announcement
+from storage.records.received import Series
 from tests.dicom_node.acceptors import AcceptorsUnderTest
 from tests.dicom_node.modality import IAN, MPPS, Modality, association_of, notify
 from tests.dicom_node.raw_scu import associated

@@ -14,7 +14,7 @@ from dicom_node.refusals import (
     TooMuch,
     Unparsable,
 )
-from storage.records import PerformedStep
+from storage.records.announced import PerformedStep
 from tests.encoded import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding
 
 STEP = PerformedStep("9.1", "CT1", "COMPLETED", 10.0, 20.0, ("1.2.3",))

@@ -14,7 +14,7 @@ from dicom_node.own_code import OwnCode, digest_of, libraries
 from dicom_node.profiles import PROFILES, demand
 from dicom_node.provenance import Provenance, differences, from_bytes, seed_of, without_places
 from dicom_node.result_words import Words
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 
 SPEC = JobSpec(
     study_instance_uid="1.2.3",

@@ -11,14 +11,16 @@ from typing import NoReturn
 
 import pytest
 
-from dicom_node.arrivals import Announced, Arrivals
+from dicom_node.arrival_record import Announced
+from dicom_node.arrivals import Arrivals
 from dicom_node.content import Received, judge
 from dicom_node.facts import Header
 from dicom_node.intake import Intake
 from dicom_node.refusals import Unparsable
 from storage.errors import StorageUnavailable
 from storage.objects.file import FileStore
-from storage.records import Association, Event
+from storage.records.events import Event
+from storage.records.received import Association
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image
 from tests.made_rows import House, open_house
 
@@ -124,7 +126,7 @@ def test_what_a_later_version_would_refuse_is_kept_with_an_alarm_and_the_rest_is
 def test_a_note_that_another_version_wrote_keeps_no_acceptor_from_starting(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_node.arrivals.Arrivals._note", lambda *_: b'{"announced": {"of": "tomorrow"}}')
+    monkeypatch.setattr("dicom_node.arrivals.note_of", lambda *_: b'{"announced": {"of": "tomorrow"}}')
     die(received(node, "1.2.1"))
     assert node.intake().recover() == 0
     assert len(node.house.events_of_kind("instance_not_indexed")) == 1

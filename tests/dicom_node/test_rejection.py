@@ -15,7 +15,9 @@ from dicom_node.refusals import Unparsable
 from dicom_node.reject import STORAGE_PAUSE_S, Reject
 from dicom_node.rejection import TITLES, Rejection, read_rejection
 from storage.errors import StorageUnavailable
-from storage.records import Association, Companion, Event, NewInstance, NewJob, Series
+from storage.records.events import Event
+from storage.records.jobs import Companion, NewJob
+from storage.records.received import Association, NewInstance, Series
 from tests.dicom_node.raw_scu import associated
 from tests.dicom_node.serving import serving
 from tests.encoded import CT_IMAGE_STORAGE, EXPLICIT_LITTLE, ct_image

@@ -21,7 +21,7 @@ from dicom_node.reload import STILL_S, Reload, standing
 from dicom_node.supervisor import read_state
 from inference import package, registry
 from inference.package import BUILT_IN
-from storage.records import Event
+from storage.records.events import Event
 from tests.acceptance.node import configuration
 from tests.made_rows import House, open_house
 

@@ -14,7 +14,7 @@ from dicom_node.replay import RecordedSeries, Waiting, judgements
 from dicom_node.replay_compare import Difference, difference, summary
 from dicom_node.replay_looks import in_words
 from dicom_node.replay_run import Policy, courses
-from storage.records import Announcement
+from storage.records.announced import Announcement
 from tests.dicom_node.recorded import START, a_route, density_model, evenly, policy, recorded, waiting
 
 NOW = START + 86_400

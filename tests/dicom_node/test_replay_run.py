@@ -30,7 +30,8 @@ from dicom_node.routing import Routing
 from dicom_node.settle import Settle
 from storage.database import Database
 from storage.errors import OutdatedDatabase, StorageUnavailable
-from storage.records import Announcement, Association, NewInstance, PerformedStep, Study
+from storage.records.announced import Announcement, PerformedStep
+from storage.records.received import Association, NewInstance, Study
 from storage.schema import event, habit, instance
 from storage.schema import series as series_table
 from tests.acceptance.node import configuration, dicom_node

@@ -11,7 +11,7 @@ import pytest
 from dicom_node.errors import NodeError
 from dicom_node.requeue import analyse_again
 from dicom_node.stores import Stores
-from storage.records import Companion, Job
+from storage.records.jobs import Companion, Job
 from tests.made_rows import House, open_house
 
 

@@ -24,7 +24,8 @@ from dicom_node.results.summary import NOTHING_FOUND, shared_out, summary_of
 from dicom_node.results.table import Table, tables
 from dicom_node.results.writing import Written, written
 from inference.findings import Code, Findings, Measurement, NotAnalysed, Remark, Text
-from tests.conformance.made_findings import DIAMETER, MM, every_kind, many_detections, many_segments
+from tests.conformance.kinds import DIAMETER, MM
+from tests.conformance.made_findings import every_kind, many_detections, many_segments
 from tests.conformance.reports import HU, LUNG, MODEL, made_report, made_volume, not_analysed, report_on
 
 

@@ -16,7 +16,7 @@ from dicom_node.results.encode import encode
 from dicom_node.results.predecessors import predecessor
 from dicom_node.results.reading import comments_of
 from dicom_node.results.report import Report
-from storage.records import Predecessor
+from storage.records.results import Predecessor
 from tests.conformance.reports import MODEL, made_report, made_volume, not_analysed
 
 FIRST = Predecessor("1.2", "1.2.3", "1.2.840.10008.5.1.4.1.1.88.34", "1.2.3.4", 1)

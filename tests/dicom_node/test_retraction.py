@@ -12,7 +12,8 @@ from pydicom.uid import generate_uid
 
 from dicom_node.retraction import Retraction
 from storage.errors import StorageUnavailable
-from storage.records import Delivery, Job
+from storage.records.jobs import Job
+from storage.records.results import Delivery
 from tests.made_rows import House, open_house
 
 

@@ -18,7 +18,7 @@ from dicom_node.room_gauge import Gauge
 from dicom_node.room_watch import RoomWatch, last_level
 from dicom_node.status import status_of
 from storage.errors import StorageUnavailable
-from storage.records import Answer, Event
+from storage.records.events import Answer, Event
 from tests.made_rows import NO_MARKS, House, open_house
 
 MARKS = Marks(warn_bytes=4000, pause_bytes=2000, min_bytes=1000)

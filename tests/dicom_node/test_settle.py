@@ -20,7 +20,10 @@ from storage.events import Events
 from storage.habits import Habits
 from storage.instances import Instances
 from storage.jobs import Jobs
-from storage.records import Announcement, Association, Event, Instance, NewJob, SeriesPart
+from storage.records.announced import Announcement
+from storage.records.events import Event
+from storage.records.jobs import NewJob
+from storage.records.received import Association, Instance, SeriesPart
 from storage.rejections import reopen
 from storage.schema import instance, key_object, rejection
 from storage.schema import series as series_table

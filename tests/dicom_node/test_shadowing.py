@@ -21,7 +21,8 @@ from dicom_node.stores import Stores
 from inference.monitor.paired import ClassPair, NumberPair, Paired, SegmentPair
 from inference.package import Package
 from inference.registry import Registry
-from storage.records import Companion, Job, ModelRole, NewShadow
+from storage.records.jobs import Companion, Job, NewShadow
+from storage.records.models import ModelRole
 from storage.shadows import MOST_WAITING, Shadows, queue_shadow
 from tests.dicom_node.test_dispatch import DEMANDS, REPORT, STUDY, Bench
 from tests.made_rows import House, MemoryStore, open_house

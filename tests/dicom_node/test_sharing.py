@@ -10,7 +10,8 @@ import pytest
 from dicom_node.attempt import JobOutcome
 from dicom_node.profiles import Demand, Profile, demand, orders, usual_demand
 from dicom_node.sharing import Sharing, shared
-from storage.records import Job, Result
+from storage.records.jobs import Job
+from storage.records.results import Result
 from tests.made_rows import House, open_house
 
 GENERIC = usual_demand()

@@ -17,7 +17,7 @@ from dicom_node.destinations.protocol import Parcel
 from dicom_node.stored_file import PIECE_BYTES, StoredFile, pieces_of, whole
 from storage.objects import open_store
 from storage.objects.part import FilePart
-from storage.records import Result
+from storage.records.results import Result
 from tests.dicom_node.peers import AnsweringScp, data_set_bytes, peer_at
 from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, secondary_capture
 from tests.ports import free_port

@@ -15,7 +15,7 @@ from dicom_node.courier import Courier
 from dicom_node.destinations.dicom import DicomDestination
 from dicom_node.destinations.protocol import Destination, Outcome, Parcel
 from dicom_node.profiles import PROFILES, Demand, Profile, demand, orders, usual_demand
-from storage.records import Delivery
+from storage.records.results import Delivery
 from tests.dicom_node.peers import AnsweringScp, data_sets_in, peer_at
 from tests.made_rows import SOP_CLASSES, House, open_house
 from tests.orthanc import Orthanc

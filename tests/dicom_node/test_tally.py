@@ -24,7 +24,7 @@ from dicom_node.network.tally import OTHERS, Tally
 from dicom_node.room import Marks, judge
 from dicom_node.status import NodeStatus
 from storage.errors import StorageUnavailable
-from storage.records import Answer
+from storage.records.events import Answer
 from tests.dicom_node.raw_scu import associated
 from tests.dicom_node.serving import Serving, eventually, serving
 from tests.dicom_node.test_receive import ECHO, _association_request

@@ -9,7 +9,11 @@ from pathlib import Path
 
 from sqlalchemy import insert, update
 
-from storage.records import Announcement, Association, Event, NewInstance, NewJob, Result
+from storage.records.announced import Announcement
+from storage.records.events import Event
+from storage.records.jobs import NewJob
+from storage.records.received import Association, NewInstance
+from storage.records.results import Result
 from storage.schema import event, instance, job, outbox, result, series
 from tests.made_rows import House, new_instance, open_house, recipients_of
 

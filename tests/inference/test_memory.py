@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import threading
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydicom import uid
 
+from inference.confined.wire import lent_array
 from inference.errors import NotAVolume
 from inference.memory import Rooms, Scratch
 from inference.series import read_series
@@ -91,6 +94,59 @@ def test_small_arrays_leave_what_a_large_one_left_alone() -> None:
     filled(kept, 7.0)
     assert is_left_by(kept.array((4, 4), np.float32), 0.0)
     assert is_left_by(kept.array(MANY, np.float32), 7.0)
+
+
+def test_what_was_taken_for_a_borrower_is_lent_as_it_is_and_cannot_be_changed_through_what_it_gets() -> None:
+    kept = rooms()
+    with kept.for_borrower("a"):
+        array = filled(kept, 7.0)
+    descriptor = kept.lendable(array, "a")
+    assert descriptor is not None
+    seen = lent_array(descriptor, array.dtype, array.shape)
+    array[0, 0, 0] = 8.0
+    assert np.array_equal(seen, array)
+    seen[...] = 9.0  # its own copy, from now on
+    assert array[1, 1, 1] == 7.0
+    for change in (
+        lambda: os.write(descriptor, b"x"),
+        lambda: os.truncate(descriptor, 0),
+        lambda: mmap.mmap(descriptor, array.nbytes),
+        lambda: os.write(os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR), b"x"),
+    ):
+        with pytest.raises(PermissionError):
+            change()
+    assert array[0, 0, 0] == 8.0
+
+
+def test_memory_of_a_borrower_is_used_again_for_it_alone() -> None:
+    kept = rooms()
+    with kept.for_borrower("a"):
+        filled(kept, 7.0)
+        assert is_left_by(kept.array(MANY, np.float32), 7.0)
+        smaller = kept.array((3, 64, 64), np.float32)
+        assert is_left_by(smaller, 7.0)
+        assert kept.lendable(smaller, "a") is not None
+        del smaller
+    assert not is_left_by(kept.array(MANY, np.float32), 7.0)
+    with kept.for_borrower("a"):
+        filled(kept, 7.0)
+    with kept.for_borrower("b"):
+        assert is_left_by(kept.array(MANY, np.float32), 0.0)
+    with kept.for_borrower("a"):
+        filled(kept, 7.0)
+        assert is_left_by(kept.array((1, 64, 64), np.float32), 0.0)  # far too large a room is given up
+        assert is_left_by(kept.array((2, 64, 64), np.float32), 0.0)  # and one too small
+
+
+def test_what_is_no_room_of_the_borrower_is_not_lent_as_it_is() -> None:
+    kept = rooms()
+    ordinary = filled(kept, 7.0)
+    with kept.for_borrower("a"):
+        array = filled(kept, 7.0)
+        small = kept.array((4, 4), np.float32)
+    assert kept.lendable(array, "b") is None
+    assert [kept.lendable(one, "a") for one in (ordinary, small, array[1:], array[:, ::-1], array.copy())] == [None] * 5
+    assert kept.lendable(array, "a") is not None
 
 
 def test_scratch_memory_is_of_one_thread_and_of_one_use() -> None:

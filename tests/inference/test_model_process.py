@@ -20,9 +20,10 @@ import torch
 from pydicom.dataset import Dataset
 from torch import Tensor, nn
 
-from inference import kept
+from inference import kept, memory
+from inference.confined import lending
 from inference.confined import process as process_module
-from inference.confined.pool import Pool, bounds_of
+from inference.confined.pool import Pool, bounds_of, room_for
 from inference.confined.process import Bounds, ModelProcess, missing_walls
 from inference.confined.wire import WireError, memory_of, sealed_content
 from inference.errors import InferenceError, ModelProcessEnded, PackageError
@@ -91,6 +92,25 @@ def found(pool: Pool, made: Package, command: float, bounds: Bounds = AMPLE) -> 
     return pool.predict(commanded(command), made, "cpu", {}, seed=0, bounds=bounds)
 
 
+KEEPS = """
+import ctypes, os, sys
+from inference.confined.figures import taken_bytes
+from inference.confined.idle import Idle
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+idle = Idle(idle_s=0.0)
+idle.seen()
+layer, after = libc.malloc(256 << 20), libc.malloc(64)
+ctypes.memset(layer, 1, 256 << 20)
+libc.free(layer)
+if sys.argv[1] == "idle":
+    idle.begins()
+idle.seen()
+print(taken_bytes(os.getpid()))
+"""
+"""A layer is let go of, and something after it is not."""
+
+
 def dense_voxels(findings: Findings) -> int:
     return int(findings.segments[0].mask.sum())
 
@@ -126,6 +146,32 @@ def test_a_network_that_writes_to_its_input_changes_nothing_here(pool: Pool, mad
     volume = commanded(7.0)
     pool.predict(volume, made, "cpu", {}, seed=0, bounds=AMPLE)
     assert np.array_equal(volume.voxels, commanded(7.0).voxels)
+
+
+def test_a_volume_that_was_read_for_the_process_is_lent_as_it_lies(
+    pool: Pool, made: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "VOXELS", memory.Rooms(least_bytes=1))
+    copied = list[int]()
+    monkeypatch.setattr(lending, "memory_of", lambda parts: copied.append(1) or memory_of(parts))
+    there = commanded(9.0)
+    with room_for(made):
+        voxels = memory.VOXELS.array(there.voxels.shape, np.float32)
+    voxels[...] = there.voxels
+    lent = pool.predict(replace(there, voxels=voxels), made, "cpu", {}, seed=0, bounds=AMPLE)
+    of_one = len(copied)
+    assert np.array_equal(lent.segments[0].mask, found(pool, made, 9.0).segments[0].mask)
+    assert len(copied) - of_one == of_one + 1  # the voxels, besides what is small
+
+
+def test_a_process_that_nobody_asks_gives_back_the_memory_of_its_layers() -> None:
+    def memory_at(command: str) -> int:
+        program, environment = [sys.executable, "-c", KEEPS, command], process_module._environment()
+        done = subprocess.run(program, check=True, capture_output=True, text=True, env=environment)
+        return int(done.stdout)
+
+    assert memory_at("asked") > 256 * MIB
+    assert memory_at("idle") < 128 * MIB
 
 
 def test_a_process_that_crashes_is_told_by_its_signal_and_another_takes_its_place(pool: Pool, made: Package) -> None:

@@ -36,7 +36,7 @@ def keys(folder: Path, name: str) -> tuple[Path, Path]:
 
 def sign(by: signing.Config, folder: Path) -> None:
     """As the command does, which leaves out the signature itself."""
-    by.set_hashing_config(hashing.Config().set_ignored_paths(paths=[folder / SIGNATURE]))
+    by.set_hashing_config(hashing.Config().set_ignored_paths(paths=[SIGNATURE]))
     by.sign(folder, folder / SIGNATURE)
 
 
@@ -66,14 +66,32 @@ def flipped(folder: Path, file: str) -> None:
     (folder / file).write_bytes(content)
 
 
+def several(folder: Path) -> None:
+    flipped(folder, MANIFEST)
+    (folder / "network.pt").rename(folder / "a'b.pt")
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda folder: flipped(folder, "network.pt"), r"Hash mismatch for \\*'network\.pt"),
-        (lambda folder: flipped(folder, MANIFEST), r"Hash mismatch for \\*'model\.yaml"),
+        (
+            lambda folder: flipped(folder, "network.pt"),
+            r"\(network\.pt must be as it was signed, but has another content\); fetch",
+        ),
+        (
+            lambda folder: flipped(folder, MANIFEST),
+            r"\(model\.yaml must be as it was signed, but has another content\); fetch",
+        ),
         (lambda folder: flipped(folder, SIGNATURE), "signature does not hold"),
-        (lambda folder: (folder / "more.pt").write_bytes(b"more"), "Extra files found"),
-        (lambda folder: (folder / "network.pt").unlink(), "Missing files"),
+        (
+            lambda folder: (folder / "more.pt").write_bytes(b"more"),
+            r"\(files that were not signed must not be there: more\.pt\); fetch",
+        ),
+        (
+            lambda folder: (folder / "network.pt").unlink(),
+            r"\(files that were signed must be there: network\.pt\); fetch",
+        ),
+        (several, r"\(files that were not .*: a'b\.pt; files that were signed .*: network\.pt; model\.yaml must"),
         (lambda folder: (folder / SIGNATURE).unlink(), "holds no model.sig"),
         (lambda folder: (folder / SIGNATURE).write_bytes(b""), "signature does not hold"),
         (lambda folder: (folder / SIGNATURE).write_bytes(b"{}"), "signature does not hold"),
@@ -85,6 +103,22 @@ def test_what_is_not_as_it_was_signed_is_refused(
 ) -> None:
     spoil(folder)
     with pytest.raises(PackageError, match=reason):
+        require_signed(folder, Signers(trusted[1]))
+
+
+@pytest.mark.parametrize("added", [".git/hooks/post-checkout", ".gitattributes", ".github/workflow.yaml"])
+@pytest.mark.parametrize("is_ignored", [True, False])
+def test_what_verification_passes_over_since_git_has_it_may_not_be_there(
+    added: str, is_ignored: bool, folder: Path, trusted: tuple[Path, Path]
+) -> None:
+    (folder / SIGNATURE).unlink()
+    by = signing.Config().use_elliptic_key_signer(private_key=trusted[0])
+    by.set_hashing_config(hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=is_ignored))
+    by.sign(folder, folder / SIGNATURE)
+    require_signed(folder, Signers(trusted[1]))
+    (folder / added).parent.mkdir(parents=True, exist_ok=True)
+    (folder / added).write_text("added since")
+    with pytest.raises(PackageError, match=rf"says nothing of \{added}, which anybody may have added"):
         require_signed(folder, Signers(trusted[1]))
 
 
@@ -116,9 +150,9 @@ def test_a_model_whose_signature_does_not_hold_is_refused_before_it_is_parsed(
     assert problem_of(config.models[0]) is None
     (folder / MANIFEST).write_text(yaml.safe_dump(yaml.safe_load((folder / MANIFEST).read_text()) | {"title": "Other"}))
     monkeypatch.setattr(manifest, "plain_yaml", lambda _: pytest.fail("the manifest was parsed"))
-    with pytest.raises(PackageError, match=r"Hash mismatch for \\*'model\.yaml"):
+    with pytest.raises(PackageError, match=r"\(model\.yaml must be as it was signed"):
         routable_models(config)
-    assert "Hash mismatch" in (problem_of(config.models[0]) or "")
+    assert "(model.yaml must be as it was signed" in (problem_of(config.models[0]) or "")
 
 
 @pytest.mark.parametrize("signature", [{}, {"public_key": "a.pub", "certificates": ["b.pem"]}])

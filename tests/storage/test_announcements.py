@@ -9,7 +9,8 @@ from sqlalchemy.exc import IntegrityError
 
 from storage.announcements import Announcements
 from storage.database import Database
-from storage.records import Announcement, Job, PerformedStep
+from storage.records.announced import Announcement, PerformedStep
+from storage.records.jobs import Job
 from tests.made_rows import House, open_house
 
 COMPLETED = Announcement(

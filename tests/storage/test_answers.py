@@ -13,7 +13,7 @@ from alembic.config import Config as AlembicConfig
 import storage
 from storage.answers import Answers
 from storage.database import Database
-from storage.records import Answer
+from storage.records.events import Answer
 from storage.usage import Usage
 from tests.made_rows import open_house
 

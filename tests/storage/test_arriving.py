@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.records import Announcement, Arriving, Association, Event
+from storage.records.announced import Announcement
+from storage.records.arriving import Arriving
+from storage.records.events import Event
+from storage.records.received import Association
 from tests.made_rows import House, new_instance, open_house
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"

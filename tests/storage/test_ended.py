@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import generate_uid
 
-from storage.records import Association, NewInstance
+from storage.records.received import Association, NewInstance
 from tests.made_rows import House, open_house
 
 NOW = time.time()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.records import Silence
+from storage.records.arriving import Silence
 from tests.made_rows import House, open_house
 
 SHORT = Silence("SCANNER", longest_gap_s=2.0, longest_pause_s=1.0, at=100.0)

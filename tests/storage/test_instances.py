@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.records import Added, Association, NewInstance
+from storage.records.received import Added, Association, NewInstance
 from tests.made_rows import House, open_house
 
 FIRST = NewInstance(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.records import Event, Job
+from storage.records.events import Event
+from storage.records.jobs import Job
 from tests.made_rows import House, open_house, recipients_of
 
 SAID = Event("test", "a person said so")

@@ -13,10 +13,13 @@ from sqlalchemy.exc import IntegrityError
 
 from storage.database import Database, _migrations
 from storage.errors import VersionTaken
+from storage.model_schema import model_role
 from storage.models import Models
 from storage.moved_jobs import Move
-from storage.records import Companion, Event, GoldenCheck, Job, ModelVersion
-from storage.schema import job, model_role
+from storage.records.events import Event
+from storage.records.jobs import Companion, Job
+from storage.records.models import GoldenCheck, ModelVersion
+from storage.schema import job
 from tests.made_rows import House, open_house
 
 OLD, NEW = "a" * 64, "b" * 64

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.records import Event
+from storage.records.events import Event
 from tests.made_rows import House, open_house, recipients_of
 
 SAID = Event("test", "a person said so")

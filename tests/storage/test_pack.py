@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,23 @@ def test_a_deleted_record_is_gone_and_the_file_goes_with_the_last_one(store: Fil
     store.delete(second)
     assert not pack.path.exists()
     store.delete(second)
+
+
+def test_a_pack_that_goes_while_keys_are_listed_is_passed_over(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = iter(f"ab{number:030}" for number in range(9))
+    monkeypatch.setattr(secrets, "token_hex", lambda _bytes: next(names))  # both packs in one folder
+    packs = [store.open_pack(), store.open_pack()]
+    kept = {_append(pack, b"one") for pack in packs}
+    for pack in packs:
+        pack.close(sealed=True)
+    listing = store.keys()
+    first = next(listing)
+    (other,) = kept - {first}
+    store.delete(other)
+    assert list(listing) == []
+    assert list(store.keys()) == [first]
 
 
 def _left_by(pack: PackWriter, *, flipped_at: int) -> Path:

@@ -12,7 +12,9 @@ from alembic import command
 from sqlalchemy import Connection, text
 
 from storage.database import Database, _migrations
-from storage.records import Event, Job, Result, Substitution
+from storage.records.events import Event
+from storage.records.jobs import Job
+from storage.records.results import Result, Substitution
 from tests.made_rows import House, open_house, recipients_of
 
 SAID = Event("test", "a person said so")

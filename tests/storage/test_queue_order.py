@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, text, update
 
 from storage.jobs import turn
-from storage.records import Event, Job, Priority
+from storage.records.events import Event
+from storage.records.jobs import Job, Priority
 from storage.schema import job
 from tests.made_rows import House, open_house
 

@@ -14,7 +14,10 @@ from pydicom.uid import generate_uid
 from sqlalchemy import select
 
 from storage.errors import NewerRevision
-from storage.records import Association, Event, Job, JobState, NewInstance, NewJob, Result, Series
+from storage.records.events import Event
+from storage.records.jobs import Job, JobState, NewJob
+from storage.records.received import Association, NewInstance, Series
+from storage.records.results import Result
 from storage.schema import job as job_table
 from storage.schema import result as result_table
 from tests.made_rows import EXPLICIT_VR_LITTLE_ENDIAN, SOP_CLASSES, House, new_instance, open_house, recipients_of
