@@ -124,8 +124,8 @@ class JobOutcome:
     ended: with error, where the process that ran the model was killed or took too long; the attempt counts as such.
 
     storage_error: objects could not be read or written; the job itself is not to blame and is run again.
-    provenance_key: the object that says what the results were made of, and with what. comparison: of a shadow, how what it
-    found differs (see `inference.monitor.paired`).
+    provenance_key: the object of provenance_bytes that says what the results were made of, and with what. comparison: of a
+    shadow, how what it found differs (see `inference.monitor.paired`).
     """
 
     summary: str = ""
@@ -138,6 +138,7 @@ class JobOutcome:
     not_made: Mapping[str, str] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
     provenance_key: str | None = None
+    provenance_bytes: int = 0
     comparison: Mapping[str, Any] | None = None
 
 

@@ -108,9 +108,9 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
     if spec.compare_with is not None:
         with stages.timed("compare"):
             comparison = _comparison(objects, spec.compare_with, volume, findings)
-            provenance_key = put_provenance(objects, gather(spec, package))
+            provenance_key, provenance_bytes = put_provenance(objects, gather(spec, package))
         outcome = _outcome(package, findings, stages, said_besides)
-        return replace(outcome, comparison=comparison, provenance_key=provenance_key)
+        return replace(outcome, comparison=comparison, provenance_key=provenance_key, provenance_bytes=provenance_bytes)
     if spec.findings_key is not None:
         with stages.timed("keep"):
             objects.put(spec.findings_key, [kept.to_bytes(findings)])
@@ -139,10 +139,17 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
     with stages.timed("put"):
         to = objects if spec.results_url is None else open_store(spec.results_url)
         results, instead = (_put_all(to, spec, items) for items in (made.results, made.instead))
-        provenance_key = put_provenance(to, gather(spec, package))
+        provenance_key, provenance_bytes = put_provenance(to, gather(spec, package))
     outcome = _outcome(package, findings, stages, said_besides)
     not_made = _not_made((*made.results, *made.instead))
-    return replace(outcome, results=results, instead=instead, not_made=not_made, provenance_key=provenance_key)
+    return replace(
+        outcome,
+        results=results,
+        instead=instead,
+        not_made=not_made,
+        provenance_key=provenance_key,
+        provenance_bytes=provenance_bytes,
+    )
 
 
 def _comparison(objects: ObjectStore, key: str, volume: Volume | None, findings: Findings) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from inference.manifest import PythonRuntime
 from inference.package import Package, file_digests, load_exactly
 
 _FILE_MODE, _FOLDER_MODE = 0o444, 0o555
-_PARTIAL = ".partial-"
+_PARTIAL, _REMOVED = ".partial-", ".removed-"
 _AGAIN = "take it away, and activate the version again from where it came"
 
 
@@ -50,6 +50,26 @@ class VersionStore:
         """Where the package lies; nothing of it is read, and it may have been changed."""
         place = self._folder / content_sha256
         return next(iter(sorted(place.iterdir())), None) if place.is_dir() else None
+
+    def remove(self, content_sha256: str) -> int:
+        """Take the package away; returns how many bytes that were, 0 where it was not there.
+
+        Whole or not at all, as it came: what a removal that was interrupted left is taken away with the next one. What was
+        measured of it stays, since results are what they are by it. Raises PackageError where it cannot be.
+        """
+        place = self._folder / content_sha256
+        gone = self._folder / f"{_REMOVED}{os.getpid()}-{content_sha256[:16]}"
+        self._loaded.pop(content_sha256, None)
+        size_bytes = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+        try:
+            if place.is_dir():
+                place.rename(gone)
+                _sync(self._folder)
+            for left in self._folder.glob(f"{_REMOVED}*"):
+                _delete(left)
+        except OSError as error:
+            raise PackageError(f"{place} cannot be removed: {error.strerror or error}") from error
+        return size_bytes
 
     def _load(self, place: Path, content_sha256: str) -> Package:
         inside = sorted(place.iterdir()) if place.is_dir() else []
@@ -98,6 +118,13 @@ def _seal(part: Path) -> None:
     for folder, _, _ in os.walk(part, topdown=False):
         Path(folder).chmod(_FOLDER_MODE)
         _sync(Path(folder))
+
+
+def _delete(sealed: Path) -> None:
+    """Names go from folders only that may be written to."""
+    for folder, _, _ in os.walk(sealed):
+        Path(folder).chmod(0o755)
+    shutil.rmtree(sealed)
 
 
 def _sync(folder: Path) -> None:

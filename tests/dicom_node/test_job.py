@@ -109,6 +109,7 @@ def test_what_results_were_made_of_is_kept_beside_them(stored: JobSpec) -> None:
     recorded = tuple(RecordedInput(f"1.2.{number}", f"{number:032x}") for number in range(len(stored.object_keys)))
     outcome = run_attempt(dataclasses.replace(stored, recorded=recorded))
     content = open_store(stored.objects_url).get(str(outcome.provenance_key))
+    assert outcome.provenance_bytes == len(content)
     record = provenance.from_bytes(content)
     assert (record.model, record.spec.package_sha256) == (PACKAGE.key, PACKAGE.content_sha256)
     assert record.spec.recorded == recorded
