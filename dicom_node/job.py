@@ -235,20 +235,20 @@ def _not_made(items: Iterable[EncodedResult]) -> dict[str, str]:
     """Why, by kind as ordered; of some kinds there are several objects."""
     why: dict[str, list[str]] = {}
     for item in items:
-        if not item.payload:
+        if not item.file.size_bytes:
             why.setdefault(item.kind, []).extend(item.faults)
     return {kind: "; ".join(dict.fromkeys(faults)) for kind, faults in why.items()}
 
 
 def _put_all(objects: ObjectStore, spec: JobSpec, items: Iterable[EncodedResult]) -> tuple[Result, ...]:
     """Those that could be made; what is not sound is kept, too."""
-    return tuple(_put(objects, spec, item) for item in items if item.payload)
+    return tuple(_put(objects, spec, item) for item in items if item.file.size_bytes)
 
 
 def _put(objects: ObjectStore, spec: JobSpec, item: EncodedResult) -> Result:
     return put_result(
         objects,
-        item.payload,
+        item.file,
         kind=item.kind,
         sop_class_uid=item.sop_class_uid,
         sop_instance_uid=item.sop_instance_uid,

@@ -76,6 +76,23 @@ def recipients_of(results: Iterable[Result], by_kind: Mapping[str, Sequence[str]
     return {item.sop_instance_uid: by_kind.get(item.kind, ()) for item in results}
 
 
+@dataclass(frozen=True)
+class MemoryPart:
+    content: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content)
+
+    def read(self, start: int, length: int) -> bytes:
+        if start + length > len(self.content):
+            raise UnknownObject("the object is cut short")
+        return self.content[start : start + length]
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        buffer[:] = self.read(start, len(buffer))
+
+
 class MemoryStore:
     """An object store that a test can damage."""
 
@@ -92,6 +109,9 @@ class MemoryStore:
             return self.objects[key]
         except KeyError:
             raise UnknownObject(f"no object is kept under the key {key}") from None
+
+    def part(self, key: str) -> MemoryPart:
+        return MemoryPart(self.get(key))
 
     def tail(self, key: str, size_bytes: int) -> Iterator[bytes]:
         content = self.get(key)
