@@ -7,7 +7,9 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
@@ -331,9 +333,29 @@ class House:
         return [event for event in reversed(recent) if event.kind in kinds]
 
 
-def open_house(folder: Path) -> House:
-    database = Database(f"sqlite:///{folder / 'node.sqlite3'}")
+@cache
+def _empty_database() -> bytes:
+    """The file of a new database. It is made once in a process: all migrations one after the other take half a second."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "node.sqlite3"
+        database = Database(f"sqlite:///{path}")
+        database.migrate()
+        database.close()
+        return path.read_bytes()
+
+
+def made_database(folder: Path) -> Database:
+    """The database of a node in this folder; a new one where there is none."""
+    path = folder / "node.sqlite3"
+    if not path.exists():
+        path.write_bytes(_empty_database())
+    database = Database(f"sqlite:///{path}")
     database.migrate()
+    return database
+
+
+def open_house(folder: Path) -> House:
+    database = made_database(folder)
     comparison = Comparison()
     return House(
         database=database,
