@@ -11,6 +11,7 @@ from typing import Literal
 from dicom_node.config import Config, Model
 from dicom_node.errors import NodeError
 from dicom_node.golden_check import golden_check
+from dicom_node.model_words import removed_words
 from dicom_node.models import check_signature
 from dicom_node.versions import Versions
 from inference.confined import pool
@@ -91,7 +92,8 @@ def brought(what: str, config: Config, versions: Versions) -> ModelVersion:
         for model in _entries(config, loaded.manifest.name):
             check_signature(model, folder)
         return versions.add(loaded)
-    if (known := versions.keyed(what)) is not None:
+    known = versions.keyed(what)
+    if known is not None and known.removed_at is None:
         for model in _entries(config, known.name):
             if not known.built_in:
                 versions.require_signed(known.content_sha256, model)
@@ -100,6 +102,8 @@ def brought(what: str, config: Config, versions: Versions) -> ModelVersion:
         check_signature(model)
     named = [item.folder for item in config.models if item.folder is not None and item.folder.is_dir()]
     package = next((item for item in Registry(named) if item.key == what), None)
+    if package is None and known is not None and (removed := removed_words([known], what)):
+        raise NodeError(removed)
     if package is None:
         raise NodeError(
             f"{what}: must be NAME@VERSION of a version that is known, or the folder of a package; "

@@ -24,6 +24,9 @@ LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
 # And which of the machine's devices it is to compute on.
 PLACES = "DICOM_NODE_PLACES"
 
+# Of a package whose content is not any more what was decided to run.
+RESTART = "restart the node to use what is there"
+
 # Without it, products of matrices on CUDA need not be the same twice (cuBLAS, "Results reproducibility").
 REPEATABLE: Mapping[str, str] = MappingProxyType({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"})
 
@@ -121,8 +124,8 @@ class JobOutcome:
     ended: with error, where the process that ran the model was killed or took too long; the attempt counts as such.
 
     storage_error: objects could not be read or written; the job itself is not to blame and is run again.
-    provenance_key: the object that says what the results were made of, and with what. comparison: of a shadow, how what it
-    found differs (see `inference.monitor.paired`).
+    provenance_key: the object of provenance_bytes that says what the results were made of, and with what. comparison: of a
+    shadow, how what it found differs (see `inference.monitor.paired`).
     """
 
     summary: str = ""
@@ -135,6 +138,7 @@ class JobOutcome:
     not_made: Mapping[str, str] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
     provenance_key: str | None = None
+    provenance_bytes: int = 0
     comparison: Mapping[str, Any] | None = None
 
 

@@ -248,7 +248,8 @@ def reproduce(
 
     try:
         with _stores(config) as (loaded, stores), doing() as told:
-            found = run_again(loaded, stores, sop_instance_uid, package_with(loaded), told, device=device)
+            package_of = package_with(loaded, stores.models.versions())
+            found = run_again(loaded, stores, sop_instance_uid, package_of, told, device=device)
     except (NodeError, StorageError, InferenceError) as error:
         if as_json:
             _print_json(reproduce_document.cannot(str(error)))

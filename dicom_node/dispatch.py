@@ -268,6 +268,7 @@ class Dispatch:
             not_analysed=reason is not None or bool(outcome.instead),
             send_stale=running.send_stale,
             provenance_key=outcome.provenance_key,
+            provenance_bytes=outcome.provenance_bytes,
             shadow=running.shadow if not failed else None,
             events=[event, *sharing.events],
         )
@@ -282,6 +283,7 @@ class Dispatch:
             outcome="done",
             reason=outcome.not_analysed,
             provenance_key=outcome.provenance_key,
+            provenance_bytes=outcome.provenance_bytes,
             comparison=outcome.comparison,
             events=[replace(event, data={"stage_s": outcome.stage_s})],
         )

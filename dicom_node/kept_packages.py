@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from dicom_node.config import Config
 from dicom_node.errors import NodeError
+from dicom_node.model_words import removed_words
 from inference.errors import PackageError
 from inference.package import BUILT_IN, Package, load_package
 from inference.registry import package_folders
+from storage.records.models import ModelVersion
 
 
-def package_with(config: Config) -> Callable[[str, str], Package]:
-    """Finds a package by name@version and the SHA-256 of its content; raises NodeError where there is none such."""
+def package_with(config: Config, known: Iterable[ModelVersion] = ()) -> Callable[[str, str], Package]:
+    """Finds a package by name@version and the SHA-256 of its content; raises NodeError where there is none such.
+
+    known: every version that was ever taken up, so that one which was removed is told from one that nobody knows.
+    """
 
     def find(key: str, content_sha256: str) -> Package:
         others = []
@@ -21,6 +26,8 @@ def package_with(config: Config) -> Callable[[str, str], Package]:
             if (package.key, package.content_sha256) == (key, content_sha256):
                 return package
             others += [package.content_sha256] if package.key == key else []
+        if removed := removed_words(known, key, content_sha256):
+            raise NodeError(removed)
         if others:
             raise NodeError(
                 f"model {key}: must have the content {content_sha256}, but what is here has {others[0]}; it was changed"

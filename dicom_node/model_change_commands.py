@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dicom_node.config_in_use import config_of_node
 from dicom_node.model_commands import commands, out
+from dicom_node.room import size_in_words
 from dicom_node.terminal import table_of
 
 if TYPE_CHECKING:
@@ -89,6 +90,33 @@ def enable(name: Name, config: ConfigPath = DEFAULT_CONFIG) -> None:
     with _changes(config) as changes:
         changes.enable(name)
     _say(f"{name} is enabled")
+
+
+@commands.command()
+def add(
+    what: Annotated[str, typer.Argument(help="The folder of a package.")], config: ConfigPath = DEFAULT_CONFIG
+) -> None:
+    """Keep a version, so that it can be activated, or what it found be reproduced. It runs nothing until then."""
+    with _changes(config) as changes:
+        version = changes.add(what)
+    _say(f"{version.key} is kept, with the content {version.content_sha256}")
+
+
+@commands.command()
+def remove(
+    version: Annotated[
+        list[str], typer.Argument(help="NAME@VERSION of a version that has no role; several may be given.")
+    ],
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Delete the copies of versions that nothing needs any more. What they found stays, and says by which version it was found.
+
+    Refused while a version is active, canary or shadow, is what a rollback returns to, or jobs of it wait or run.
+    """
+    with _changes(config) as changes:
+        for key in version:
+            removed, freed_bytes = changes.remove(key)
+            _say(f"{removed.key} is removed, which frees {size_in_words(freed_bytes)}")
 
 
 @commands.command(name="list")

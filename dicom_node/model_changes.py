@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from dicom_node.activation import Judgement, brought, check_of, entry_of, judge, measure
 from dicom_node.config import Config
 from dicom_node.errors import NodeError
+from dicom_node.model_words import removed_words
 from dicom_node.versions import Versions
+from inference.errors import PackageError
+from inference.registry import Registry
 from storage.models import Models
 from storage.records.events import Event
 from storage.records.models import ModelRole, ModelVersion
@@ -96,6 +100,40 @@ class Changes:
         if not self._models.enable(name, events=[Event("model_enabled", text)]):
             raise NodeError(f"{name} is not disabled")
 
+    def add(self, what: str) -> ModelVersion:
+        """Keep a version; it does nothing until it is given a role."""
+        return brought(what, self._config, self._versions)
+
+    def remove(self, key: str) -> tuple[ModelVersion, int]:
+        """Take a version's files away that nothing needs; returns it, and how many bytes that frees.
+
+        What it found stays, and says by which version it was found. Raises NodeError or VersionNeeded where it is needed.
+        """
+        version = self._versions.keyed(key)
+        if version is None:
+            raise NodeError(f"{key}: no version is called so; dicom-node models list shows those that are known")
+        if version.built_in:
+            raise NodeError(f"{key}: belongs to the installation, and goes with it")
+        self._require_unnamed(version)
+        text = f"{key} was removed: what it found stays, and cannot be reproduced until its package is added again"
+        freed_bytes = self._versions.remove(
+            version, Event("model_removed", text, data={"content_sha256": version.content_sha256})
+        )
+        if version.removed_at is not None and not freed_bytes:
+            raise NodeError(removed_words([version], key))
+        return version, freed_bytes
+
+    def _require_unnamed(self, version: ModelVersion) -> None:
+        """What config.yaml names would be taken up again with the next start."""
+        for entry in self._config.models:
+            if entry.name == version.key:
+                raise NodeError(f"{version.key} cannot be removed: config.yaml holds {version.name} to it")
+            if entry.name == version.name and version.content_sha256 in _held_in(entry.folder):
+                raise NodeError(
+                    f"{version.key} cannot be removed: {entry.folder}, which config.yaml names, holds it, so that the next start"
+                    " would take it up again; put another version there"
+                )
+
     def _judged(self, version: ModelVersion, active: ModelVersion | None, *, without_golden_cases: bool) -> Changed:
         entry = entry_of(self._config, version.name)
         device: Literal["auto", "cpu", "cuda"] = entry.device if entry else "auto"
@@ -145,3 +183,11 @@ class Changes:
 
 def _contents(version: ModelVersion, role: ModelRole) -> dict[str, str | None]:
     return {"content_sha256": version.content_sha256, "before": role.active_sha256}
+
+
+def _held_in(folder: Path | None) -> frozenset[str]:
+    """The contents of the packages there; none of a folder with a broken one, which nothing would be taken up from."""
+    try:
+        return frozenset(item.content_sha256 for item in Registry([folder] if folder else []))
+    except (PackageError, OSError):
+        return frozenset()

@@ -65,6 +65,8 @@ def _line(
 ) -> Line:
     role = roles.get(version.name)
     check = checks.get(version.content_sha256)
+    if version.removed_at is not None:
+        return Line(version.key, "-", f"removed {moment(version.removed_at)}", "-", "")
     golden = "-" if check is None else f"{'passed' if check.passed else 'failed'} {moment(check.at)}, {check.device}"
     if package is None:
         return Line(version.key, "?", "its copy is missing or damaged", golden, "", is_wrong=True)

@@ -38,10 +38,10 @@ def gather(spec: JobSpec, package: Package) -> Provenance:
     )
 
 
-def put_provenance(objects: ObjectStore, record: Provenance) -> str:
-    """Keep it; durable when this returns its key, which no other record has."""
+def put_provenance(objects: ObjectStore, record: Provenance) -> tuple[str, int]:
+    """Keep it; durable when this returns its key, which no other record has, and its size in bytes."""
     content = record.to_bytes()
     study = hashlib.sha256(record.spec.study_instance_uid.encode()).hexdigest()
     key = f"provenance/{study[:2]}/{study[2:18]}/{hashlib.sha256(content).hexdigest()[:32]}.json"
     objects.put(key, [content])
-    return key
+    return key, len(content)

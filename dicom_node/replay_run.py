@@ -117,7 +117,11 @@ def courses(series: RecordedSeries, policies: tuple[Policy, Policy], now: float)
     after = before if new.waiting.is_like(old.waiting, series) else judgements(series, new.waiting, now)
     ends = {judged.came: judged for judged in (*before[-1:], *after[-1:])}
     described = {came: _describe(series, judged) for came, judged in ends.items()}
-    return _course(before, old, described), _course(after, new, described)
+    study_instance_uid = series.study.study_instance_uid
+    return (
+        _course(before, old, described, study_instance_uid),
+        _course(after, new, described, study_instance_uid),
+    )
 
 
 def _describe(series: RecordedSeries, judged: Judged) -> tuple[dict[str, Any], SeriesFacts, float]:
@@ -134,13 +138,23 @@ def _describe(series: RecordedSeries, judged: Judged) -> tuple[dict[str, Any], S
 
 
 def _course(
-    found: tuple[Judged, ...], policy: Policy, described: Mapping[int, tuple[dict[str, Any], SeriesFacts, float]]
+    found: tuple[Judged, ...],
+    policy: Policy,
+    described: Mapping[int, tuple[dict[str, Any], SeriesFacts, float]],
+    study_instance_uid: str,
 ) -> Course:
     if not found:
         return Course((), None)
     last = found[-1]
     attributes, facts, last_received_at = described[last.came]
-    routing = route(attributes, facts, policy.routes, policy.models, last_received_at=last_received_at)
+    routing = route(
+        attributes,
+        facts,
+        policy.routes,
+        policy.models,
+        last_received_at=last_received_at,
+        study_instance_uid=study_instance_uid,
+    )
     if last.verdict.state == "never":
         jobs = tuple(of_incomplete(job, last.verdict, last.rules) for job in routing.jobs)
         routing = replace(routing, jobs=jobs)

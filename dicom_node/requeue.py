@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dicom_node.errors import NodeError
+from dicom_node.model_words import removed_words
 from dicom_node.stores import Stores
 from storage.errors import NewerRevision
 from storage.event_about import event_about
@@ -14,13 +15,18 @@ def analyse_again(stores: Stores, key: str, model: str | None, *, stat: bool = F
     """Queue the ended jobs of the studies that `key` names; returns how many. Skipped jobs run when they are named.
 
     stat: they are STAT from now on; and so are those that still wait for their turn, which then count too.
-    Raises NodeError, after the others were queued, where a series has moved on since a job on it ended.
+    Raises NodeError, after the others were queued, where a series has moved on since a job on it ended, or a version was
+    removed that a job is of.
     """
     count = 0
     refused: list[str] = []
+    versions = stores.models.versions()
     for study in stores.studies.find(key):
         for job in _newest(stores.jobs.of_study(study.study_instance_uid)):
             if model in (job.model, job.model.partition("@")[0]) if model else job.state != "skipped":
+                if removed := removed_words(versions, job.model):
+                    refused.append(removed)
+                    continue
                 try:
                     count += _again(stores, job, stat=stat)
                 except NewerRevision as reason:

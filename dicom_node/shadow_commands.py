@@ -94,7 +94,8 @@ def _write(config: Config, stores: Stores, job_ids: Iterable[int], folder: Path)
     from dicom_node.kept_packages import package_with
     from dicom_node.shadow_write import write_results
 
+    package_of = package_with(config, stores.models.versions())
     with doing() as told:
         for job_id in job_ids:
-            for path in write_results(config, stores, job_id, folder, package_of=package_with(config), told=told):
+            for path in write_results(config, stores, job_id, folder, package_of=package_of, told=told):
                 out.print(Text.assemble(("written: ", "green"), str(path)), soft_wrap=True)

@@ -117,6 +117,16 @@ class Versions:
             check_signature(model, self._store.folder_of(content_sha256))
             self._signed.add((content_sha256, model.signature))
 
+    def remove(self, version: ModelVersion, event: Event) -> int:
+        """Take the copy of a version away that has no role and no job to run, and say so; returns how many bytes that frees.
+
+        Raises VersionNeeded where it has. What an interrupted removal left goes, too.
+        """
+        if version.removed_at is None:
+            self._models.remove(version.content_sha256, event)  # first: from now on nobody gives it a role
+        self._known.pop(version.content_sha256, None)
+        return self._store.remove(version.content_sha256)
+
     def known(self, content_sha256: str | None) -> ModelVersion | None:
         if content_sha256 is not None and content_sha256 not in self._known:
             self._known = {item.content_sha256: item for item in self._models.versions()}
@@ -139,8 +149,10 @@ class Versions:
     def package_of(self, key: str) -> Package | None:
         """Of the version called name@version, whatever it does now; None where it is not known, or cannot be used."""
         version = self.keyed(key)
+        if version is None or version.removed_at is not None:
+            return None
         try:
-            return None if version is None else self.package(version)
+            return self.package(version)
         except PackageError as error:
             log.error("a version of a model cannot be used", model=key, error=error)
             return None

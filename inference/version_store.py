@@ -12,10 +12,11 @@ from pathlib import Path
 
 from inference.errors import PackageError
 from inference.manifest import PythonRuntime
-from inference.package import Package, file_digests, load_package
+from inference.package import Package, file_digests, load_exactly
 
 _FILE_MODE, _FOLDER_MODE = 0o444, 0o555
-_PARTIAL = ".partial-"
+_PARTIAL, _REMOVED = ".partial-", ".removed-"
+_AGAIN = "take it away, and activate the version again from where it came"
 
 
 class VersionStore:
@@ -50,20 +51,33 @@ class VersionStore:
         place = self._folder / content_sha256
         return next(iter(sorted(place.iterdir())), None) if place.is_dir() else None
 
+    def remove(self, content_sha256: str) -> int:
+        """Take the package away; returns how many bytes that were, 0 where it was not there.
+
+        Whole or not at all, as it came: what a removal that was interrupted left is taken away with the next one. What was
+        measured of it stays, since results are what they are by it. Raises PackageError where it cannot be.
+        """
+        place = self._folder / content_sha256
+        gone = self._folder / f"{_REMOVED}{os.getpid()}-{content_sha256[:16]}"
+        self._loaded.pop(content_sha256, None)
+        size_bytes = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+        try:
+            if place.is_dir():
+                place.rename(gone)
+                _sync(self._folder)
+            for left in self._folder.glob(f"{_REMOVED}*"):
+                _delete(left)
+        except OSError as error:
+            raise PackageError(f"{place} cannot be removed: {error.strerror or error}") from error
+        return size_bytes
+
     def _load(self, place: Path, content_sha256: str) -> Package:
         inside = sorted(place.iterdir()) if place.is_dir() else []
         if len(inside) != 1:
             raise PackageError(
-                f"{place}: must hold the package with the content {content_sha256}, but holds {len(inside)} folders; take it"
-                " away, and activate the version again from where it came"
+                f"{place}: must hold the package with the content {content_sha256}, but holds {len(inside)} folders; {_AGAIN}"
             )
-        package = load_package(inside[0])
-        if package.content_sha256 != content_sha256:
-            raise PackageError(
-                f"{inside[0]}: its content must be {content_sha256}, but is {package.content_sha256}: it was changed or is"
-                " damaged; take it away, and activate the version again from where it came"
-            )
-        return package
+        return load_exactly(inside[0], content_sha256, _AGAIN)
 
     def _copy(self, package: Package) -> None:
         part = self._folder / f"{_PARTIAL}{os.getpid()}-{package.content_sha256[:16]}"
@@ -104,6 +118,13 @@ def _seal(part: Path) -> None:
     for folder, _, _ in os.walk(part, topdown=False):
         Path(folder).chmod(_FOLDER_MODE)
         _sync(Path(folder))
+
+
+def _delete(sealed: Path) -> None:
+    """Names go from folders only that may be written to."""
+    for folder, _, _ in os.walk(sealed):
+        Path(folder).chmod(0o755)
+    shutil.rmtree(sealed)
 
 
 def _sync(folder: Path) -> None:

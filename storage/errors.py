@@ -29,3 +29,11 @@ class NewerRevision(StorageError):
 
 class VersionTaken(StorageError):
     """A model of this name and version is known with another content."""
+
+
+class VersionNeeded(StorageError):
+    """A version of a model has a role, or jobs that did not end, so it must be kept."""
+
+
+class VersionRemoved(StorageError):
+    """The files of a version of a model are not kept any more, so it cannot do anything."""

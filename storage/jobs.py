@@ -34,6 +34,7 @@ from storage.revisions import (
 )
 from storage.schema import job, job_attempt, series
 from storage.shadows import queue_shadow
+from storage.usage import grow, names_provenance
 
 JOINED = select(job, series.c.series_instance_uid, series.c.study_instance_uid).join(
     series, series.c.series_id == job.c.series_id
@@ -156,6 +157,7 @@ class Jobs:
         not_analysed: bool = False,
         send_stale: bool = False,
         provenance_key: str | None = None,
+        provenance_bytes: int = 0,
         comparison: Json | None = None,
         shadow: NewShadow | None = None,
         events: Iterable[Event] = (),
@@ -165,7 +167,8 @@ class Jobs:
         recipients: the names of the destinations that get each kind of result. not_analysed: the results say so.
         send_stale: queue them even where the series has moved on meanwhile, if the model is to run on it again and none of
         the images that it read was rejected.
-        provenance_key: the object that says what the results were made of. comparison: of a shadow, how it differs.
+        provenance_key: the object of provenance_bytes that says what the results were made of. comparison: of a shadow,
+        how it differs.
         shadow: what is to run on the same images next, unless the series has moved on.
         Returns False, and changes nothing, where this attempt is not the running one.
         """
@@ -173,8 +176,11 @@ class Jobs:
             is_stale = has_moved_on(connection, finished)
             values: dict[str, Any] = {"state": state, "finished_at": time.time(), "stale": is_stale}
             values |= {"provenance_key": provenance_key, "comparison": comparison}
+            is_new = provenance_key is not None and not names_provenance(connection, finished.job_id, provenance_key)
             if not _end_attempt(connection, finished, outcome, reason, values):
                 return False
+            if is_new:
+                grow(connection, "results", provenance_bytes)
             record(connection, events)
             counts = not is_stale or (send_stale and may_be_sent_stale(connection, finished))
             if is_stale:

@@ -31,6 +31,8 @@ model_version = Table(
     Column("added_at", Float, nullable=False),
     # The folder that it was copied from.
     Column("source", Text, nullable=False),
+    # When its files were removed from among the data; what it found stays, and names it.
+    Column("removed_at", Float),
 )
 _BROUGHT = ~model_version.c.built_in
 Index(

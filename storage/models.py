@@ -15,6 +15,7 @@ from storage.model_schema import golden_check, model_change, model_role, model_v
 from storage.moved_jobs import Move, move_jobs
 from storage.records.events import Event
 from storage.records.models import GoldenCheck, ModelRole, ModelVersion
+from storage.removed_versions import mark_removed, mark_restored, require_kept
 
 _NUMBER = select(model_change.c.number)
 
@@ -24,12 +25,16 @@ class Models:
         self._database = database
 
     def add(self, new: ModelVersion) -> None:
-        """Make a version known; no change where it is. Raises VersionTaken where its name and version have another content."""
+        """Make a version known; where it is, nothing changes but that one which was removed is kept again.
+
+        Raises VersionTaken where its name and version have another content, whatever became of that.
+        """
         with self._database.write() as connection:
             known = connection.execute(
                 select(model_version).where(model_version.c.content_sha256 == new.content_sha256)
             ).first()
             if known is not None and (known.name, known.version) == (new.name, new.version):
+                mark_restored(connection, new.content_sha256, new.source)
                 return
             same = select(model_version.c.content_sha256).where(
                 model_version.c.name == new.name, model_version.c.version == new.version, ~model_version.c.built_in
@@ -46,6 +51,11 @@ class Models:
                     f"{new.content_sha256}; what a version holds never changes: give it another version"
                 )
             connection.execute(insert(model_version).values(**_values(new)))
+
+    def remove(self, content_sha256: str, event: Event) -> None:
+        """Nobody may use the version any more; its files can go. Raises VersionNeeded where it has a role, or jobs to run."""
+        with self._database.write() as connection:
+            mark_removed(connection, content_sha256, event)
 
     def versions(self) -> tuple[ModelVersion, ...]:
         """All that were ever taken up, oldest first."""
@@ -87,6 +97,7 @@ class Models:
             now = _role(connection, name)
             if now.active_sha256 != instead_of:
                 return False
+            require_kept(connection, content_sha256)
             values: dict[str, Any] = {
                 "active_sha256": content_sha256,
                 "active_by": by,
@@ -112,12 +123,12 @@ class Models:
         """Give a share of the studies, 0 to 1, to a version beside the active one; None for none any more."""
         since = None if content_sha256 is None else time.time()
         values = {"canary_sha256": content_sha256, "canary_share": share, "canary_since": since}
-        self._set(name, values, events, move)
+        self._set(name, values, events, move, of=content_sha256)
 
     def set_shadow(self, name: str, content_sha256: str | None, *, events: Iterable[Event] = ()) -> None:
         """Have a version run beside the active one and send nothing; None for none any more."""
         since = None if content_sha256 is None else time.time()
-        self._set(name, {"shadow_sha256": content_sha256, "shadow_since": since}, events)
+        self._set(name, {"shadow_sha256": content_sha256, "shadow_since": since}, events, of=content_sha256)
 
     def disable(
         self, name: str, reason: str, *, by: Literal["command", "golden"], events: Iterable[Event] = ()
@@ -160,8 +171,12 @@ class Models:
             found = [GoldenCheck(**{**row._mapping, "cases": tuple(row.cases)}) for row in connection.execute(query)]
         return {check.content_sha256: check for check in found}
 
-    def _set(self, name: str, values: dict[str, Any], events: Iterable[Event], move: Move | None = None) -> None:
+    def _set(
+        self, name: str, values: dict[str, Any], events: Iterable[Event], move: Move | None = None, *, of: str | None
+    ) -> None:
+        """of: the version that gets a role by it."""
         with self._database.write() as connection:
+            require_kept(connection, of)
             _role(connection, name)
             _change(connection, name, values, move, events)
 

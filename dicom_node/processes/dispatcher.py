@@ -22,6 +22,7 @@ from dicom_node.errors import NodeError
 from dicom_node.evidence import evidence_of
 from dicom_node.golden_watch import GoldenWatch
 from dicom_node.inquiry import Inquiry
+from dicom_node.model_words import removed_words
 from dicom_node.models import PackageOf, model_of, no_other
 from dicom_node.profiles import orders, usual_demand
 from dicom_node.reject import Reject
@@ -254,7 +255,10 @@ def spec_of(
     """
     chosen = model_of(models, job.model, package_of)
     if chosen is None:
-        raise NodeError(f"model {job.model} is no longer configured; add it under models, or requeue with another")
+        removed = removed_words(stores.models.versions(), job.model)
+        raise NodeError(
+            removed or f"model {job.model} is no longer configured; add it under models, or requeue with another"
+        )
     contents: Sequence[StoredContent | Instance] = stores.instances.contents(job.series_id, up_to_revision=job.revision)
     give_up_reason, rejected_as = job.give_up_reason, None
     if not contents:  # the report of that takes patient and study from what was rejected

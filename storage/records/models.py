@@ -10,7 +10,10 @@ from storage.records.json_object import Json
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version of a model that was ever taken up. built_in: of the installation; source: the folder it was copied from."""
+    """A version of a model that was ever taken up. built_in: of the installation; source: the folder it was copied from.
+
+    removed_at: when its files were removed; None while they are kept.
+    """
 
     content_sha256: str
     name: str
@@ -18,6 +21,7 @@ class ModelVersion:
     built_in: bool
     added_at: float
     source: str
+    removed_at: float | None = None
 
     @property
     def key(self) -> str:

@@ -94,6 +94,35 @@ def test_versions_change_on_a_running_node_and_the_next_job_knows(hospital: Hosp
 
 
 @pytest.mark.long
+def test_a_version_is_removed_and_what_it_found_names_it_and_is_reproduced_once_it_is_back(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    node = hospital.node
+    with node.running():
+        study = hospital.send()
+        wait_until(lambda: node.settled(study.uid))
+        folders = [version_of(hospital.first, tmp_path / number, number) for number in ("1.1.0", "1.2.0")]
+        hospital.models("activate", str(folders[0]))
+        refused = node.cli("models", "remove", "demo_seg@1.0.0")
+        assert (refused.returncode, "which config.yaml names, holds it" in refused.stderr) == (1, True)
+        aside = hospital.first.rename(tmp_path / "aside")
+        folders[0].rename(hospital.first)
+        refused = node.cli("models", "remove", "demo_seg@1.0.0")
+        assert (refused.returncode, "is what a rollback returns to" in refused.stderr) == (1, True)
+        hospital.models("activate", str(folders[1]))
+        assert "demo_seg@1.0.0 is removed, which frees" in hospital.models("remove", "demo_seg@1.0.0")
+        assert hospital.analysed_by() == "demo_seg@1.2.0"
+    assert "demo_seg@1.0.0" in node.cli("explain", study.uid).stdout
+    (result, *_) = [item.result for item in node.stores.history.results(study.uid) if item.result.kind == "seg"]
+    again = node.cli("reproduce", result.sop_instance_uid)
+    assert again.returncode == 2
+    assert "cannot be run: model demo_seg@1.0.0: was removed" in again.stderr
+    hospital.models("add", str(aside))
+    again = node.cli("reproduce", result.sop_instance_uid)
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+@pytest.mark.long
 def test_a_model_that_is_disabled_stops_at_once_and_goes_on_when_it_is_enabled(hospital: Hospital) -> None:
     node = hospital.node
     with node.running():

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from dicom_node.kept_packages import package_with
 from dicom_node.reproduce import CannotReproduce, Reproduction, reproduce
 from storage.records.results import Result
-from storage.schema import result
+from storage.schema import instance, result
 from tests.acceptance.node import NodeUnderTest, configuration
 from tests.acceptance.pacs import storescu
 from tests.acceptance.studies import SLICES, made_study
@@ -41,6 +41,17 @@ def analysed(
 def again(node: NodeUnderTest, uid: str) -> Reproduction:
     """As the command does it, in this process as far as it does not run the model."""
     return reproduce(node.config, node.stores, uid, package_with(node.config), lambda _what, _done, _of: None)
+
+
+def test_all_that_is_kept_counts_against_the_quota(analysed: tuple[NodeUnderTest, dict[str, Result]]) -> None:
+    node, _ = analysed
+    with node.stores.database.read() as connection:
+        rows = sum(
+            connection.execute(select(func.sum(table.c.size_bytes))).scalar_one() for table in (instance, result)
+        )
+    (record,) = [len(node.stores.objects.get(key)) for key in node.stores.objects.keys("provenance/")]
+    assert record > 1000
+    assert node.stores.usage.total_bytes() == rows + record
 
 
 def test_each_kind_of_result_comes_out_the_same_again_and_nothing_is_written_for_it(

@@ -109,6 +109,7 @@ def test_what_results_were_made_of_is_kept_beside_them(stored: JobSpec) -> None:
     recorded = tuple(RecordedInput(f"1.2.{number}", f"{number:032x}") for number in range(len(stored.object_keys)))
     outcome = run_attempt(dataclasses.replace(stored, recorded=recorded))
     content = open_store(stored.objects_url).get(str(outcome.provenance_key))
+    assert outcome.provenance_bytes == len(content)
     record = provenance.from_bytes(content)
     assert (record.model, record.spec.package_sha256) == (PACKAGE.key, PACKAGE.content_sha256)
     assert record.spec.recorded == recorded
@@ -193,7 +194,7 @@ def test_a_job_that_was_given_up_only_reports_why(stored: JobSpec) -> None:
 
 def test_a_package_that_changed_since_it_was_routed_to_is_not_run(stored: JobSpec) -> None:
     outcome = run_attempt(dataclasses.replace(stored, package_sha256="0" * 64))
-    assert "its content changed" in str(outcome.error)
+    assert "its content must be" in str(outcome.error)
     assert outcome.results == ()
 
 

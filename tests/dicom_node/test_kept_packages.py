@@ -14,6 +14,7 @@ from dicom_node.kept_packages import package_with
 from inference.package import MANIFEST, Package
 from inference.registry import Registry
 from inference.version_store import VersionStore
+from storage.records.models import ModelVersion
 from tests.acceptance.node import configuration
 from tests.inference.made_models import package
 
@@ -58,6 +59,18 @@ def test_another_content_under_the_same_version_is_told_and_not_taken(made: tupl
     change(brought)
     with pytest.raises(NodeError, match=f"model {KEY}: must have the content {brought.content_sha256}, but what is"):
         package_with(config)(KEY, brought.content_sha256)
+
+
+def test_a_version_that_was_removed_is_told_with_where_it_came_from(made: tuple[Config, Package]) -> None:
+    config, brought = made
+    change(brought)
+    row = ModelVersion(brought.content_sha256, "demo_seg", "1.0.0", False, 1.0, "/media/vendor", removed_at=1.77e9)
+    with pytest.raises(NodeError) as refused:
+        package_with(config, [row])(KEY, brought.content_sha256)
+    text = str(refused.value)
+    assert text.startswith(f"model {KEY}: was removed 2026-02-")
+    assert "dicom-node models add FOLDER" in text
+    assert f"which was /media/vendor and must have the content {brought.content_sha256}" in text
 
 
 def test_a_version_that_is_gone_is_said_to_be(made: tuple[Config, Package]) -> None:

@@ -23,10 +23,11 @@ from dicom_node.errors import NodeError
 from dicom_node.evidence import evidence_of
 from dicom_node.period import moment_of
 from dicom_node.replay import RecordedSeries, judgements
+from dicom_node.replay_compare import difference
 from dicom_node.replay_document import document
 from dicom_node.replay_looks import in_words, replayed
-from dicom_node.replay_run import Period, Reader, replay
-from dicom_node.routing import Routing
+from dicom_node.replay_run import Period, Reader, courses, replay
+from dicom_node.routing import Canary, Routing, version_for
 from dicom_node.settle import Settle
 from storage.database import Database
 from storage.errors import OutdatedDatabase, StorageUnavailable
@@ -35,7 +36,16 @@ from storage.records.received import Association, NewInstance, Study
 from storage.schema import event, habit, instance
 from storage.schema import series as series_table
 from tests.acceptance.node import configuration, dicom_node
-from tests.dicom_node.recorded import START, a_route, evenly, policy, recorded, waiting
+from tests.dicom_node.recorded import (
+    START,
+    a_route,
+    density_model,
+    density_package,
+    evenly,
+    policy,
+    recorded,
+    waiting,
+)
 from tests.made_rows import House, new_instance, open_house
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "replay.schema.json").read_text())
@@ -112,6 +122,25 @@ def test_only_studies_of_the_period_are_replayed(house: House) -> None:
     for until, studies in ((START + 1, 1), (START + 5001, 2)):
         found = replayed_on(house, policy(), policy(), replace(PERIOD, until=until))
         assert (found.summary.studies, found.differences) == (studies, ())
+
+
+def test_the_studies_that_a_canary_takes_are_replayed_with_it() -> None:
+    active = density_package()
+    other = replace(active, manifest=active.manifest.model_copy(update={"version": "1.1.0"}), content_sha256="c" * 64)
+    (model,) = density_model().values()
+    models = {"ct_lung_density": replace(model, canary=Canary(other, 0.5))}
+    policies = policy(models=models), policy(a_route(destinations=["elsewhere"]), models=models)
+    taken = []
+    for number in range(20):
+        series = recorded(evenly(6 * SLICES), study=study(number))
+        old, new_course = courses(series, policies, PERIOD.now)
+        expected = version_for(models["ct_lung_density"], f"1.2.{number}").package.key
+        assert list(old.jobs) == list(new_course.jobs) == [expected]
+        assert difference(series, old, old) is None
+        (change,) = difference(series, old, new_course).jobs  # type: ignore[union-attr]
+        assert (change.kind, change.model) == ("changed", expected)
+        taken.append(expected)
+    assert set(taken) == {"ct_lung_density@1.0.0", "ct_lung_density@1.1.0"}
 
 
 def test_that_a_step_had_begun_is_known_after_it_has_ended(house: House) -> None:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from dicom_node.config import Config
 from dicom_node.errors import NodeError
 from dicom_node.model_changes import Changes
+from dicom_node.model_list import lines_of
 from dicom_node.models import model_of
+from dicom_node.requeue import analyse_again
 from dicom_node.routing import version_for
+from dicom_node.stores import Stores
 from dicom_node.switches import switched
 from dicom_node.versions import Versions
 from inference.errors import PackageError
 from inference.package import MANIFEST
+from inference.registry import Registry
 from inference.scaffold import WEIGHTS, write_package
-from storage.errors import VersionTaken
+from storage.errors import VersionNeeded, VersionTaken
+from storage.records.events import Event
 from tests.inference.made_versions import version_of
 from tests.made_rows import open_house
 
@@ -208,6 +214,68 @@ def test_a_model_that_the_configuration_holds_to_a_version_is_not_changed_by_com
     with pytest.raises(NodeError, match=r"config\.yaml holds it to demo_seg@1\.0\.0"):
         node.changes.activate(str(made / "equal"), without_golden_cases=False)
     node.house.database.close()
+
+
+def test_a_version_that_nothing_needs_is_removed_and_may_be_added_again(node: Node, made: Path, tmp_path: Path) -> None:
+    third = version_of(made / "first", tmp_path / "third", "1.2.0")
+    shutil.move(node.package, tmp_path / "aside")
+    with pytest.raises(VersionNeeded, match=r"demo_seg@1\.0\.0 cannot be removed: it is the active version"):
+        node.changes.remove("demo_seg@1.0.0")
+    for folder in (made / "equal", third):
+        node.changes.activate(str(folder), without_golden_cases=False)
+    with pytest.raises(VersionNeeded, match="is what a rollback returns to"):
+        node.changes.remove("demo_seg@1.1.0")
+    analysed = node.house.ready_job(model="demo_seg@1.0.0", state="skipped")
+    copies = {path.name for path in node.folder.iterdir() if not path.name.startswith(".")}
+    removed, freed_bytes = node.changes.remove("demo_seg@1.0.0")
+    assert copies - {path.name for path in node.folder.iterdir()} == {removed.content_sha256}
+    assert freed_bytes > 1000
+    assert node.active() == "demo_seg@1.2.0"
+    assert node.versions.package_of("demo_seg@1.0.0") is None
+    (line,) = [item for item in lines_of(node.config, node.models, node.versions) if item.key == "demo_seg@1.0.0"]
+    assert line.does.startswith("removed 20")
+    with pytest.raises(NodeError, match=r"model demo_seg@1\.0\.0: was removed .*dicom-node models add FOLDER"):
+        analyse_again(cast(Stores, node.house), analysed.study_instance_uid, "demo_seg")
+    for change in (node.changes.remove, partial(node.changes.activate, without_golden_cases=True)):
+        with pytest.raises(NodeError, match=r"model demo_seg@1\.0\.0: was removed"):
+            change("demo_seg@1.0.0")
+    assert node.changes.add(str(tmp_path / "aside")).key == "demo_seg@1.0.0"
+    again = node.again().package_of("demo_seg@1.0.0")
+    assert again is not None
+    assert again.content_sha256 == removed.content_sha256
+    assert node.active() == "demo_seg@1.2.0"
+    assert analyse_again(cast(Stores, node.house), analysed.study_instance_uid, "demo_seg") == 1
+    assert [event.kind for event in node.house.events_of_kind("model_removed", "model_restored")] == [
+        "model_removed",
+        "model_restored",
+    ]
+
+
+def test_a_version_that_the_configuration_names_is_not_removed(node: Node, made: Path) -> None:
+    node.changes.activate(str(made / "equal"), without_golden_cases=False)
+    with pytest.raises(NodeError, match=r"which config\.yaml names, holds it, so that the next start"):
+        node.changes.remove("demo_seg@1.0.0")
+    held = Config.model_validate({"models": [{"name": "demo_seg@1.0.0"}]})
+    with pytest.raises(NodeError, match=r"config\.yaml holds demo_seg to it"):
+        Changes(held, node.models, node.versions).remove("demo_seg@1.0.0")
+    for key, words in (("ct_lung_density@1.0.0", "no version is called so"), ("demo_seg@9", "no version is called so")):
+        with pytest.raises(NodeError, match=words):
+            node.changes.remove(key)
+    lungs = node.versions.add(Registry().get("ct_lung_density"))
+    with pytest.raises(NodeError, match="belongs to the installation"):
+        node.changes.remove(lungs.key)
+
+
+def test_what_a_removal_left_since_it_was_interrupted_goes_when_it_is_asked_for_again(
+    node: Node, made: Path, tmp_path: Path
+) -> None:
+    node.changes.add(str(made / "equal"))
+    version = node.versions.keyed("demo_seg@1.1.0")
+    assert version is not None
+    node.models.remove(version.content_sha256, Event("model_removed", "as if the process had ended here"))
+    assert (node.folder / version.content_sha256).is_dir()
+    assert node.changes.remove("demo_seg@1.1.0")[1] > 1000
+    assert not (node.folder / version.content_sha256).exists()
 
 
 def test_nobody_disables_a_model_that_there_is_not(node: Node) -> None:

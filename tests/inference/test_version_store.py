@@ -69,6 +69,25 @@ def test_what_an_interrupted_copy_left_is_no_version(package: Package, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == [package.content_sha256]
 
 
+def test_a_copy_is_removed_whole_and_may_come_again(package: Package, tmp_path: Path) -> None:
+    store = VersionStore(tmp_path / "models")
+    kept = store.add(package)
+    size_bytes = sum(path.stat().st_size for path in kept.folder.rglob("*") if path.is_file())
+    assert store.remove(package.content_sha256) == size_bytes
+    assert list((tmp_path / "models").iterdir()) == []
+    with pytest.raises(PackageError, match="but holds 0 folders"):
+        store.package(package.content_sha256)
+    assert store.remove(package.content_sha256) == 0
+    assert store.add(package).content_sha256 == package.content_sha256
+
+
+def test_what_an_interrupted_removal_left_goes_with_the_next(package: Package, tmp_path: Path) -> None:
+    kept = VersionStore(tmp_path).add(package)
+    kept.folder.parent.rename(tmp_path / f".removed-1-{package.content_sha256[:16]}")
+    assert VersionStore(tmp_path).remove(package.content_sha256) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_built_in_model_stays_where_it_is(tmp_path: Path) -> None:
     lungs = load_package(BUILT_IN / "ct_lung_density")
     assert VersionStore(tmp_path / "models").add(lungs) is lungs

@@ -13,17 +13,16 @@ from alembic.config import Config as AlembicConfig
 import storage
 from storage.answers import Answers
 from storage.database import Database
-from storage.records.events import Answer
+from storage.records.events import Answer, Event
 from storage.usage import Usage
-from tests.made_rows import open_house
+from tests.made_rows import made_database, open_house
 
 REFUSED = Answer("C-STORE", 0xA700, "CT1", 3, "2026-11-21", 3, 100.0)
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'node.sqlite3'}")
-    opened.migrate()
+    opened = made_database(tmp_path)
     yield opened
     opened.close()
 
@@ -67,6 +66,23 @@ def test_stored_bytes_are_counted_with_the_rows_of_instances_and_results(tmp_pat
     assert house.usage.total_bytes() == 0
     house.analysed_study()
     assert house.usage.total_bytes() == _sum_of_sizes(tmp_path / "node.sqlite3") > 0
+    house.database.close()
+
+
+def test_what_results_were_made_of_is_counted_once_however_often_the_same_is_kept(tmp_path: Path) -> None:
+    house = open_house(tmp_path)
+    made = house.ready_job()
+    sizes = [house.usage.total_bytes()]
+    for key, size_bytes in (("provenance/1", 500), ("provenance/1", 500), ("provenance/2", 70), (None, 0)):
+        house.jobs.start(made.job_id)
+        running = house.jobs.get(made.job_id)
+        assert running
+        given = {"provenance_key": key, "provenance_bytes": size_bytes}
+        assert house.jobs.finish(running, state="done", outcome="done", reason=None, **given)
+        assert not house.jobs.finish(running, state="done", outcome="done", reason=None, **given)  # it ended already
+        sizes.append(house.usage.total_bytes())
+        assert house.jobs.requeue(made.job_id, event=Event("job_requeued", "again"))
+    assert [size - sizes[0] for size in sizes[1:]] == [500, 500, 570, 570]
     house.database.close()
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from storage.database import Database, _migrations
-from storage.errors import VersionTaken
+from storage.errors import VersionNeeded, VersionRemoved, VersionTaken
 from storage.model_schema import model_role
 from storage.models import Models
 from storage.moved_jobs import Move
@@ -128,6 +128,63 @@ def test_a_role_names_a_version_that_is_known(models: Models, house: House) -> N
         models.activate("m", "e" * 64, by="command", instead_of=None)
     with pytest.raises(IntegrityError), house.database.write() as connection:
         connection.execute(insert(model_role).values(name="n", canary_sha256=NEW, canary_share=1.5))
+
+
+REMOVED = Event("model_removed", "m@2.0.0 was removed")
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ({"active_sha256": NEW}, "is the active version"),
+        ({"active_sha256": OLD, "previous_sha256": NEW}, "is what a rollback returns to"),
+        (
+            {"canary_sha256": NEW, "canary_share": 0.1},
+            r"takes a share of the studies: dicom-node models canary m@2\.0\.0",
+        ),
+        ({"shadow_sha256": NEW}, "runs beside the active version: dicom-node models shadow m --off"),
+    ],
+)
+def test_a_version_with_a_role_is_not_removed(role: dict[str, Any], words: str, models: Models, house: House) -> None:
+    with house.database.write() as connection:
+        connection.execute(insert(model_role).values(name="m", **role))
+    with pytest.raises(VersionNeeded, match=rf"^m@2\.0\.0 cannot be removed: it {words}"):
+        models.remove(NEW, REMOVED)
+    assert not [item for item in models.versions() if item.removed_at]
+    assert house.events_of_kind("model_removed") == []
+
+
+def test_a_version_that_jobs_need_is_not_removed_before_they_end(models: Models, house: House) -> None:
+    waits, runs = (house.ready_job(model="m@2.0.0", role=role) for role in ("active", "shadow"))
+    house.ready_job(model="m@2.0.0", state="waiting")
+    house.ready_job(model="m@2.0.01")
+    house.jobs.start(runs.job_id)
+    with pytest.raises(
+        VersionNeeded, match="it runs in 1 job: wait until they end; and it is needed by 2 jobs that wait"
+    ):
+        models.remove(NEW, REMOVED)
+    with house.database.write() as connection:
+        connection.execute(update(job).where(job.c.model == "m@2.0.0").values(state="done"))
+    models.remove(NEW, REMOVED)
+    assert at(house, waits).model == "m@2.0.0"
+    assert [item.key for item in models.versions() if item.removed_at] == ["m@2.0.0"]
+    assert [event.text for event in house.events_of_kind("model_removed")] == [REMOVED.text]
+
+
+def test_a_version_that_was_removed_gets_no_role_until_it_is_kept_again(models: Models, house: House) -> None:
+    models.remove(NEW, REMOVED)
+    for give in (
+        lambda: models.activate("m", NEW, by="command", instead_of=None),
+        lambda: models.set_canary("m", NEW, 0.1),
+        lambda: models.set_shadow("m", NEW),
+    ):
+        with pytest.raises(VersionRemoved, match=r"^m@2\.0\.0 was removed meanwhile"):
+            give()
+    with pytest.raises(VersionTaken, match="must have the content"):
+        models.add(version("c" * 64, "2.0.0"))
+    models.add(version(NEW, "2.0.0"))
+    assert models.activate("m", NEW, by="command", instead_of=None)
+    assert len(house.events_of_kind("model_restored")) == 1
 
 
 def test_the_last_run_of_golden_cases_is_what_is_told_of_a_version(models: Models) -> None:
