@@ -33,13 +33,14 @@ Answers = list[Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """sizes: of the networks that are timed against the peer's. small: of the one whose job is run again and again. tunes:
+    """networks, sizes: those that are timed against the peer's. small: of the one whose job is run again and again. tunes:
     whether the node's networks are in the form that activation finds to be the fastest."""
 
     rounds: int = 2
     images: int = 400
     studies: int = 20
     tunes: bool = True
+    networks: tuple[str, ...] = tuple(NETWORKS)
     sizes: Sizes = field(default_factory=lambda: Sizes(patch=64))
     small: Sizes = field(default_factory=lambda: Sizes(spacing_mm=6.0, patch=32))
 
@@ -78,11 +79,13 @@ def main() -> None:
     arguments.add_argument("--studies", type=int, default=20, help="how many are queued; 0 leaves them out")
     arguments.add_argument("--spacing", type=float, help="mm, of the grid that networks see; else each has its own")
     arguments.add_argument("--patch", type=int, default=64)
+    arguments.add_argument("--network", choices=NETWORKS, help="only this one, and neither queue nor precisions")
     arguments.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments.add_argument("--peers", type=Path, help="a virtual environment with monai, itk, nibabel and einops")
     arguments.add_argument("--json", type=Path, help="a file for the figures of every round")
     given = arguments.parse_args()
-    scale = Scale(given.rounds, given.images, given.studies, sizes=Sizes(given.patch, given.spacing))
+    networks = (given.network,) if given.network else tuple(NETWORKS)
+    scale = Scale(given.rounds, given.images, given.studies, networks=networks, sizes=Sizes(given.patch, given.spacing))
     python = str(given.peers / "bin" / "python") if given.peers else sys.executable
     console = Console(width=130)
     memory = Path("/dev/shm")  # noqa: S108 - a fresh folder is made in it
@@ -110,13 +113,15 @@ def measure(folder: Path, scale: Scale, python: str, device: str) -> Figures:
     for name, sizes in (("models", scale.sizes), ("small", scale.small)):
         inference_models.make(python, folder / name, sizes)
     figures = Figures()
-    for network in NETWORKS:
+    for network in scale.networks:
         bundle = inference_models.folder_of(folder / "models", network)
         with (
             Warm(NODE, sys.executable, bundle, folder, device, *([TUNED] if scale.tunes else [])) as node,
             Warm(PEER, python, bundle, folder, device) as peer,
         ):
             contend(network, (node, peer), folder, scale.rounds, figures)
+    if len(scale.networks) < len(NETWORKS):
+        return figures
     small = inference_models.folder_of(folder / "small", SEGRESNET)
     if scale.studies:
         figures.queue = inference_queue.measure(small, folder, device, scale.studies)
