@@ -24,6 +24,9 @@ LOG_LEVEL, LOG_FORMAT = "DICOM_NODE_LOG_LEVEL", "DICOM_NODE_LOG_FORMAT"
 # And which of the machine's devices it is to compute on.
 PLACES = "DICOM_NODE_PLACES"
 
+# Of a package whose content is not any more what was decided to run.
+RESTART = "restart the node to use what is there"
+
 # Without it, products of matrices on CUDA need not be the same twice (cuBLAS, "Results reproducibility").
 REPEATABLE: Mapping[str, str] = MappingProxyType({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"})
 

@@ -38,7 +38,7 @@ from dicom_node.room import Place, judge
 from dicom_node.room_gauge import marks_of
 from dicom_node.sources import asked_peers
 from dicom_node.sources import peer_of as peer_to_ask
-from inference.confined.process import missing_walls
+from inference.confined.interpreter import missing_walls
 
 ECHOES_AT_ONCE = 8
 

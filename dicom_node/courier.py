@@ -21,17 +21,20 @@ from dicom_node.breaker import Breaker
 from dicom_node.destinations.protocol import Destination, Outcome, Parcel
 from dicom_node.profiles import Demand
 from dicom_node.result_kinds import MAP, names_maps, segmentation_of
+from dicom_node.stored_file import StoredFile, pieces_of
 from dicom_node.substitution import substitute
 from storage.errors import StorageUnavailable, UnknownObject
 from storage.events import Events
 from storage.objects.protocol import ObjectStore
 from storage.outbox import Outbox
-from storage.records.results import Delivery
+from storage.records.results import Delivery, Result
 
 POLL_S = 0.2
 FAULT_PAUSE_S = 5.0
-# What one association carries at most, since it is held in memory: a study's results are a few tens of MB.
+# What one association carries at most of what is held in memory: a study's results are a few tens of MB.
 MAX_BATCH_BYTES = 256 * 1024**2
+# A result with more is read while it is sent: a heat map is as large as the volume that it was found in.
+MOST_HELD_BYTES = 32 * 1024**2
 
 log = logs.get("delivery")
 
@@ -176,14 +179,22 @@ class Courier:
     def _load(self, delivery: Delivery, refers_to: frozenset[str]) -> Parcel | Outcome:
         result = delivery.result
         try:
-            part10 = self._objects.get(result.object_key)
+            part10 = self._part10(result)
+            summed = hashlib.sha256()
+            for piece in pieces_of(part10):
+                summed.update(piece)
         except UnknownObject:
             return Outcome(result.sop_instance_uid, "refused", "its stored object is missing")
         except StorageUnavailable:
             return Outcome(result.sop_instance_uid, "failed", "its stored object cannot be read now")
-        if hashlib.sha256(part10).hexdigest() != result.content_sha256:
+        if summed.hexdigest() != result.content_sha256:
             return Outcome(result.sop_instance_uid, "refused", "its stored object is damaged: the SHA-256 differs")
         return Parcel(result, part10, refers_to)
+
+    def _part10(self, result: Result) -> bytes | StoredFile:
+        if _is_held(result):
+            return self._objects.get(result.object_key)
+        return StoredFile(self._objects.part(result.object_key))
 
     def _send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
         if not parcels:
@@ -273,11 +284,15 @@ def _referred_to(delivery: Delivery, among: Sequence[Delivery]) -> frozenset[str
     )
 
 
+def _is_held(result: Result) -> bool:
+    return result.size_bytes <= MOST_HELD_BYTES
+
+
 def _within_bounds(deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
     """As many as fit into one batch, and one at least."""
     total = 0
     for count, delivery in enumerate(deliveries):
-        total += delivery.result.size_bytes
+        total += delivery.result.size_bytes if _is_held(delivery.result) else 0
         if count and total > MAX_BATCH_BYTES:
             return deliveries[:count]
     return deliveries

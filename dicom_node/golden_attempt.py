@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dicom_node.attempt import GoldenOutcome, GoldenSpec
+from dicom_node.attempt import RESTART, GoldenOutcome, GoldenSpec
 from inference.devices import chosen_device
-from inference.errors import InferenceError
 from inference.golden import run_case
 from inference.golden_verdict import Verdict
-from inference.package import load_package
+from inference.package import load_exactly
 
 
 def run_case_of(spec: GoldenSpec) -> GoldenOutcome:
     """Never raises: a case that cannot be run is one that failed."""
     name = f"case {spec.case + 1}"
     try:
-        package = load_package(Path(spec.package_folder))
-        if package.content_sha256 != spec.package_sha256:
-            raise InferenceError(f"{package.key}: its content is not what it was when it was activated")
+        package = load_exactly(Path(spec.package_folder), spec.package_sha256, RESTART)
         case = package.manifest.golden[spec.case]
         name = case.name
         wanted = package.manifest.resources.device if spec.device == "auto" else spec.device

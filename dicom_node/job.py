@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node import companion_volumes, logs
-from dicom_node.attempt import JobOutcome, JobSpec
+from dicom_node.attempt import RESTART, JobOutcome, JobSpec
 from dicom_node.provenance_gathered import gather, put_provenance, seed_for
 from dicom_node.rejection import TITLES as REJECTION_TITLES
 from dicom_node.result_objects import put_result
@@ -29,7 +29,7 @@ from inference.findings import Code, Findings, NotAnalysed
 from inference.frames import Frame
 from inference.instances import Headers, Instance, instance_of
 from inference.monitor.paired import paired
-from inference.package import Package, load_package
+from inference.package import Package, load_exactly
 from inference.passes import PASSES
 from inference.picture_series import read_each
 from inference.series import SeriesReading, read_instances
@@ -99,7 +99,7 @@ def run(spec: JobSpec) -> JobOutcome:
 def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
     objects = open_store(spec.objects_url)
     with stages.timed("fetch"):
-        package = _verified(spec)
+        package = load_exactly(Path(spec.package_folder), spec.package_sha256, RESTART)
         instances = [instance_of(objects.part(key)) for key in spec.object_keys]
         besides = companion_volumes.fetch(objects, spec)
         sources = Headers(instances)
@@ -113,7 +113,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
         return replace(outcome, comparison=comparison, provenance_key=provenance_key, provenance_bytes=provenance_bytes)
     if spec.findings_key is not None:
         with stages.timed("keep"):
-            objects.put(spec.findings_key, [kept.to_bytes(findings)])
+            objects.put(spec.findings_key, kept.parts(findings, packed=True))
     if findings.not_analysed and not spec.report_not_analysed:
         return _outcome(package, findings, stages, said_besides)
     remark = _with_what_is_missing(spec.remark, volume, len(sources))
@@ -159,16 +159,6 @@ def _comparison(objects: ObjectStore, key: str, volume: Volume | None, findings:
     except UnknownObject as error:
         raise InferenceError("what it is to be compared with is not kept any more") from error
     return paired(active, findings, volume.spacing_mm if volume else (1.0, 1.0, 1.0)).document()
-
-
-def _verified(spec: JobSpec) -> Package:
-    """The package that was routed to, and no other: a folder that changed since is not run."""
-    package = load_package(Path(spec.package_folder))
-    if package.content_sha256 != spec.package_sha256:
-        raise InferenceError(
-            f"model package {package.key}: its content changed since the node started; restart the node to use it"
-        )
-    return package
 
 
 def _find(
@@ -245,20 +235,20 @@ def _not_made(items: Iterable[EncodedResult]) -> dict[str, str]:
     """Why, by kind as ordered; of some kinds there are several objects."""
     why: dict[str, list[str]] = {}
     for item in items:
-        if not item.payload:
+        if not item.file.size_bytes:
             why.setdefault(item.kind, []).extend(item.faults)
     return {kind: "; ".join(dict.fromkeys(faults)) for kind, faults in why.items()}
 
 
 def _put_all(objects: ObjectStore, spec: JobSpec, items: Iterable[EncodedResult]) -> tuple[Result, ...]:
     """Those that could be made; what is not sound is kept, too."""
-    return tuple(_put(objects, spec, item) for item in items if item.payload)
+    return tuple(_put(objects, spec, item) for item in items if item.file.size_bytes)
 
 
 def _put(objects: ObjectStore, spec: JobSpec, item: EncodedResult) -> Result:
     return put_result(
         objects,
-        item.payload,
+        item.file,
         kind=item.kind,
         sop_class_uid=item.sop_class_uid,
         sop_instance_uid=item.sop_instance_uid,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -12,7 +13,7 @@ from storage.records.results import Result
 
 def put_result(
     objects: ObjectStore,
-    payload: bytes,
+    file: Iterable[bytes | memoryview],
     *,
     kind: str,
     sop_class_uid: str,
@@ -22,11 +23,18 @@ def put_result(
     description: str,
     faults: tuple[str, ...] = (),
 ) -> Result:
-    """Keep a Part 10 file in Explicit VR Little Endian; it is durable when this returns. In quarantine where it has faults."""
-    digest = hashlib.sha256(payload).hexdigest()
+    """Keep a Part 10 file in Explicit VR Little Endian; it is durable when this returns. In quarantine where it has faults.
+
+    file: its pieces, which are walked twice.
+    """
+    summing, size_bytes = hashlib.sha256(), 0
+    for piece in file:
+        summing.update(piece)
+        size_bytes += len(piece)
+    digest = summing.hexdigest()
     study = hashlib.sha256(study_instance_uid.encode()).hexdigest()
     key = f"{'quarantine' if faults else 'results'}/{study[:2]}/{study[2:18]}/{digest[:32]}.dcm"
-    objects.put(key, [payload])
+    objects.put(key, file)
     return Result(
         sop_instance_uid=sop_instance_uid,
         sop_class_uid=sop_class_uid,
@@ -37,6 +45,6 @@ def put_result(
         description=description,
         object_key=key,
         content_sha256=digest,
-        size_bytes=len(payload),
+        size_bytes=size_bytes,
         faults=faults,
     )

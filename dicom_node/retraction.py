@@ -79,7 +79,7 @@ class Retraction:
         document = encode_rejection(results, example, told=destination, at=at)
         kept = put_result(
             self._objects,
-            part10(document),
+            [part10(document)],
             kind="ko",
             sop_class_uid=str(document.SOPClassUID),
             sop_instance_uid=str(document.SOPInstanceUID),

@@ -76,6 +76,9 @@ def kept_array(array: Array, *, packed: bool) -> tuple[Layout, Buffer]:
     if dtype is None or not array.ndim:
         raise KeptError(f"an array of findings must be {', '.join(_DTYPES)}, but is {array.dtype} {array.shape}")
     first, size = _box(array)
+    if not packed and dtype != np.bool_ and 2 * math.prod(size) > array.size:
+        # Read in place. Of less, a reader makes an array anew: its box and the block together take more than all of it.
+        first, size = (0,) * array.ndim, array.shape
     box = array[tuple(slice(start, start + length) for start, length in zip(first, size, strict=True))]
     plain = np.packbits(box.view(np.bool_), axis=-1) if dtype == np.bool_ else np.ascontiguousarray(box, dtype)
     content: Buffer = plain.reshape(-1).view(np.uint8).data

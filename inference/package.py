@@ -68,6 +68,20 @@ def load_package(folder: Path) -> Package:
     return Package(manifest, folder, content_digest(digests))
 
 
+def load_exactly(folder: Path, content_sha256: str, otherwise: str) -> Package:
+    """As `load_package`, of the one content that was decided on.
+
+    otherwise: what to do where the folder holds another one, which is not run. Raises PackageError.
+    """
+    package = load_package(folder)
+    if package.content_sha256 != content_sha256:
+        raise PackageError(
+            f"{folder}: its content must be {content_sha256}, but is {package.content_sha256}: it was changed or is"
+            f" damaged; {otherwise}"
+        )
+    return package
+
+
 def check_built_in(runtime: PythonRuntime, folder: Path) -> None:
     """Code runs only from the package that it came with: a folder under inference/models."""
     module = runtime.entry_point.partition(":")[0]

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from inference.errors import PackageError
 from inference.manifest import PythonRuntime
-from inference.package import Package, file_digests, load_package
+from inference.package import Package, file_digests, load_exactly
 
 _FILE_MODE, _FOLDER_MODE = 0o444, 0o555
 _PARTIAL, _REMOVED = ".partial-", ".removed-"
+_AGAIN = "take it away, and activate the version again from where it came"
 
 
 class VersionStore:
@@ -74,16 +75,9 @@ class VersionStore:
         inside = sorted(place.iterdir()) if place.is_dir() else []
         if len(inside) != 1:
             raise PackageError(
-                f"{place}: must hold the package with the content {content_sha256}, but holds {len(inside)} folders; take it"
-                " away, and activate the version again from where it came"
+                f"{place}: must hold the package with the content {content_sha256}, but holds {len(inside)} folders; {_AGAIN}"
             )
-        package = load_package(inside[0])
-        if package.content_sha256 != content_sha256:
-            raise PackageError(
-                f"{inside[0]}: its content must be {content_sha256}, but is {package.content_sha256}: it was changed or is"
-                " damaged; take it away, and activate the version again from where it came"
-            )
-        return package
+        return load_exactly(inside[0], content_sha256, _AGAIN)
 
     def _copy(self, package: Package) -> None:
         part = self._folder / f"{_PARTIAL}{os.getpid()}-{package.content_sha256[:16]}"

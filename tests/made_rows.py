@@ -7,7 +7,9 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
@@ -74,6 +76,23 @@ def recipients_of(results: Iterable[Result], by_kind: Mapping[str, Sequence[str]
     return {item.sop_instance_uid: by_kind.get(item.kind, ()) for item in results}
 
 
+@dataclass(frozen=True)
+class MemoryPart:
+    content: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content)
+
+    def read(self, start: int, length: int) -> bytes:
+        if start + length > len(self.content):
+            raise UnknownObject("the object is cut short")
+        return self.content[start : start + length]
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        buffer[:] = self.read(start, len(buffer))
+
+
 class MemoryStore:
     """An object store that a test can damage."""
 
@@ -90,6 +109,9 @@ class MemoryStore:
             return self.objects[key]
         except KeyError:
             raise UnknownObject(f"no object is kept under the key {key}") from None
+
+    def part(self, key: str) -> MemoryPart:
+        return MemoryPart(self.get(key))
 
     def tail(self, key: str, size_bytes: int) -> Iterator[bytes]:
         content = self.get(key)
@@ -311,9 +333,29 @@ class House:
         return [event for event in reversed(recent) if event.kind in kinds]
 
 
-def open_house(folder: Path) -> House:
-    database = Database(f"sqlite:///{folder / 'node.sqlite3'}")
+@cache
+def _empty_database() -> bytes:
+    """The file of a new database. It is made once in a process: all migrations one after the other take half a second."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "node.sqlite3"
+        database = Database(f"sqlite:///{path}")
+        database.migrate()
+        database.close()
+        return path.read_bytes()
+
+
+def made_database(folder: Path) -> Database:
+    """The database of a node in this folder; a new one where there is none."""
+    path = folder / "node.sqlite3"
+    if not path.exists():
+        path.write_bytes(_empty_database())
+    database = Database(f"sqlite:///{path}")
     database.migrate()
+    return database
+
+
+def open_house(folder: Path) -> House:
+    database = made_database(folder)
     comparison = Comparison()
     return House(
         database=database,

@@ -8,16 +8,17 @@ from collections.abc import Callable
 LIMIT_S = 240.0
 # Of a test in which several such waits may follow each other: pytest.mark.timeout(PATIENCE_S).
 PATIENCE_S = 1200
-_LOOK_EACH_S = 0.01
+# Between looks: what comes soon is seen soon, and to wait for what takes long takes no core from what is waited for.
+_LOOK_EACH_S, _SELDOM_S, _SHARE = 0.01, 0.1, 0.05
 
 
 def eventually(condition: Callable[[], object], limit_s: float = LIMIT_S) -> bool:
     """Whether the condition holds within the limit."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    while (waited_s := time.monotonic() - began) < limit_s:
         if condition():
             return True
-        time.sleep(_LOOK_EACH_S)
+        time.sleep(min(_SELDOM_S, max(_LOOK_EACH_S, _SHARE * waited_s)))
     return bool(condition())
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from dicom_node.config_destinations import FolderDestination as Settings
 from dicom_node.destinations.forms import form_for, in_words
 from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.lossless import Method
+from dicom_node.stored_file import pieces_of
 from storage.disk import sync_folder
+from storage.errors import StorageError
 from storage.records.results import Result
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5 section 9.1; at most 64 characters
@@ -42,10 +44,12 @@ class FolderDestination:
         form = form_for(parcel, self.compression, self.name)
         try:
             _make_durably(study)
-            content = form.part10 if form else parcel.part10
+            content = pieces_of(form.part10 if form else parcel.part10)
             _write_durably(study / f"{result.kind}-{result.sop_instance_uid}.dcm", content)
         except OSError as error:
             return Outcome(result.sop_instance_uid, "failed", f"{self.path}: {error.strerror}")
+        except StorageError:
+            return Outcome(result.sop_instance_uid, "failed", "its stored object cannot be read now")
         sent_as = in_words(form, form.transfer_syntax_uid, self.name) if form else ""
         return Outcome(result.sop_instance_uid, "delivered", "written", sent_as=sent_as)
 
@@ -76,12 +80,12 @@ def _make_durably(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _write_durably(path: Path, content: bytes) -> None:
+def _write_durably(path: Path, content: Iterable[bytes | memoryview]) -> None:
     """Replace a file at once; a reader sees the old one or the new one. On the disk when this returns."""
     # One name for each target: what a crash left half-written is overwritten by the next attempt.
     partial = path.with_name(f".{path.name}.part")
     with partial.open("wb") as file:
-        file.write(content)
+        file.writelines(content)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

@@ -8,16 +8,19 @@ from dicom_node import logs
 from dicom_node.compression import Compressed, compressed
 from dicom_node.destinations.protocol import Parcel
 from dicom_node.lossless import Method, name_of
+from dicom_node.result_kinds import MAP
+from dicom_node.stored_file import whole
 
 log = logs.get("delivery")
 
 
 def form_for(parcel: Parcel, methods: Sequence[Method], destination: str) -> Compressed | None:
     """The result compressed; None where it goes as it is kept: nothing is asked for, or it has no pixels, or it cannot be."""
-    if not methods:
+    # Frames of floats have no compressed form (PS3.5 A.4): none of them need be read to see that.
+    if not methods or (parcel.result.kind == MAP and "deflated" not in methods):
         return None
     try:
-        return compressed(parcel.part10, methods)
+        return compressed(whole(parcel.part10), methods)
     except Exception as error:  # noqa: BLE001 - a fault of a compressor must not hold up a result
         log.error("result could not be compressed", destination=destination, kind=parcel.result.kind, error=error)
         return None

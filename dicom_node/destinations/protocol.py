@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from dicom_node.stored_file import StoredFile
 from storage.records.results import Result
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One result with its bytes (DICOM Part 10). refers_to: SOP Instance UIDs of others in the same delivery."""
+    """One result with its bytes (DICOM Part 10), in memory unless they are many. refers_to: SOP Instance UIDs of others in the
+    same delivery."""
 
     result: Result
-    part10: bytes
+    part10: bytes | StoredFile
     refers_to: frozenset[str] = frozenset()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = 0x02, 0x03, 0x04, 0x05, 0x06, 0x07
 VERIFICATION = "1.2.840.10008.1.1"
@@ -91,7 +91,15 @@ def find_command(message_id: int, sop_class_uid: str) -> bytes:
     )
 
 
-def framed(context_id: int, command: bytes, data_set: memoryview | None, max_pdu_bytes: int) -> Iterator[list[Piece]]:
+class Content(Protocol):
+    """Bytes that are sent by slices; they may be read only then, and raise what reading them raises."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, where: slice, /) -> memoryview: ...
+
+
+def framed(context_id: int, command: bytes, data_set: Content | None, max_pdu_bytes: int) -> Iterator[list[Piece]]:
     """A message as P-DATA-TF PDUs with one PDV each, in lists for sendmsg of at most PIECES_AT_ONCE pieces.
 
     max_pdu_bytes: the peer's maximum length (PS3.8 annex D.1): of all that follows a PDU's own six bytes; 0 is no limit.
@@ -100,7 +108,8 @@ def framed(context_id: int, command: bytes, data_set: memoryview | None, max_pdu
     """
     most = fragment_bytes(max_pdu_bytes)
     pieces: list[Piece] = []
-    for message, kind in ((memoryview(command), _COMMAND), (data_set, 0)):
+    messages: tuple[tuple[Content | None, int], ...] = ((memoryview(command), _COMMAND), (data_set, 0))
+    for message, kind in messages:
         if message is None:
             continue
         full = _PDU.pack(P_DATA_TF, most + PDV_HEADER_BYTES, most + 2, context_id, kind)

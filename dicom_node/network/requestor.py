@@ -24,6 +24,7 @@ from dicom_node.network.file_meta import NotPart10, read_file_meta
 from dicom_node.network.framing import (
     VERIFICATION,
     BadPdu,
+    Content,
     Response,
     echo_command,
     echo_response,
@@ -35,16 +36,21 @@ from dicom_node.network.read_ahead import ReadAhead
 from dicom_node.network.requested import MAX_CONTEXTS, Association, Context, associated
 from dicom_node.network.store_status import SOP_CLASS_NOT_SUPPORTED, Verdict, meaning_of
 from dicom_node.network.wire import Broken, Late
+from dicom_node.stored_file import StoredFile, whole
+from storage.errors import StorageError
 
 __all__ = ["MAX_CONTEXTS", "Context", "EchoResult", "Outgoing", "Peer", "SendOutcome", "Timeouts", "echo", "send"]
 
+_META_BYTES = 65536
+"""The file meta header of what this node wrote is far shorter."""
 _YOUNG_CLASSES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
 """Names that pydicom does not know yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An instance to send. part10: the file's bytes, what reads them when their turn comes, or where the file is.
+    """An instance to send. part10: the file's bytes, what reads them when their turn comes, or where the file is; what is large
+    stays in its store, and is read while it is sent.
 
     A file is read while the answer for the instance before it is awaited.
     refers_to: SOP Instance UIDs of instances that it is of no use without; where one of them is refused, it is not sent.
@@ -54,7 +60,7 @@ class Outgoing:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    part10: bytes | Path | Callable[[], bytes]
+    part10: bytes | Path | StoredFile | Callable[[], bytes]
     refers_to: frozenset[str] = frozenset()
     rather: tuple[str, bytes] | None = None
 
@@ -178,6 +184,10 @@ def _store_all(line: _Line, items: Sequence[Outgoing], refused: Set[str]) -> Ite
             wire.abort()
             yield SendOutcome(item.sop_instance_uid, "failed", str(error))
             return
+        except StorageError:
+            wire.abort()
+            yield SendOutcome(item.sop_instance_uid, "failed", "its stored object cannot be read now")
+            return
         except Late as error:
             wire.abort()
             for late in items[position:]:
@@ -196,7 +206,7 @@ def _not_accepted(peer: Peer, item: Outgoing) -> SendOutcome:
 def _store(line: _Line, item: Outgoing, files: ReadAhead, position: int) -> SendOutcome:
     """C-STORE of an instance in the first form that is accepted; where that is compressed and turned down, in the next.
 
-    Raises Broken, BadPdu and Late.
+    Raises Broken, BadPdu, Late and StorageError.
     """
     accepted = [context for context in item.contexts if context in line.association.accepted]
     if not accepted:
@@ -208,7 +218,7 @@ def _store(line: _Line, item: Outgoing, files: ReadAhead, position: int) -> Send
 
 
 def _store_in(context: Context, line: _Line, item: Outgoing, files: ReadAhead, position: int) -> SendOutcome:
-    """One C-STORE (PS3.7 section 9.1.1) in a context that was accepted. Raises Broken, BadPdu and Late."""
+    """One C-STORE (PS3.7 section 9.1.1) in a context that was accepted. Raises as `_store`."""
     accepted, wire = line.association.accepted, line.association.wire
     try:
         data_set = _encoded_for(context, item, files, position)
@@ -225,25 +235,33 @@ def _store_in(context: Context, line: _Line, item: Outgoing, files: ReadAhead, p
     return _outcome(item, _answer(line, message_id, answer_by), context[1])
 
 
-def _part10_of(item: Outgoing, files: ReadAhead, position: int) -> bytes | memoryview:
+def _part10_of(item: Outgoing, files: ReadAhead, position: int) -> bytes | memoryview | StoredFile:
     if isinstance(item.part10, Path):
         return files.take(position)
-    return item.part10 if isinstance(item.part10, bytes) else item.part10()
+    return item.part10 if isinstance(item.part10, bytes | StoredFile) else item.part10()
 
 
-def _encoded_for(context: Context, item: Outgoing, files: ReadAhead, position: int) -> memoryview:
+def _encoded_for(context: Context, item: Outgoing, files: ReadAhead, position: int) -> Content:
     is_compressed = item.rather is not None and context[1] == item.rather[0]
     part10 = item.rather[1] if item.rather and is_compressed else _part10_of(item, files, position)
     if is_compressed or context[1] == item.transfer_syntax_uid:
-        data_set = memoryview(part10)[read_file_meta(part10).data_set_at :]
-        if not data_set:
+        data_set = _data_set_of(part10)
+        if not len(data_set):
             raise NotPart10("nothing follows its file meta header")
         # Only a deflated one can be odd; PS3.5 section A.5 has it padded, and DCMTK aborts where it is not.
-        return memoryview(bytes(data_set) + b"\0") if len(data_set) % 2 else data_set
-    encoded = encode(dcmread(BytesIO(part10)), is_implicit_vr=True, is_little_endian=True)
+        return memoryview(bytes(data_set[:]) + b"\0") if len(data_set) % 2 else data_set
+    plain = whole(part10) if isinstance(part10, StoredFile) else part10
+    encoded = encode(dcmread(BytesIO(plain)), is_implicit_vr=True, is_little_endian=True)
     if not encoded:
         raise NotPart10("its data set cannot be encoded in Implicit VR Little Endian")
     return memoryview(encoded)
+
+
+def _data_set_of(part10: bytes | memoryview | StoredFile) -> Content:
+    """What follows the file meta header. Raises NotPart10."""
+    if isinstance(part10, StoredFile):
+        return part10.behind(read_file_meta(part10[:_META_BYTES]).data_set_at)
+    return memoryview(part10)[read_file_meta(part10).data_set_at :]
 
 
 def _answer(line: _Line, message_id: int, answer_by: float) -> Response:

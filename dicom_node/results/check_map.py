@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from io import BytesIO
+from itertools import islice
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from dicom_node.results.dicom_file import DicomFile
 from dicom_node.results.scene import Scene
 from dicom_node.results.skimmed import skim
 from dicom_node.results.sources import Plane
@@ -18,22 +20,22 @@ SAME_PLACE_MM = 0.01
 SAME_GRID = 1e-5
 
 
-def check_map(payload: bytes, heat_map: HeatMap, scene: Scene) -> list[str]:
+def check_map(file: DicomFile, heat_map: HeatMap, scene: Scene) -> list[str]:
     """Faults in words. Each frame lies where its source frame lies and holds that plane of the map, value by value; what
     has no frame has no value; quantity and unit are the finding's."""
-    head, skimmed = dcmread(BytesIO(payload), stop_before_pixels=True), skim(payload)
+    head, skimmed = dcmread(BytesIO(file.head), stop_before_pixels=True), skim(file.head, file.size_bytes)
     count = int(head.NumberOfFrames)
     groups = head.PerFrameFunctionalGroupsSequence
     if skimmed.frames_at is None or skimmed.frames_size != 4 * count * head.Rows * head.Columns or len(groups) != count:
         return [
             f"the map says {count} frames, describes {len(groups)}, and holds {skimmed.frames_size} bytes of pixels"
         ]
-    stored = np.frombuffer(payload, "<f4", count * head.Rows * head.Columns, skimmed.frames_at)
-    frames = stored.reshape(count, head.Rows, head.Columns)
+    frames = islice(file.blocks(skimmed.frames_at, 4 * head.Rows * head.Columns), count)
     faults = _shared_faults(head, scene.planes[0], heat_map)
     known = {(one.reference.sop_instance_uid, one.reference.frame_number): n for n, one in enumerate(scene.planes)}
     left, planes = dict(enumerate(cuts(scene.volume))), scene.planes
-    for number, (group, values) in enumerate(zip(groups, frames, strict=True), start=1):
+    for number, (group, frame) in enumerate(zip(groups, frames, strict=True), start=1):
+        values = np.frombuffer(frame, "<f4").reshape(head.Rows, head.Columns)
         source = group.DerivationImageSequence[0].SourceImageSequence[0]
         index = known.get((str(source.ReferencedSOPInstanceUID), source.get("ReferencedFrameNumber")))
         if index not in left:

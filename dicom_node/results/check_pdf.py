@@ -5,8 +5,6 @@ from __future__ import annotations
 from io import BytesIO
 
 from pydicom import dcmread
-from pypdf import PdfReader
-from pypdf.errors import PyPdfError
 
 from dicom_node.results.check_sc import dangling
 from dicom_node.results.lettering import can_show
@@ -17,6 +15,10 @@ from dicom_node.results.writing import Written
 
 def check_pdf(scene: Scene, pdf: Written) -> list[str]:
     """What is wrong with it, in words. The page is read by another library than the one that wrote it."""
+    # Only here: with what it loads for encrypted documents it takes 16 MB, which few workers need.
+    from pypdf import PdfReader
+    from pypdf.errors import PyPdfError
+
     stored = dcmread(BytesIO(pdf.payload))
     document = (stored.EncapsulatedDocument or b"")[: int(stored.EncapsulatedDocumentLength)]
     faults = dangling(scene, stored, "SourceInstanceSequence")

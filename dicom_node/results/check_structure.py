@@ -17,6 +17,7 @@ from dicom_node.result_kinds import kind_of
 from dicom_node.results import explicit_vr
 from dicom_node.results.check_air import air_faults
 from dicom_node.results.check_uids import uid_faults
+from dicom_node.results.dicom_file import DicomFile
 from dicom_node.results.explicit_vr import elements
 from dicom_node.results.patient import REQUIRED_IF_EMPTY
 from dicom_node.results.required import IODS, ITEMS, MODULES, Needs
@@ -28,10 +29,10 @@ PIXELS = ("PixelData", "FloatPixelData")
 SAME_AS_SOURCE = (*REQUIRED_IF_EMPTY, "StudyInstanceUID", "IssuerOfPatientID")
 
 
-def check_structure(scene: Scene, ordered: str, payload: bytes) -> list[str]:
+def check_structure(scene: Scene, ordered: str, file: DicomFile) -> list[str]:
     """What is wrong with a Part 10 file, in words that name attribute, rule and value; never a value of the patient's."""
     try:
-        skimmed = skim(payload)
+        skimmed = skim(file.head, file.size_bytes)
     except ValueError as error:
         return [f"the file cannot be read back: {error}"]
     iod, dataset = IODS[kind_of(ordered)], skimmed.dataset
@@ -47,7 +48,7 @@ def check_structure(scene: Scene, ordered: str, payload: bytes) -> list[str]:
     faults += _class_faults(dataset, iod.sop_class_uid)
     faults += _source_faults(scene, dataset)
     faults += _size_faults(skimmed)
-    return [*faults, *uid_faults(scene, skimmed, payload), *air_faults(scene.report.model, skimmed, payload)]
+    return [*faults, *uid_faults(scene, skimmed, file.head), *air_faults(scene.report.model, skimmed, file.head)]
 
 
 def _lacking(dataset: Dataset, needs: Needs, where: str, skimmed: Skimmed) -> Iterator[str]:

@@ -22,6 +22,7 @@ from dicom_node.results import (
     sr_text,
 )
 from dicom_node.results.check_structure import check_structure
+from dicom_node.results.dicom_file import DicomFile
 from dicom_node.results.report import EncodedResult, Report
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import ParametricMap, Scene, Segmentation, scene_of
@@ -96,7 +97,7 @@ def _not_made(scene: Scene, ordered: str, fault: str) -> EncodedResult:
         series_instance_uid=identity.series_instance_uid(report, ordered),
         series_number=identity.series_number(report, ordered),
         description=identity.series_description(report),
-        payload=b"",
+        file=DicomFile(b""),
         faults=(fault,),
     )
 
@@ -111,7 +112,7 @@ def _result(scene: Scene, ordered: str, result_type: ResultType) -> EncodedResul
         series_instance_uid=str(dataset.SeriesInstanceUID),
         series_number=identity.series_number(scene.report, ordered),
         description=str(dataset.SeriesDescription),
-        payload=written.payload,
+        file=written.file,
         faults=tuple(_faults(scene, ordered, result_type, written)),
     )
 
@@ -119,7 +120,7 @@ def _result(scene: Scene, ordered: str, result_type: ResultType) -> EncodedResul
 def _faults(scene: Scene, ordered: str, result_type: ResultType, written: Written) -> list[str]:
     faults: list[str] = []
     try:
-        faults += check_structure(scene, ordered, written.payload)
+        faults += check_structure(scene, ordered, written.file)
         faults += result_type.check(scene, ordered, written)
     except ResultRefused as refusal:
         faults.append(str(refusal))

@@ -17,6 +17,9 @@ FEWEST_ACROSS = 8
 """With fewer slices, a view across them shows bars."""
 
 MOST_SAMPLES = 8_000_000
+SLICES_AT_ONCE = 32
+"""Enough that a hundred segments cost little each, and few enough that they take little memory."""
+
 MOST_DETAILS = 4
 
 Place = tuple[float, ...]
@@ -77,27 +80,35 @@ def largest(volume: Volume, canonical: Canonical, layers: Sequence[Segment | Hea
     Of a large volume every second to fourth row and column is looked at, and all of them where there is nothing in those.
     """
     steps = sampling(volume.voxels.shape)
-    together = np.zeros([-(-size // step) for size, step in zip(volume.voxels.shape, steps, strict=True)], np.float32)
-    for layer, sample in sampled(layers, steps):
-        together += weights(layer, sample)
-    totals = [together.sum(axis=(1, 2)), together.sum(axis=(0, 2)), together.sum(axis=(0, 1))]
+    totals = [np.zeros(-(-size // step)) for size, step in zip(volume.voxels.shape, (1, *steps), strict=True)]
+    for slices in some_at_once(volume.voxels.shape[0]):
+        together = np.zeros([len(totals[0][slices]), len(totals[1]), len(totals[2])], np.float32)
+        for layer, sample in sampled(layers, slices, steps):
+            together += weights(layer, sample)
+        totals[0][slices] = together.sum(axis=(1, 2))
+        totals[1] += together.sum(axis=(0, 2))
+        totals[2] += together.sum(axis=(0, 1))
     if not totals[0].any():
-        steps, totals = (1, 1, 1), slice_by_slice(volume.voxels.shape, layers)
+        steps, totals = (1, 1), slice_by_slice(volume.voxels.shape, layers)
     if not totals[0].any():
         return None
-    voxel = [float(total.argmax() * step) for total, step in zip(totals, steps, strict=True)]
+    voxel = [float(total.argmax() * step) for total, step in zip(totals, (1, *steps), strict=True)]
     return tuple(whole(canonical, canonical.place(voxel), axis) for axis in range(3))
 
 
+def some_at_once(slices: int) -> Iterator[slice]:
+    return (slice(first, first + SLICES_AT_ONCE) for first in range(0, slices, SLICES_AT_ONCE))
+
+
 def sampled(
-    layers: Sequence[Segment | HeatMap], steps: tuple[int, int, int]
+    layers: Sequence[Segment | HeatMap], slices: slice, steps: tuple[int, int]
 ) -> Iterator[tuple[Segment | HeatMap, NDArray[np.generic]]]:
-    """Each layer with every so many of its values; those of a label map are gathered once for all its segments."""
+    """Each layer with every so many of its rows and columns; those of a label map are gathered once for all its segments."""
     whose, sample = None, np.zeros((0, 0, 0))
     for layer in layers:
         array = values_of(layer)
         if array is not whose:
-            whose, sample = array, np.ascontiguousarray(array[tuple(slice(None, None, step) for step in steps)])
+            whose, sample = array, np.ascontiguousarray(array[slices, :: steps[0], :: steps[1]])
         yield layer, sample
 
 
@@ -117,10 +128,10 @@ def values_of(layer: Segment | HeatMap) -> NDArray[np.generic]:
     return layer.array if isinstance(layer, Segment) else layer.values
 
 
-def sampling(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Steps along slices, rows and columns that leave about MOST_SAMPLES voxels: none along slices."""
+def sampling(shape: Sequence[int]) -> tuple[int, int]:
+    """Steps along rows and columns that leave about MOST_SAMPLES voxels of all slices."""
     step = max(1, round((np.prod(shape) / MOST_SAMPLES) ** 0.5))
-    return 1, step, step
+    return step, step
 
 
 def weights(layer: Segment | HeatMap, array: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from highdicom.pm import RealWorldValueMapping
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ParametricMapStorage
 
 from dicom_node.results import codes, context, identity
 from dicom_node.results.check_map import check_map
+from dicom_node.results.dicom_file import Frames
 from dicom_node.results.frame_items import MaskFrame, frame_items
 from dicom_node.results.result_type import ResultType
 from dicom_node.results.scene import Scene
 from dicom_node.results.seg_head import BY_POSITION, add_dimensions, decimals, references, shared_groups
 from dicom_node.results.sources import ResultRefused
-from dicom_node.results.splice import BITS_OF_FLOATS, Pixels, spliced
+from dicom_node.results.splice import BITS_OF_FLOATS, in_pieces
 from dicom_node.results.writing import Written
 from inference.findings import Code, HeatMap
 from inference.transforms import Cut, cuts
@@ -82,9 +82,8 @@ def encode_map(scene: Scene, ordered: str) -> Written:
     add_dimensions(dataset, identity.dimension_organization_uid(report, ordered), (BY_POSITION,))
     dataset.SharedFunctionalGroupsSequence = [groups_of(scene, heat_map, extent)]
     frames = frame_items([MaskFrame(plane) for plane in extent.planes], scene.planes, CALCULATION)
-    size = 4 * len(extent.planes) * dataset.Rows * dataset.Columns
-    pixels = Pixels(size, lambda out: fill(heat_map, [planes[index] for index in extent.planes], out))
-    return spliced(dataset, references(scene), frames, pixels)
+    values = values_of(heat_map, planes[extent.planes.start : extent.planes.stop], 4 * dataset.Rows * dataset.Columns)
+    return in_pieces(dataset, references(scene), frames, values)
 
 
 def map_of(scene: Scene) -> HeatMap:
@@ -166,16 +165,17 @@ def groups_of(scene: Scene, heat_map: HeatMap, extent: Extent) -> Dataset:
     return groups
 
 
-def fill(heat_map: HeatMap, planes: Sequence[Cut], out: NDArray[np.uint8]) -> None:
-    """Write the values of each plane, little endian."""
-    size = out.size // len(planes)
-    for index, cut in enumerate(planes):
-        values = cut(heat_map.values, np.nan)
-        out[index * size : (index + 1) * size].view("<f4")[:] = values.ravel()
+def values_of(heat_map: HeatMap, planes: Sequence[Cut], size_bytes: int) -> Frames:
+    """The values of each plane, little endian: where they lie in the map, unless the planes are cut otherwise."""
+
+    def values_on(index: int) -> memoryview:
+        return np.ascontiguousarray(planes[index](heat_map.values, np.nan), "<f4").reshape(-1).view(np.uint8).data
+
+    return Frames(len(planes), size_bytes, values_on)
 
 
 def check(scene: Scene, _ordered: str, written: Written) -> list[str]:
-    return check_map(written.payload, map_of(scene), scene)
+    return check_map(written.file, map_of(scene), scene)
 
 
 RESULT = ResultType("parametric_map", applies, encode_map, check, parts)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from dicom_node.results.importance import placed
 from dicom_node.results.lettering import fit, font, named
-from dicom_node.results.looks import Look, looks_at, sampled, sampling, weights
+from dicom_node.results.looks import Look, looks_at, sampled, sampling, some_at_once, weights
 from dicom_node.results.orientation import SIDES, Canonical
 from dicom_node.results.overlay import Fitted, heat, mark, paint
 from dicom_node.results.picture_alone import alone, colors_of, sides_of
@@ -48,28 +48,32 @@ class Window:
 def window_for(volume: Volume, segments: Sequence[Segment]) -> Window:
     """From the values around the segments: what was measured is then well visible, whatever body part or modality."""
     steps = sampling(volume.voxels.shape)
-    values = volume.voxels[tuple(slice(None, None, step) for step in steps)]
+    values = volume.voxels[:, :: steps[0], :: steps[1]]
     box = extent(segments, steps, values.shape)
     around = values[box] if box else values
-    around = around[np.isfinite(around)]
-    if volume.padding_value is not None and (measured := around[around != volume.padding_value]).size:
-        around = measured
-    low, high = np.percentile(around, (0.5, 98)) if around.size else (0, 1)
+    known = np.isfinite(around)
+    if volume.padding_value is not None and (measured := known & (around != volume.padding_value)).any():
+        known = measured
+    # A copy, so that it may be put into order where it is.
+    kept = around[known]
+    low, high = np.percentile(kept, (0.5, 98), overwrite_input=True) if kept.size else (0, 1)
     if high - low > 200:
         low, high = np.floor(low / 50) * 50, np.ceil(high / 50) * 50
     return Window(float(low), float(high))
 
 
-def extent(
-    segments: Sequence[Segment], steps: tuple[int, int, int], shape: tuple[int, ...]
-) -> tuple[slice, ...] | None:
+def extent(segments: Sequence[Segment], steps: tuple[int, int], shape: tuple[int, ...]) -> tuple[slice, ...] | None:
     """The box around all segments in the sampled volume; None where they hold nothing."""
-    held = np.zeros(shape, np.bool_)
-    for layer, sample in sampled(segments, steps):
-        held |= np.asarray(weights(layer, sample), np.bool_)
-    if not held.any():
+    lines = [np.zeros(size, np.bool_) for size in shape]
+    for slices in some_at_once(shape[0]):
+        held = np.zeros((len(lines[0][slices]), *shape[1:]), np.bool_)
+        for layer, sample in sampled(segments, slices, steps):
+            held |= np.asarray(weights(layer, sample), np.bool_)
+        lines[0][slices] = held.any(axis=(1, 2))
+        lines[1] |= held.any(axis=(0, 2))
+        lines[2] |= held.any(axis=(0, 1))
+    if not lines[0].any():
         return None
-    lines = held.any(axis=(1, 2)), held.any(axis=(0, 2)), held.any(axis=(0, 1))
     ends = [np.flatnonzero(line)[[0, -1]] for line in lines]
     return tuple(slice(int(first), int(last) + 1) for first, last in ends)
 

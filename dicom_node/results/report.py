@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from dicom_node import __version__
 from dicom_node.result_kinds import ResultKind, kind_of, segmentation_of
 from dicom_node.result_words import AS_DELIVERED, Words
+from dicom_node.results.dicom_file import DicomFile
 from inference.findings import Findings, ModelIdentity
 from inference.frames import Frame
 from inference.volume import Volume
@@ -88,10 +89,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class EncodedResult:
-    """One result object. payload: a complete Part 10 file in Explicit VR Little Endian. kind: as ordered.
+    """One result object. file: a complete Part 10 file in Explicit VR Little Endian. kind: as ordered.
 
     faults: what our own checks found wrong with it, in words; it is ready to be sent only where there are none. One that
-    could not be made at all has no payload, and the reason among its faults.
+    could not be made at all has an empty file, and the reason among its faults.
     """
 
     kind: str
@@ -100,5 +101,10 @@ class EncodedResult:
     series_instance_uid: str
     series_number: int
     description: str
-    payload: bytes
+    file: DicomFile
     faults: tuple[str, ...] = ()
+
+    @property
+    def payload(self) -> bytes:
+        """The file in one piece; of one with frames of their own, a copy."""
+        return self.file.whole()

@@ -33,20 +33,24 @@ class Skimmed:
     frames_size: int | None
 
 
-def skim(payload: bytes) -> Skimmed:
-    """Raises ValueError where the bytes end before an element does, or where per-frame items have no stated length."""
+def skim(payload: bytes, size_bytes: int | None = None) -> Skimmed:
+    """size_bytes: of the whole file, where `payload` need not have more of it than what comes before the frames' values.
+
+    Raises ValueError where the file ends before an element does, or where per-frame items have no stated length.
+    """
+    end = len(payload) if size_bytes is None else size_bytes
     stream = BytesIO(payload)
     dataset = read_partial(stream, stop_when=_is_of_frames)
     head = at = stream.tell()
-    while at < len(payload):
+    while at < end:
         tag, value_at, size = _element(payload, at)
         if tag in _PIXELS and size == UNDEFINED_LENGTH:
             return Skimmed(dataset, head, value_at, None)
         if size == UNDEFINED_LENGTH:
             raise ValueError(f"the sequence at byte {at} does not state its length")
         at = value_at + size
-        if at > len(payload):
-            raise ValueError(f"the file ends {at - len(payload)} bytes before its last element does")
+        if at > end:
+            raise ValueError(f"the file ends {at - end} bytes before its last element does")
         if tag in _PIXELS:
             return Skimmed(dataset, head, value_at, size)
     return Skimmed(dataset, head, None, None)

@@ -15,6 +15,7 @@ from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 
 from dicom_node.results import explicit_vr
+from dicom_node.results.dicom_file import DicomFile, Frames
 from dicom_node.results.large_pages import ask_for_large_pages
 from dicom_node.results.sources import ResultRefused
 from dicom_node.results.writing import Written, say_what_it_is_written_in, whole_file
@@ -44,30 +45,40 @@ def spliced(dataset: Dataset, inserted: Mapping[int, bytes], frame_items: Iterab
     Raises ResultRefused where native Pixel Data cannot be that long: its length has four bytes (PS3.5 7.1.2).
     """
     stored = pixels.size + pixels.size % 2
-    if stored > explicit_vr.LARGEST_LENGTH:
-        raise ResultRefused(
-            f"the frames of {dataset.SeriesDescription} take {pixels.size} bytes, and one object holds"
-            f" {explicit_vr.LARGEST_LENGTH}: order another type of Segmentation, or split the series"
-        )
-    say_what_it_is_written_in(dataset)
-    groups = b"".join(map(explicit_vr.item, frame_items))
-    tag, vr = _pixels_of(dataset.BitsAllocated)
-    head = b"".join(
-        [
-            _head(dataset, inserted),
-            explicit_vr.element(PER_FRAME_FUNCTIONAL_GROUPS, b"SQ", groups),
-            explicit_vr.long_header(tag, vr, stored),
-        ]
-    )
+    head = _head(dataset, inserted, frame_items, stored)
     # Memory of zeros that is given away without a copy: what no pixel is written to is never touched.
     buffer = BytesIO(bytes(len(head) + stored))
     with buffer.getbuffer() as whole:
         whole[: len(head)] = head
         _fill(whole[len(head) : len(head) + pixels.size], pixels)
-    return Written(dataset, buffer.getvalue())
+    return Written(dataset, DicomFile(buffer.getvalue()))
 
 
-def _head(dataset: Dataset, inserted: Mapping[int, bytes]) -> bytes:
+def in_pieces(dataset: Dataset, inserted: Mapping[int, bytes], frame_items: Iterable[bytes], frames: Frames) -> Written:
+    """As `spliced`, of frames of even length that stay where they are: memory is that of a frame at most."""
+    return Written(dataset, DicomFile(_head(dataset, inserted, frame_items, frames.count * frames.size_bytes), frames))
+
+
+def _head(dataset: Dataset, inserted: Mapping[int, bytes], frame_items: Iterable[bytes], pixels_bytes: int) -> bytes:
+    """The file up to the values of its pixels. Raises ResultRefused as `spliced`."""
+    if pixels_bytes > explicit_vr.LARGEST_LENGTH:
+        raise ResultRefused(
+            f"the frames of {dataset.SeriesDescription} take {pixels_bytes} bytes, and one object holds"
+            f" {explicit_vr.LARGEST_LENGTH}: order another type of result, or split the series"
+        )
+    say_what_it_is_written_in(dataset)
+    groups = b"".join(map(explicit_vr.item, frame_items))
+    tag, vr = _pixels_of(dataset.BitsAllocated)
+    return b"".join(
+        [
+            _before_frames(dataset, inserted),
+            explicit_vr.element(PER_FRAME_FUNCTIONAL_GROUPS, b"SQ", groups),
+            explicit_vr.long_header(tag, vr, pixels_bytes),
+        ]
+    )
+
+
+def _before_frames(dataset: Dataset, inserted: Mapping[int, bytes]) -> bytes:
     """The file up to the items of frames. What may have hundreds of items is not left to pydicom, but put in place here."""
     encodings = convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
     sequences = dict(inserted)

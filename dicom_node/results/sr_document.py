@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from dicom_node.result_kinds import names_maps, segmentation_of
 from dicom_node.results import context, identity
 from dicom_node.results.codes import concept
+from dicom_node.results.dicom_file import DicomFile
 from dicom_node.results.predecessors import predecessor
 from dicom_node.results.report import Report
 from dicom_node.results.scene import ParametricMap, Scene, Segmentation
@@ -42,7 +43,7 @@ def document(scene: Scene, ordered: str, sop_class_uid: str, content: Item) -> W
     choose_character_set(dataset)
     del dataset.ContentSequence
     encodings = convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
-    return Written(dataset, whole_file(dataset, content_element(content.children, encodings)))
+    return Written(dataset, DicomFile(whole_file(dataset, content_element(content.children, encodings))))
 
 
 def _vocabulary(content: Item) -> Dataset:

@@ -14,6 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import TEXT_VR_DELIMS, VR
 
 from dicom_node.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.results.dicom_file import DicomFile
 
 UNICODE, LATIN_1 = "ISO_IR 192", "ISO_IR 100"
 JAPANESE = {"iso2022_jp": b"\x1b$B", "iso2022_jp_2": b"\x1b$(D"}
@@ -27,11 +28,16 @@ class Written:
     """An object as a complete Part 10 file, and its data set, which need not hold what is large."""
 
     dataset: Dataset
-    payload: bytes
+    file: DicomFile
+
+    @property
+    def payload(self) -> bytes:
+        """The file in one piece; of one with frames of their own, a copy."""
+        return self.file.whole()
 
 
 def written(dataset: Dataset) -> Written:
-    return Written(dataset, part10(dataset))
+    return Written(dataset, DicomFile(part10(dataset)))
 
 
 def part10(dataset: Dataset) -> bytes:

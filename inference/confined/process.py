@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import inference
 from inference import tunings
 from inference.confined.figures import taken_bytes
+from inference.confined.interpreter import started
 from inference.confined.wire import Connection, Gone, Message, WireError
 from inference.errors import InferenceError, ModelProcessEnded, PackageError
 from inference.package import Package
@@ -27,14 +26,6 @@ START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 10.0
 _MOST_WORDS = 2000
 _MOST_DEVICE = 16
-_HOME = str(Path(inference.__file__).parents[1])
-_KEPT_NAMES = frozenset({"PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH"})
-_KEPT_PREFIXES = ("OMP_", "MKL_", "KMP_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "PYTORCH_", "TORCH_")
-
-# What a layer of a network leaves is there for the next one. Else each asks the system for new pages, which takes as long as it
-# computes: 1.6 to 2.7 times as long in all. The largest that glibc takes.
-_MEMORY = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"
-
 # A process is told to end with the thread that started it, so that thread must live as long as this process.
 _starter = ThreadPoolExecutor(1, "starts model processes")
 
@@ -55,7 +46,7 @@ class ModelProcess:
     def __init__(self) -> None:
         here, there = socket.socketpair()
         try:
-            self._process = _starter.submit(_started, there.fileno()).result()
+            self._process = _starter.submit(started, there.fileno()).result()
         except BaseException:
             here.close()
             raise
@@ -159,35 +150,6 @@ class ModelProcess:
         name = signal.Signals(-code).name
         why = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
         return ModelProcessEnded(f"the model process ended by signal {-code} ({name}{why}) {doing}", "killed")
-
-
-def missing_walls() -> tuple[str, ...]:
-    """The walls that this system does not allow around a model process, in words; a process that does nothing else tries them."""
-    walls = [sys.executable, "-P", "-s", "-m", "inference.confined.walls"]
-    done = subprocess.run(walls, capture_output=True, text=True, env=_environment(), cwd="/", check=False)
-    return tuple(done.stdout.splitlines()) if done.returncode == 0 else ("all walls: none could be tried",)
-
-
-def _started(descriptor: int) -> subprocess.Popen[bytes]:
-    """A fresh interpreter with this project's code, nothing of this process but one descriptor, and a small environment."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-s", "-m", "inference.confined.child", str(descriptor), str(os.getpid())],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(descriptor,),
-        env=_environment(),
-        cwd="/",
-        start_new_session=True,
-    )
-
-
-def _environment() -> dict[str, str]:
-    """What the node knows from its environment is none of a model's business, but for how to compute."""
-    environment = os.environ.items()
-    kept = {name: value for name, value in environment if name in _KEPT_NAMES or name.startswith(_KEPT_PREFIXES)}
-    own = {"PYTHONPATH": _HOME, "TMPDIR": "/dev/shm", "PYTHONDONTWRITEBYTECODE": "1", "GLIBC_TUNABLES": _MEMORY}  # noqa: S108
-    return kept | own
 
 
 def _error(answer: Message) -> InferenceError:

@@ -215,7 +215,7 @@ def described(spec: JobSpec) -> JobOutcome:
         results.append(
             put_result(
                 objects,
-                payload,
+                [payload],
                 kind=kind,
                 sop_class_uid=f"1.2.{number + 1}",
                 sop_instance_uid=uid,

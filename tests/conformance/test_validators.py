@@ -12,6 +12,7 @@ import pytest
 from pydicom import dcmread
 
 from dicom_node.results import codes
+from dicom_node.results.dicom_file import DicomFile
 from dicom_node.results.encode import encode
 from dicom_node.results.report import USUAL_KINDS, EncodedResult, ReadBesides, Report
 from inference.findings import Findings
@@ -126,7 +127,7 @@ def with_measurement_title(result: EncodedResult) -> EncodedResult:
     dataset.ConceptNameCodeSequence = [codes.concept(codes.IMAGING_MEASUREMENT_REPORT)]
     buffer = BytesIO()
     dataset.save_as(buffer)
-    return replace(result, payload=buffer.getvalue())
+    return replace(result, file=DicomFile(buffer.getvalue()))
 
 
 def judge(name: str, java: str, folder: Path) -> list[str]:

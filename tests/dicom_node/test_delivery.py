@@ -19,6 +19,7 @@ from dicom_node.courier import MAX_BATCH_BYTES, Courier
 from dicom_node.delivery import Delivery, Watch, no_such_destination
 from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.profiles import usual_demand
+from dicom_node.stored_file import StoredFile, whole
 from storage.errors import StorageUnavailable
 from storage.records.results import Delivery as Row
 from tests.dicom_node.certificates import Authority
@@ -208,8 +209,12 @@ def test_a_warning_of_the_destination_stays_in_the_history(house: House) -> None
     assert (event.severity, event.text) == ("warning", "SR at PACS1: data elements coerced")
 
 
+@pytest.mark.parametrize("most_held_bytes", [0, MAX_BATCH_BYTES])
 @pytest.mark.parametrize("damage", ["missing", "changed"])
-def test_a_result_whose_object_is_lost_or_damaged_is_never_sent(house: House, damage: str) -> None:
+def test_a_result_whose_object_is_lost_or_damaged_is_never_sent(
+    house: House, damage: str, most_held_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_node.courier.MOST_HELD_BYTES", most_held_bytes)
     seg = house.analysed_study()[0]
     if damage == "missing":
         house.objects.delete(seg.result.object_key)
@@ -333,6 +338,22 @@ def test_a_large_study_goes_in_parts_that_fit_into_memory(house: House, monkeypa
     assert told.seen == [["seg", "sr"], ["sc"]]
 
 
+def test_what_is_read_while_it_is_sent_goes_with_the_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is what bounds a batch; and a report must be held back where the heat map that it points to is refused."""
+    rows = house.analysed_study()
+    monkeypatch.setattr("dicom_node.courier.MAX_BATCH_BYTES", 1)
+    monkeypatch.setattr("dicom_node.courier.MOST_HELD_BYTES", 0)
+    sent: list[bytes] = []
+
+    def keep(parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+        assert all(isinstance(one.part10, StoredFile) for one in parcels)
+        sent.extend(whole(one.part10) for one in parcels)
+        return tuple(Outcome(one.result.sop_instance_uid, "delivered", "stored") for one in parcels)
+
+    assert courier_of(house, Told(keep), Clock()).step()
+    assert sent == [house.objects.get(row.result.object_key) for row in rows]
+
+
 def test_a_crash_between_sending_and_writing_it_down_sends_the_same_bytes_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,7 +362,7 @@ def test_a_crash_between_sending_and_writing_it_down_sends_the_same_bytes_again(
     sent: list[list[bytes]] = []
 
     def keep(parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
-        sent.append([parcel.part10 for parcel in parcels])
+        sent.append([whole(parcel.part10) for parcel in parcels])
         return tuple(Outcome(one.result.sop_instance_uid, "delivered", "stored") for one in parcels)
 
     def crash(*_arguments: object, **_named: object) -> None:

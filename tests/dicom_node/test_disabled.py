@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dicom_node.attempt import JobOutcome
-from dicom_node.dispatch import Dispatch, Switched
+from dicom_node.dispatch import Switched
 from storage.records.jobs import Job
-from tests.dicom_node.test_dispatch import DEMANDS, Bench
+from tests.dicom_node.test_dispatch import Bench
 from tests.made_rows import House, open_house
 
 WHY = "disabled: its masks are mirrored"
@@ -26,14 +26,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def switch(bench: Bench, off: Collection[str] = ("m",), reporting: Collection[str] = ()) -> None:
     """As the dispatcher takes up a change of roles."""
     before = bench.dispatch
-    bench.dispatch = Dispatch(
-        bench.jobs,
-        bench.engine,  # type: ignore[arg-type]
-        attempts=3,
-        demands=DEMANDS,
-        spec_of=bench._spec,
-        switched=Switched(dict.fromkeys(off, WHY), frozenset(reporting), lambda _: False),
-        clock=lambda: bench.now,
+    bench.dispatch = bench.new_dispatch(
+        switched=Switched(dict.fromkeys(off, WHY), frozenset(reporting), lambda _: False)
     )
     bench.dispatch.go_on_from(before)
 

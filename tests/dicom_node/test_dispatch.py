@@ -14,7 +14,6 @@ from dicom_node.dispatch import OWN_TIMEOUT_GRACE_S, STORAGE_PAUSE_S, Dispatch
 from dicom_node.engine import Ended, Key
 from dicom_node.errors import NodeError
 from dicom_node.profiles import Demand, Profile, demand
-from storage.database import Database
 from storage.events import Events
 from storage.instances import Instances
 from storage.jobs import Jobs
@@ -24,7 +23,7 @@ from storage.records.jobs import Job, NewJob
 from storage.records.received import Association
 from storage.records.results import Result
 from storage.studies import Studies
-from tests.made_rows import new_instance, of_one_sum_alone
+from tests.made_rows import made_database, new_instance, of_one_sum_alone
 
 STUDY = "1.2.3"
 REPORT = Result("1.2.3.9", "1.2", "1.2.3.8", STUDY, "1.2.840.10008.1.2.1", "sr", "AI", "results/a.dcm", "0" * 64, 10)
@@ -68,8 +67,7 @@ class Bench:
     """A dispatch on a real database, a fake engine, and a clock that the test turns."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = Database(f"sqlite:///{folder / 'node.sqlite3'}")
-        self.database.migrate()
+        self.database = made_database(folder)
         self.jobs, self.outbox, self.events = Jobs(self.database), Outbox(self.database), Events(self.database)
         self.engine = FakeEngine()
         self.now = 1000.0
@@ -79,20 +77,10 @@ class Bench:
         self.timeout_s: float | None = None
         self.dispatch = self.new_dispatch()
 
-    def new_dispatch(
-        self, demands: Mapping[str, Demand] = DEMANDS, attempts: int = 3, *, waits_for_others: bool = False
-    ) -> Dispatch:
-        return Dispatch(
-            self.jobs,
-            self.engine,  # type: ignore[arg-type]
-            attempts=attempts,
-            demands=demands,
-            spec_of=self._spec,
-            routine_waits=lambda: self.routine_waits,
-            stat_head_start_s=self.head_start_s,
-            waits_for_others=waits_for_others,
-            clock=lambda: self.now,
-        )
+    def new_dispatch(self, **more: Any) -> Dispatch:
+        given = {"attempts": 3, "demands": DEMANDS, "routine_waits": lambda: self.routine_waits}
+        given |= {"stat_head_start_s": self.head_start_s, "clock": lambda: self.now}
+        return Dispatch(self.jobs, self.engine, spec_of=self._spec, **given | more)  # type: ignore[arg-type]
 
     def _spec(self, job: Job) -> JobSpec:
         if self.spec_error:
@@ -412,7 +400,7 @@ def test_while_routine_jobs_wait_stat_jobs_start_and_what_runs_goes_on(bench: Be
 def test_a_job_that_runs_while_the_configuration_changes_ends_by_the_one_that_it_began_with(bench: Bench) -> None:
     first, second = bench.queue(), bench.queue()
     bench.dispatch.step(0)
-    changed = bench.new_dispatch(dict.fromkeys(DEMANDS, demand(Profile(("seg", "sr")), None, may_refuse=True)))
+    changed = bench.new_dispatch(demands=dict.fromkeys(DEMANDS, demand(Profile(("seg", "sr")), None, may_refuse=True)))
     changed.go_on_from(bench.dispatch)
     for _ in range(2):
         bench.engine.end("done", JobOutcome("ok", (REPORT, PICTURE)))
@@ -480,15 +468,7 @@ def test_a_job_whose_series_changed_before_it_started_is_not_run(bench: Bench) -
 def test_a_job_whose_series_changed_while_it_ran_is_stale_and_the_next_revision_runs_after_it(
     bench: Bench, send_stale: bool
 ) -> None:
-    bench.dispatch = Dispatch(
-        bench.jobs,
-        bench.engine,  # type: ignore[arg-type]
-        attempts=3,
-        demands=DEMANDS,
-        spec_of=bench._spec,
-        send_stale=send_stale,
-        clock=lambda: bench.now,
-    )
+    bench.dispatch = bench.new_dispatch(send_stale=send_stale)
     bench.engine.workers = 2
     first = bench.queue()
     bench.dispatch.step(0)

@@ -218,7 +218,7 @@ def broken(result: EncodedResult, **changes: object) -> Written:
     drawn = dcmread(BytesIO(result.payload))
     for keyword, value in changes.items():
         setattr(dataset, keyword, value)
-    return Written(drawn, written(dataset).payload)
+    return Written(drawn, written(dataset).file)
 
 
 def test_a_picture_that_was_changed_is_found_out(report: Report) -> None:

@@ -303,5 +303,5 @@ def other_layer(state: Dataset) -> None:
 def test_what_is_drawn_in_the_wrong_place_is_found_out(change: Callable[[Dataset], None], fault: str) -> None:
     state = usual_state()
     change(state)
-    faults = check(scene_of(usual()[0]), "gsps", Written(state, written(state).payload))
+    faults = check(scene_of(usual()[0]), "gsps", Written(state, written(state).file))
     assert any(re.search(fault, said) for said in faults), faults

@@ -126,4 +126,4 @@ def test_a_wrong_selection_is_found_out(change: Callable[[Dataset], None], fault
     document = document_of(report)
     change(document)
     broken = written(document)
-    assert any(fault in said for said in check(scene_of(report), "key_images", Written(document, broken.payload)))
+    assert any(fault in said for said in check(scene_of(report), "key_images", Written(document, broken.file)))

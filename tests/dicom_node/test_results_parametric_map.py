@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import highdicom as hd
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from dicom_node.result_objects import put_result
+from dicom_node.results.dicom_file import DicomFile, Frames
 from dicom_node.results.encode import encode
 from dicom_node.results.parametric_map import check, encode_map, parts
 from dicom_node.results.report import EncodedResult, Report
@@ -24,6 +31,7 @@ from dicom_node.results.sources import ResultRefused
 from dicom_node.results.writing import Written
 from inference.findings import Findings, ModelCard
 from inference.transforms import cuts
+from storage.objects import open_store
 from tests.conformance.places import heat_maps
 from tests.conformance.reports import made_volume, not_analysed, report_on
 
@@ -165,7 +173,7 @@ def faults_after(change: Change) -> list[str]:
     dataset.FloatPixelData = (frames if changed is None else np.ascontiguousarray(changed)).tobytes()
     buffer = BytesIO()
     dataset.save_as(buffer)
-    return check(part, "parametric_map", Written(dataset, buffer.getvalue()))
+    return check(part, "parametric_map", Written(dataset, DicomFile(buffer.getvalue())))
 
 
 def swap_positions(dataset: Dataset, _: object) -> None:
@@ -224,5 +232,42 @@ def test_a_map_that_lacks_an_image_is_found_out() -> None:
     assert faults_after(drop) == ["the map has no frame for image 11, which has values"]
 
 
+@pytest.mark.parametrize("geometry", ["axial", "sagittal", "oblique", "tilted", "multi_frame"])
+def test_frames_are_the_maps_own_memory(geometry: str) -> None:
+    """A map is as large as the volume: its object must not be that again."""
+    for result, heat_map in zip(maps_of(geometry), report_of(geometry).findings.heat_maps, strict=True):
+        head, *frames = result.file
+        assert frames
+        assert all(np.shares_memory(np.frombuffer(frame, np.uint8), heat_map.values) for frame in frames)
+        assert head + b"".join(frames) == result.payload
+        assert len(result.payload) == result.file.size_bytes
+
+
+@given(whole=st.binary(max_size=80), at=st.integers(0, 90), size=st.integers(1, 12), cuts=st.lists(st.integers(0, 80)))
+def test_blocks_are_the_same_whatever_the_pieces(whole: bytes, at: int, size: int, cuts: list[int]) -> None:
+    ends = sorted(cut for cut in cuts if cut <= len(whole))
+    head, *rest = (whole[begin:end] for begin, end in pairwise([0, *ends, len(whole)]))
+    file = DicomFile(head, Frames(len(rest), 0, lambda index: memoryview(rest[index])))
+    expected = [whole[begin : begin + size] for begin in range(at, len(whole) - size + 1, size)]
+    assert list(map(bytes, file.blocks(at, size))) == expected
+
+
+def test_what_is_kept_of_pieces_is_the_whole(tmp_path: Path) -> None:
+    objects, (result, _) = open_store(tmp_path.as_uri()), maps_of()
+    kept = put_result(
+        objects,
+        result.file,
+        kind="parametric_map",
+        sop_class_uid=result.sop_class_uid,
+        sop_instance_uid=result.sop_instance_uid,
+        series_instance_uid=result.series_instance_uid,
+        study_instance_uid="2.25.1",
+        description=result.description,
+    )
+    assert objects.get(kept.object_key) == result.payload
+    assert kept.content_sha256 == hashlib.sha256(result.payload).hexdigest()
+    assert kept.size_bytes == len(result.payload)
+
+
 def test_the_same_map_gives_the_same_bytes() -> None:
-    assert encode(report_of()) == maps_of()
+    assert [one.payload for one in encode(report_of())] == [one.payload for one in maps_of()]

@@ -212,7 +212,7 @@ def changed(result: EncodedResult, document: bytes) -> Written:
     dataset = dcmread(BytesIO(result.payload))
     dataset.EncapsulatedDocumentLength = len(document)
     dataset.EncapsulatedDocument = document + b"\0" * (len(document) % 2)
-    return Written(dataset, written(dataset).payload)
+    return Written(dataset, written(dataset).file)
 
 
 def test_a_document_that_does_not_open_is_found_out(report: Report, result: EncodedResult) -> None:

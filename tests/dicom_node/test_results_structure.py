@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.result_kinds import ResultKind
 from dicom_node.results.check_structure import check_structure
+from dicom_node.results.dicom_file import DicomFile
 from dicom_node.results.encode import TYPES, encode
 from dicom_node.results.required import IODS, MODULES
 from dicom_node.results.scene import Scene, Segmentation, scene_of
@@ -56,7 +57,7 @@ def faults_of(kind: str, change: Change) -> list[str]:
     change(dataset)
     buffer = BytesIO()
     dataset.save_as(buffer)
-    return check_structure(scene, kind, buffer.getvalue())
+    return check_structure(scene, kind, DicomFile(buffer.getvalue()))
 
 
 def set_to(keyword: str, value: object) -> Change:
@@ -105,7 +106,7 @@ def test_each_attribute_of_type_1_or_2_is_missed(kind: ResultKind) -> None:
         buffer = BytesIO()
         dataset.save_as(buffer)
         dataset.add(kept)
-        faults = check_structure(scene, kind, buffer.getvalue())
+        faults = check_structure(scene, kind, DicomFile(buffer.getvalue()))
         assert any(fault.startswith(f"{keyword} (") and "is missing" in fault for fault in faults), keyword
 
 
@@ -226,7 +227,7 @@ def test_contributing_equipment_is_the_model(keyword: str) -> None:
 
 def test_a_file_that_was_cut_is_no_object() -> None:
     scene, payloads = made()
-    assert "the file cannot be read back" in check_structure(scene, "sc", payloads["sc"][:-10])[0]
+    assert "the file cannot be read back" in check_structure(scene, "sc", DicomFile(payloads["sc"][:-10]))[0]
 
 
 def test_values_of_the_patient_are_not_told() -> None:

@@ -15,7 +15,6 @@ from dicom_node.evidence import Evidence
 from dicom_node.routing import Routing
 from dicom_node.settle import Settle
 from storage.announcements import Announcements
-from storage.database import Database
 from storage.events import Events
 from storage.habits import Habits
 from storage.instances import Instances
@@ -28,7 +27,7 @@ from storage.rejections import reopen
 from storage.schema import instance, key_object, rejection
 from storage.schema import series as series_table
 from storage.studies import Studies
-from tests.made_rows import new_instance, of_one_sum_alone
+from tests.made_rows import made_database, new_instance, of_one_sum_alone
 
 STUDY = "1.2.3"
 JOB = NewJob(
@@ -44,8 +43,7 @@ class Bench:
     """A real database with a clock that the test turns; routing answers with one job and keeps what it was asked."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = Database(f"sqlite:///{folder / 'node.sqlite3'}")
-        self.database.migrate()
+        self.database = made_database(folder)
         self.studies, self.instances = Studies(self.database), Instances(self.database, of_one_sum_alone)
         self.jobs, self.events = Jobs(self.database), Events(self.database)
         self.now = 1000.0

@@ -24,7 +24,7 @@ from inference.registry import Registry
 from storage.records.jobs import Companion, Job, NewShadow
 from storage.records.models import ModelRole
 from storage.shadows import MOST_WAITING, Shadows, queue_shadow
-from tests.dicom_node.test_dispatch import DEMANDS, REPORT, STUDY, Bench
+from tests.dicom_node.test_dispatch import REPORT, STUDY, Bench
 from tests.made_rows import House, MemoryStore, open_house
 
 PACKAGE = Registry().get("ct_lung_density")
@@ -44,17 +44,8 @@ class Shadowed(Bench):
         self.shadows = Shadows(self.database)
         self.shadow: NewShadow | None = NewShadow("m@2.0.0", 30.0)
 
-    def new_dispatch(self, demands: Any = DEMANDS, attempts: int = 3) -> Dispatch:
-        return Dispatch(
-            self.jobs,
-            self.engine,  # type: ignore[arg-type]
-            attempts=attempts,
-            demands=demands,
-            spec_of=self._spec,
-            routine_waits=lambda: self.routine_waits,
-            shadow_of=lambda _job: self.shadow,
-            clock=lambda: self.now,
-        )
+    def new_dispatch(self, **more: Any) -> Dispatch:
+        return super().new_dispatch(shadow_of=lambda _job: self.shadow, **more)
 
     def end(self, **outcome: Any) -> None:
         self.engine.end("done", JobOutcome("ok", **outcome))

@@ -268,6 +268,18 @@ def test_what_does_not_begin_as_findings_do_is_refused(content: bytes, reason: s
         kept.from_bytes(content)
 
 
+@pytest.mark.parametrize(("zeros", "is_in_place"), [(0, True), (1, True), (3, False)])
+def test_what_is_mostly_not_zero_is_read_in_place(zeros: int, is_in_place: bool) -> None:
+    """Its box made anew beside the block would take more than all of it."""
+    values = np.ones((6, 5, 4), np.float32)
+    values[:zeros] = 0
+    findings = Findings(heat_maps=(HeatMap("a", "A", CODE, UNIT, values, (0.0, 1.0)),))
+    content = kept.to_bytes(findings, packed=False)
+    read = kept.from_bytes(content).heat_maps[0].values
+    assert np.array_equal(read, values)
+    assert np.shares_memory(read, np.frombuffer(content, np.uint8)) == is_in_place
+
+
 def test_an_array_of_another_kind_is_not_kept() -> None:
     findings = Findings(heat_maps=(HeatMap("a", "A", CODE, UNIT, np.zeros(SHAPE), (0.0, 1.0)),))  # type: ignore[arg-type]
     with pytest.raises(KeptError, match="but is float64"):

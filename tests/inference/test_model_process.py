@@ -22,10 +22,11 @@ from pydicom.dataset import Dataset
 from torch import Tensor, nn
 
 from inference import kept, memory
-from inference.confined import lending, seccomp
+from inference.confined import interpreter, lending, seccomp
 from inference.confined import process as process_module
+from inference.confined.interpreter import missing_walls
 from inference.confined.pool import Pool, bounds_of, room_for
-from inference.confined.process import Bounds, ModelProcess, missing_walls
+from inference.confined.process import Bounds, ModelProcess
 from inference.confined.wire import WireError, memory_of, sealed_content
 from inference.errors import InferenceError, ModelProcessEnded, PackageError
 from inference.findings import Findings
@@ -167,7 +168,7 @@ def test_a_volume_that_was_read_for_the_process_is_lent_as_it_lies(
 
 def test_a_process_that_nobody_asks_gives_back_the_memory_of_its_layers() -> None:
     def memory_at(command: str) -> int:
-        program, environment = [sys.executable, "-c", KEEPS, command], process_module._environment()
+        program, environment = [sys.executable, "-c", KEEPS, command], interpreter._environment()
         done = subprocess.run(program, check=True, capture_output=True, text=True, env=environment)
         return int(done.stdout)
 
@@ -354,7 +355,7 @@ class Liar:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.end: socket.socket | None = None
-        monkeypatch.setattr(process_module, "_started", self._started)
+        monkeypatch.setattr(process_module, "started", self._started)
         monkeypatch.setattr(process_module, "_END_TIMEOUT_S", LIMIT_S)
 
     def _started(self, descriptor: int) -> subprocess.Popen[bytes]:

@@ -8,10 +8,9 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from storage.announcements import Announcements
-from storage.database import Database
 from storage.records.announced import Announcement, PerformedStep
 from storage.records.jobs import Job
-from tests.made_rows import House, open_house
+from tests.made_rows import House, made_database, open_house
 
 COMPLETED = Announcement(
     kind="mpps",
@@ -29,8 +28,7 @@ IN_PROGRESS = Announcement("mpps", "1.2.840.1 -", "CT1", "1.2.3", None, "in prog
 
 @pytest.fixture
 def announcements(tmp_path: Path) -> Iterator[Announcements]:
-    database = Database(f"sqlite:///{tmp_path / 'node.sqlite3'}")
-    database.migrate()
+    database = made_database(tmp_path)
     yield Announcements(database)
     database.close()
 

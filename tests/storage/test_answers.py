@@ -15,15 +15,14 @@ from storage.answers import Answers
 from storage.database import Database
 from storage.records.events import Answer, Event
 from storage.usage import Usage
-from tests.made_rows import open_house
+from tests.made_rows import made_database, open_house
 
 REFUSED = Answer("C-STORE", 0xA700, "CT1", 3, "2026-11-21", 3, 100.0)
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'node.sqlite3'}")
-    opened.migrate()
+    opened = made_database(tmp_path)
     yield opened
     opened.close()
 
