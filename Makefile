@@ -20,7 +20,7 @@ run: $(VENV)/.runtime  ## run the node as config.yaml says
 	$(BIN)/dicom-node serve --config $(CONFIG)
 
 test: $(VENV)/.test peers check  ## everything that must hold, against real peers; minutes
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-long: $(VENV)/.test peers  ## what takes longer: many crashes, the full matrices
 	$(BIN)/pytest -m long

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks import inference_models, inference_precisions, inference_queue, volume
 from benchmarks.inference_models import NETWORKS, SEGRESNET, Sizes, dice
-from benchmarks.inference_process import NODE, PEER, Warm
+from benchmarks.inference_process import NODE, PEER, TUNED, Warm
 from benchmarks.rounds import machine
 
 Answers = list[Mapping[str, float]]
@@ -33,12 +33,15 @@ Answers = list[Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """sizes: of the networks that are timed against the peer's. small: of the one whose job is run again and again."""
+    """networks, sizes: those that are timed against the peer's. small: of the one whose job is run again and again. tunes:
+    whether the node's networks are in the form that activation finds to be the fastest."""
 
     rounds: int = 2
     images: int = 400
     studies: int = 20
-    sizes: Sizes = field(default_factory=lambda: Sizes(spacing_mm=3.0, patch=64))
+    tunes: bool = True
+    networks: tuple[str, ...] = tuple(NETWORKS)
+    sizes: Sizes = field(default_factory=lambda: Sizes(patch=64))
     small: Sizes = field(default_factory=lambda: Sizes(spacing_mm=6.0, patch=32))
 
 
@@ -74,13 +77,15 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=2)
     arguments.add_argument("--images", type=int, default=400)
     arguments.add_argument("--studies", type=int, default=20, help="how many are queued; 0 leaves them out")
-    arguments.add_argument("--spacing", type=float, default=3.0, help="mm, of the grid that networks see")
+    arguments.add_argument("--spacing", type=float, help="mm, of the grid that networks see; else each has its own")
     arguments.add_argument("--patch", type=int, default=64)
+    arguments.add_argument("--network", choices=NETWORKS, help="only this one, and neither queue nor precisions")
     arguments.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments.add_argument("--peers", type=Path, help="a virtual environment with monai, itk, nibabel and einops")
     arguments.add_argument("--json", type=Path, help="a file for the figures of every round")
     given = arguments.parse_args()
-    scale = Scale(given.rounds, given.images, given.studies, Sizes(given.spacing, given.patch))
+    networks = (given.network,) if given.network else tuple(NETWORKS)
+    scale = Scale(given.rounds, given.images, given.studies, networks=networks, sizes=Sizes(given.patch, given.spacing))
     python = str(given.peers / "bin" / "python") if given.peers else sys.executable
     console = Console(width=130)
     memory = Path("/dev/shm")  # noqa: S108 - a fresh folder is made in it
@@ -108,13 +113,15 @@ def measure(folder: Path, scale: Scale, python: str, device: str) -> Figures:
     for name, sizes in (("models", scale.sizes), ("small", scale.small)):
         inference_models.make(python, folder / name, sizes)
     figures = Figures()
-    for network in NETWORKS:
+    for network in scale.networks:
         bundle = inference_models.folder_of(folder / "models", network)
         with (
-            Warm(NODE, sys.executable, bundle, folder, device) as node,
+            Warm(NODE, sys.executable, bundle, folder, device, *([TUNED] if scale.tunes else [])) as node,
             Warm(PEER, python, bundle, folder, device) as peer,
         ):
             contend(network, (node, peer), folder, scale.rounds, figures)
+    if len(scale.networks) < len(NETWORKS):
+        return figures
     small = inference_models.folder_of(folder / "small", SEGRESNET)
     if scale.studies:
         figures.queue = inference_queue.measure(small, folder, device, scale.studies)
@@ -137,7 +144,8 @@ def contend(network: str, programs: tuple[Warm, Warm], folder: Path, rounds: int
             runs[one.program].append(one.ask("run"))
         for one in (node, peer, peer, node):
             passes[one.program].append(one.ask("pass")["seconds"])
-    figures.of_probabilities[network] = peer.ask("probabilities")
+    if network == SEGRESNET:  # what follows its network is the same for each
+        figures.of_probabilities[network] = peer.ask("probabilities")
     figures.runs[network], figures.passes[network] = runs, passes
 
 
@@ -179,7 +187,9 @@ def report(figures: Figures, console: Console, least_around: float) -> list[Bar]
                 seconds = [one[part] for one in answers]
                 shown = (f"{value:.2f}" for value in (statistics.median(seconds), min(seconds), max(seconds)))
                 parts.add_row(network, program, part, *shown)
-        parts.add_row(network, f"{PEER}, probabilities", "after", f"{figures.of_probabilities[network]['after']:.2f}")
+        if network in figures.of_probabilities:
+            after = figures.of_probabilities[network]["after"]
+            parts.add_row(network, f"{PEER}, probabilities", "after", f"{after:.2f}")
     others = Table("figure", "value", title="queue, precisions, agreement with the peer (Dice)")
     for group in ({"queue": figures.queue}, figures.precisions, figures.agree):
         for name, values in group.items():

@@ -10,18 +10,19 @@ from types import TracebackType
 from typing import Self
 
 NODE, PEER = "dicom-node", "MONAI"
+TUNED = "tuned"
 MODULES = {NODE: "benchmarks.inference_node", PEER: "benchmarks.inference_peer"}
 
 
 class Warm:
     """`with Warm(...) as one: one.ask("run")`."""
 
-    def __init__(self, program: str, python: str, bundle: Path, folder: Path, device: str) -> None:
-        """folder: of `benchmarks.volume.write`."""
+    def __init__(self, program: str, python: str, bundle: Path, folder: Path, device: str, *more: str) -> None:
+        """folder: of `benchmarks.volume.write`. more: arguments of the program alone."""
         self.program = program
         images = folder / "files" if program == PEER else folder
         self._process = subprocess.Popen(
-            [python, "-m", MODULES[program], str(bundle), str(images), device],
+            [python, "-m", MODULES[program], str(bundle), str(images), device, *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.inference_node import assert_made, spec_of
+from benchmarks.inference_node import activated, assert_made, device_of, spec_of
 from dicom_node.attempt import PLACES, JobOutcome, JobSpec, Places, run_attempt
 from dicom_node.engine import Engine, EngineSettings
 from dicom_node.workers import this_machine
-from inference.package import load_package
 
 ALONE = 5
 WORKERS = 2
@@ -26,8 +25,8 @@ _LIMIT_S = 600.0
 
 def measure(bundle: Path, folder: Path, device: str, studies: int) -> dict[str, float]:
     """Seconds of a study alone (the median of some), and of all that are queued; `gain` is how many times as fast these go."""
-    package = load_package(bundle)
-    specs = [spec_of(package, folder, device, study=number) for number in range(studies)]
+    package = activated(bundle, device_of(device), is_tuned=False)
+    specs = [spec_of(package, folder, device_of(device), study=number) for number in range(studies)]
     with engine(1) as one:
         through(one, specs[:1])
         alone = [through(one, specs[:1])[0] for _ in range(min(ALONE, studies))]

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -173,25 +173,25 @@ def zeros(shape: tuple[int, ...], scalar: type[Scalar]) -> NDArray[Scalar]:
 
 
 def _room(size_bytes: int, borrower: str | None) -> _Room:
-    if borrower is None:
-        mapping = _mapping(size_bytes)
-        return _Room(mapping, _address(mapping))
+    if borrower is not None:
+        # Where the system has no such memory, what is lent is copied.
+        with suppress(OSError, OverflowError, ValueError):
+            return _lendable(size_bytes, borrower)
+    mapping = _mapping(size_bytes)
+    return _Room(mapping, _address(mapping))
+
+
+def _lendable(size_bytes: int, borrower: str) -> _Room:
+    descriptor = os.memfd_create("dicom-node", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        descriptor = os.memfd_create("dicom-node", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            os.truncate(descriptor, size_bytes)
-            mapping = mmap.mmap(descriptor, size_bytes)
-            # This process has the only mapping that is ever written to, and nobody takes its pages away.
-            fcntl.fcntl(
-                descriptor,
-                fcntl.F_ADD_SEALS,
-                _F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL,
-            )
-        except BaseException:
-            os.close(descriptor)
-            raise
-    except (OSError, OverflowError, ValueError) as error:
-        raise MemoryError(str(error)) from error
+        os.truncate(descriptor, size_bytes)
+        mapping = mmap.mmap(descriptor, size_bytes)
+        # This process has the only mapping that is ever written to, and nobody takes its pages away.
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL | _F_SEAL_FUTURE_WRITE
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return _Room(mapping, _address(mapping), borrower, descriptor)
 
 

@@ -73,7 +73,12 @@ def test_reading_a_series_is_measured_in_every_form_beside_the_readers_that_test
 
 def test_a_ct_goes_through_each_network_as_with_monai_and_every_figure_is_there(tmp_path: Path) -> None:
     scale = inference.Scale(
-        rounds=1, images=16, studies=2, sizes=Sizes(spacing_mm=12.0, patch=64), small=Sizes(spacing_mm=12.0, patch=32)
+        rounds=1,
+        images=16,
+        studies=2,
+        tunes=False,
+        sizes=Sizes(spacing_mm=12.0, patch=64),
+        small=Sizes(spacing_mm=12.0, patch=32),
     )
     figures = inference.measure(tmp_path, scale, sys.executable, "cpu")
     assert len(inference.bars(figures, 8.0)) == 3 * len(NETWORKS)

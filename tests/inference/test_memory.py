@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pydicom import uid
 
+from inference import memory
 from inference.confined.wire import lent_array
 from inference.errors import NotAVolume
 from inference.memory import Rooms, Scratch
@@ -116,6 +119,18 @@ def test_what_was_taken_for_a_borrower_is_lent_as_it_is_and_cannot_be_changed_th
         with pytest.raises(PermissionError):
             change()
     assert array[0, 0, 0] == 8.0
+
+
+def test_where_memory_cannot_be_sealed_nothing_is_lent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_given: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(memory.fcntl, "fcntl", refused)
+    kept, descriptors = rooms(), len(list(Path("/proc/self/fd").iterdir()))
+    with kept.for_borrower("a"):
+        array = filled(kept, 7.0)
+    assert kept.lendable(array, "a") is None
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
 def test_memory_of_a_borrower_is_used_again_for_it_alone() -> None:
