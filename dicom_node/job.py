@@ -113,7 +113,7 @@ def _run(spec: JobSpec, stages: Stages) -> JobOutcome:
         return replace(outcome, comparison=comparison, provenance_key=provenance_key, provenance_bytes=provenance_bytes)
     if spec.findings_key is not None:
         with stages.timed("keep"):
-            objects.put(spec.findings_key, kept.parts(findings, packed=True))
+            objects.put(spec.findings_key, map(memoryview, kept.parts(findings, packed=True)))
     if findings.not_analysed and not spec.report_not_analysed:
         return _outcome(package, findings, stages, said_besides)
     remark = _with_what_is_missing(spec.remark, volume, len(sources))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from storage.announcements import Announcements
 from storage.answers import Answers
 from storage.database import Database
 from storage.deadlines import Deadlines
+from storage.disk import sync_folder
 from storage.errors import UnknownObject
 from storage.events import Events
 from storage.habits import Habits
@@ -345,10 +347,15 @@ def _empty_database() -> bytes:
 
 
 def made_database(folder: Path) -> Database:
-    """The database of a node in this folder; a new one where there is none."""
+    """The database of a node in this folder; a new one where there is none. It is safe on the disk, as a migrated one is."""
     path = folder / "node.sqlite3"
     if not path.exists():
-        path.write_bytes(_empty_database())
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            file.write(_empty_database())
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(folder)
     database = Database(f"sqlite:///{path}")
     database.migrate()
     return database

@@ -21,6 +21,7 @@ from dicom_node.stores import Stores
 from inference.monitor.paired import ClassPair, NumberPair, Paired, SegmentPair
 from inference.package import Package
 from inference.registry import Registry
+from storage.models import Models
 from storage.records.jobs import Companion, Job, NewShadow
 from storage.records.models import ModelRole
 from storage.shadows import MOST_WAITING, Shadows, queue_shadow
@@ -149,7 +150,7 @@ def test_beside_what_only_reports_and_beside_a_canary_nothing_runs(bench: Shadow
 def test_a_job_that_runs_again_has_its_shadow_run_again(bench: Shadowed) -> None:
     shadow = bench.compared_job(APART)
     job = bench.jobs.of_study(STUDY)[0]
-    stores = cast(Stores, type("S", (), {"studies": _Named(job), "jobs": bench.jobs}))
+    stores = cast(Stores, type("S", (), {"studies": _Named(job), "jobs": bench.jobs, "models": Models(bench.database)}))
     assert analyse_again(stores, STUDY, None) == 1
     bench.dispatch.step(0)
     bench.end(results=())
