@@ -128,7 +128,7 @@ class Dispatch:
 
     def go_on_from(self, before: Dispatch) -> None:
         """Take over what runs, of one that went by another configuration and makes no step any more."""
-        self._running, self._held_until = before._running, before._held_until
+        self._running, self._held_until, self._patience = before._running, before._held_until, before._patience
 
     def step(self, wait_s: float) -> None:
         """One round: end what ended, stop what overran, start what fits. Waits up to wait_s for an attempt to end."""
