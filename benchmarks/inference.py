@@ -47,10 +47,12 @@ class Scale:
 
 @dataclass(slots=True)
 class Figures:
-    """runs, passes: by network and program, the answers of each round. of_probabilities: of a run of the peer that brings
+    """runs, passes: by network and program, the answers of each round. rested: of the node's first run of each round, after a
+    rest in which it gave its memory back; `runs` has the one that follows at once. of_probabilities: of a run of the peer that brings
     probabilities back to the images, and then decides. agree: Dice of the node's labels and the peer's, by network."""
 
     runs: dict[str, dict[str, Answers]] = field(default_factory=dict)
+    rested: dict[str, Answers] = field(default_factory=dict)
     passes: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     of_probabilities: dict[str, Mapping[str, float]] = field(default_factory=dict)
     agree: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -139,14 +141,17 @@ def contend(network: str, programs: tuple[Warm, Warm], folder: Path, rounds: int
     for one, path in zip((node, peer), kept, strict=True):
         one.ask(f"labels {path}")
     figures.agree[network] = dice(np.load(kept[0]), on_slices(np.load(kept[1])))
+    rested: Answers = []
     for number in range(rounds):
         for one in (node, peer) if number % 2 == 0 else (peer, node):
+            if one is node:
+                rested.append(one.ask("run"))
             runs[one.program].append(one.ask("run"))
         for one in (node, peer, peer, node):
             passes[one.program].append(one.ask("pass")["seconds"])
     if network == SEGRESNET:  # what follows its network is the same for each
         figures.of_probabilities[network] = peer.ask("probabilities")
-    figures.runs[network], figures.passes[network] = runs, passes
+    figures.runs[network], figures.rested[network], figures.passes[network] = runs, rested, passes
 
 
 def on_slices(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -182,7 +187,7 @@ def at_least(what: str, wanted: float, reached: Sequence[float]) -> Bar:
 def report(figures: Figures, console: Console, least_around: float) -> list[Bar]:
     parts = Table("network", "program", "part", "median s", "least", "most", title="a job, part by part")
     for network, programs in figures.runs.items():
-        for program, answers in programs.items():
+        for program, answers in {**programs, f"{NODE}, after a rest": figures.rested[network]}.items():
             for part in answers[0]:
                 seconds = [one[part] for one in answers]
                 shown = (f"{value:.2f}" for value in (statistics.median(seconds), min(seconds), max(seconds)))
