@@ -253,7 +253,8 @@ class Engine(Section):
     workers: AutoOrCount = Field(
         default="auto",
         description="Worker processes; auto: two per GPU, or two without GPU, as far as 4 GiB of memory are there for each. "
-        "These take turns: while one computes, the other reads, encodes and writes. A number: so many compute at once.",
+        "These take turns: while one computes, the other reads, encodes and writes. A number: so many compute at once on the "
+        "cores; on a GPU they take turns, too.",
         json_schema_extra=AT_START,
     )
     threads_per_worker: AutoOrCount = Field(

@@ -19,6 +19,7 @@ from dicom_node import logs
 from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.engine import Ended, Engine, Key
 from dicom_node.errors import NodeError
+from dicom_node.patience import Patience
 from dicom_node.profiles import Demand
 from dicom_node.sharing import shared
 from storage.event_about import event_about
@@ -64,14 +65,9 @@ class Beside(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """limit_s: for what it does itself. deadline: with what it may wait for others.
-
-    demands, send_stale, shadow: as they were when the attempt began; what is configured since is for later ones.
-    """
+    """demands, send_stale, shadow: as they were when the attempt began; what is configured since is for later ones."""
 
     job: Job
-    limit_s: float
-    deadline: float
     demands: Mapping[str, Demand]
     send_stale: bool
     shadow: NewShadow | None = None
@@ -92,7 +88,7 @@ class Dispatch:
         switched: Switched = NOTHING_OFF,
         beside: Beside | None = None,
         shadow_of: Callable[[Job], NewShadow | None] = lambda _job: None,
-        waits_for_others: bool = False,
+        patience: Patience | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """demands: what each destination takes, by its name.
@@ -103,8 +99,7 @@ class Dispatch:
         routine_waits: whether routine jobs are not to be started now; those that run go on, and STAT jobs start.
         send_stale: whether results of a series that changed while its job ran are sent all the same.
         stat_head_start_s: see `Jobs.ready`. shadow_of: the version that is to run on the same images after a job.
-        waits_for_others: whether an attempt may have to wait until those that run have computed, which gets it their time
-        besides.
+        patience: how long attempts are waited for that may have to wait for each other; without it, each for its own time.
         """
         self._jobs = jobs
         self._engine = engine
@@ -117,7 +112,7 @@ class Dispatch:
         self._switched = switched
         self._beside = beside
         self._shadow_of = shadow_of
-        self._waits_for_others = waits_for_others
+        self._patience = patience or Patience(0)
         self._clock = clock
         self._running: dict[Key, _Running] = {}
         self._held_until: dict[int, float] = {}
@@ -133,12 +128,13 @@ class Dispatch:
 
     def go_on_from(self, before: Dispatch) -> None:
         """Take over what runs, of one that went by another configuration and makes no step any more."""
-        self._running, self._held_until = before._running, before._held_until
+        self._running, self._held_until, self._patience = before._running, before._held_until, before._patience
 
     def step(self, wait_s: float) -> None:
         """One round: end what ended, stop what overran, start what fits. Waits up to wait_s for an attempt to end."""
         for ended in self._engine.ended(wait_s):
             running = self._running.pop(ended.key, None)
+            self._patience.ends(ended.key, self._clock())
             if running is not None:
                 self._conclude(running, ended)
             elif self._beside is not None:
@@ -191,21 +187,17 @@ class Dispatch:
             return
         key = (job.job_id, attempt)
         grace_s = 0.0 if spec.timeout_s is None else OWN_TIMEOUT_GRACE_S
-        limit_s = job.timeout_s + grace_s
-        before_s = sum(running.limit_s for running in self._running.values()) if self._waits_for_others else 0.0
-        self._running[key] = _Running(
-            started, limit_s, now + before_s + limit_s, self._demands, self._send_stale, shadow
-        )
+        self._running[key] = _Running(started, self._demands, self._send_stale, shadow)
+        self._patience.begins(key, job.timeout_s + grace_s, now)
         self._engine.submit(key, spec)
         log.info("job started", job_id=job.job_id, attempt=attempt, model=job.model)
 
     def _stop_overrun(self) -> None:
         now = self._clock()
         for key, running in list(self._running.items()):
-            if now < running.deadline:
+            if not self._patience.is_over(key, now):
                 continue
-            del self._running[key]
-            self._engine.stop_attempt(key)
+            self._stop(key)
             reason = f"took longer than {running.job.timeout_s:g} s; its worker was restarted"
             self._try_again(running.job, "timeout", reason)
 
@@ -216,8 +208,7 @@ class Dispatch:
             why = off.get(running.job.model.partition("@")[0])
             if why is None or running.job.give_up_reason is not None:
                 continue
-            del self._running[key]
-            self._engine.stop_attempt(key)
+            self._stop(key)
             self._put_back(running.job, "interrupted", f"the model is {why}", None)
         for job in self._jobs.held(self._switched.reporting):
             if job.report_not_analysed:
@@ -226,6 +217,11 @@ class Dispatch:
                     job, "job_withheld", f"{job.model} is not run, and reports that: {reason}", "warning"
                 )
                 self._jobs.give_up(job.job_id, reason, events=[event])
+
+    def _stop(self, key: Key) -> None:
+        del self._running[key]
+        self._patience.ends(key, self._clock(), was_stopped=True)
+        self._engine.stop_attempt(key)
 
     def _conclude(self, running: _Running, ended: Ended) -> None:
         job = running.job

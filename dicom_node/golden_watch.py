@@ -15,6 +15,7 @@ from dicom_node.config import Config, Model
 from dicom_node.engine import Ended, Engine, Key
 from dicom_node.golden_check import golden_check
 from dicom_node.models import timeout_of
+from dicom_node.patience import Patience
 from dicom_node.routing import RoutableModel
 from inference.golden_verdict import Verdict, together
 from inference.package import Package
@@ -47,20 +48,25 @@ class _Run:
     subject: _Subject
     verdicts: list[Verdict] = field(default_factory=list)
     key: Key | None = None
-    deadline: float = 0.0
     device: str = "cpu"
     lost: int = 0
 
 
 class GoldenWatch:
     def __init__(
-        self, engine: Engine, jobs: Jobs, models: Models, *, others: int = 0, clock: Callable[[], float] = time.time
+        self,
+        engine: Engine,
+        jobs: Jobs,
+        models: Models,
+        *,
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """others: how many attempts a case may have to wait for until they have computed."""
+        """patience: with attempts of jobs, which a case may have to wait for."""
         self._engine = engine
         self._jobs = jobs
         self._models = models
-        self._others = others
+        self._patience = patience or Patience(0)
         self._clock = clock
         self._since = clock()
         self._subjects: tuple[_Subject, ...] = ()
@@ -71,7 +77,7 @@ class GoldenWatch:
         self._looked_at = 0.0
 
     def use(self, config: Config, models: dict[str, RoutableModel]) -> None:
-        """These versions are in use from now on; what runs ends."""
+        """These versions are in use from now on. A case of one that is not any more is stopped."""
         off = self._models.disabled()
         found = []
         for entry in config.models:
@@ -81,6 +87,12 @@ class GoldenWatch:
             packages = [model.package, *([model.canary.package] if model.canary else [])]
             found += [_Subject(package, entry) for package in packages if package.manifest.golden]
         self._subjects = tuple(found)
+        run = self._run
+        if run is not None and run.subject.package.content_sha256 not in {one.package.content_sha256 for one in found}:
+            # What became of it is no matter any more; a version that was removed would fail, and take the others with it.
+            if run.key is not None:
+                self._stop(run.key)
+            self._run = None
         for check in self._models.latest_checks().values():  # what was activated since was run for that
             if check.at >= self._since:
                 self._ended_at.setdefault(check.content_sha256, check.at)
@@ -95,8 +107,8 @@ class GoldenWatch:
         if run is None:
             return
         if run.key is not None:
-            if now >= run.deadline:
-                self._engine.stop_attempt(run.key)
+            if self._patience.is_over(run.key, now):
+                self._stop(run.key)
                 limit_s = timeout_of(run.subject.entry, run.subject.package)
                 self._told(run, f"took longer than {limit_s:g} s; its worker was restarted")
         elif self._engine.free() and (now - self._due(run.subject) >= PATIENCE_S or self._is_idle()):
@@ -107,6 +119,7 @@ class GoldenWatch:
         run = self._run
         if run is None or ended.key != run.key:
             return
+        self._patience.ends(ended.key, self._clock())
         if ended.outcome == "done" and isinstance(ended.value, GoldenOutcome):
             run.device = ended.value.device
             self._add(run, ended.value.verdict)
@@ -115,6 +128,10 @@ class GoldenWatch:
             run.key = None
         else:
             self._told(run, ended.reason)
+
+    def _stop(self, key: Key) -> None:
+        self._patience.ends(key, self._clock(), was_stopped=True)
+        self._engine.stop_attempt(key)
 
     def _begin(self, now: float) -> None:
         for subject in self._subjects:
@@ -129,8 +146,8 @@ class GoldenWatch:
         package, entry = run.subject.package, run.subject.entry
         self._number += 1
         # Jobs are numbered from 1, so that these are told from them.
-        longest_s = max(timeout_of(one.entry, one.package) for one in (run.subject, *self._subjects))
-        run.key, run.deadline = (0, self._number), now + timeout_of(entry, package) + self._others * longest_s
+        run.key = (0, self._number)
+        self._patience.begins(run.key, timeout_of(entry, package), now)
         spec = GoldenSpec(str(package.folder), package.content_sha256, len(run.verdicts), entry.device)
         self._engine.submit(run.key, spec)
 

@@ -13,6 +13,7 @@ from typing import Literal
 from dicom_node.attempt import LOG_FORMAT, LOG_LEVEL, PLACES, REPEATABLE, Places
 from dicom_node.config import Config
 from dicom_node.engine import EngineSettings
+from inference.turns import VISIBLE
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 A_PLACE = 2
@@ -22,7 +23,7 @@ _LEAST_BYTES = 4 << 30
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """gpus: that the driver shows, counted without loading torch."""
+    """gpus: that the driver shows, or those of them that CUDA_VISIBLE_DEVICES leaves; counted without loading torch."""
 
     cores: int
     memory_bytes: int
@@ -31,7 +32,14 @@ class Machine:
 
 def this_machine() -> Machine:
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(len(os.sched_getaffinity(0)), memory_bytes, len(list(GPUS.glob("*"))))
+    return Machine(len(os.sched_getaffinity(0)), memory_bytes, _gpus())
+
+
+def _gpus() -> int:
+    visible = os.environ.get(VISIBLE)
+    if visible is None:
+        return len(list(GPUS.glob("*")))
+    return sum(one not in {"", "-1"} for one in visible.split(","))
 
 
 def worker_count(config: Config, machine: Machine) -> int:

@@ -182,6 +182,7 @@ def _room(size_bytes: int, borrower: str | None) -> _Room:
 
 
 def _lendable(size_bytes: int, borrower: str) -> _Room:
+    _mapping(size_bytes).close()  # asks whether there is room for it: a memfd only learns that page by page
     descriptor = os.memfd_create("dicom-node", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.truncate(descriptor, size_bytes)
@@ -198,7 +199,10 @@ def _lendable(size_bytes: int, borrower: str) -> _Room:
 def _made_to_fit(room: _Room, size_bytes: int) -> bool:
     """What is lent keeps its size, and may be larger than what it is used for."""
     if room.descriptor is not None:
-        return size_bytes <= len(room.mapping) <= _MOST_TOO_LARGE * size_bytes
+        fits = size_bytes <= len(room.mapping) <= _MOST_TOO_LARGE * size_bytes
+        if fits:  # who is lent it sees all of it, and nothing may be left there of what it is not given
+            np.frombuffer(room.mapping, np.uint8)[size_bytes:] = 0
+        return fits
     try:
         room.mapping.resize(size_bytes)
     except (OSError, SystemError):

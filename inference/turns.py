@@ -1,7 +1,7 @@
 """Whose turn it is to compute, where several processes share a device: while one computes, the others read, encode and write.
 
-A turn is a lock of the kernel on a file, so that it ends with the process that has it, however that ends. Who waits longest has
-the next one.
+A turn is a lock of the kernel on a file, so that it ends with the process that has it, however that ends. Of two that share a
+place the one that waits has the next turn; of more, one of those that wait.
 """
 
 from __future__ import annotations

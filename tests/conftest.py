@@ -41,14 +41,15 @@ AssociationSocket._shutdown_socket = _shut_and_closed  # type: ignore[method-ass
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
-# They run whole nodes or browsers. What takes longest begins first, so that no worker is left with it when the others end.
-LONGEST = ("viewer", "test_docs.py", "acceptance", "fuzz", "faults")
+# They run whole nodes, or a browser; two of these at a time starve each other. What takes longest begins first, so that no worker
+# is left with it when the others end.
+LONGEST = ("viewer/test_node_in_ohif.py", "test_docs.py", "acceptance", "fuzz", "faults")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
-        part = item.path.relative_to(Path(__file__).parent).parts[0]
-        return LONGEST.index(part) if part in LONGEST else len(LONGEST)
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((place for place, part in enumerate(LONGEST) if path.startswith(part)), len(LONGEST))
 
     items.sort(key=rank)  # stable: files keep their order, and tests theirs in a file
 

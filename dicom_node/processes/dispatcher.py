@@ -24,6 +24,7 @@ from dicom_node.golden_watch import GoldenWatch
 from dicom_node.inquiry import Inquiry
 from dicom_node.model_words import removed_words
 from dicom_node.models import PackageOf, model_of, no_other
+from dicom_node.patience import Patience
 from dicom_node.profiles import orders, usual_demand
 from dicom_node.reject import Reject
 from dicom_node.rejection import nothing_left
@@ -134,7 +135,7 @@ class Work:
 class House:
     """What stays the same whatever the configuration says, and whatever models do.
 
-    others: how many attempts one may have to wait for until they have computed.
+    patience: with all that runs in workers.
     """
 
     stores: Stores
@@ -142,13 +143,13 @@ class House:
     engine: Engine
     inquiry: Inquiry
     golden: GoldenWatch
-    others: int
+    patience: Patience
 
 
 def open_house(config: Config, stores: Stores, versions: Versions, engine: Engine, inquiry: Inquiry) -> House:
-    others = most_in_a_place(config, this_machine()) - 1
-    golden = GoldenWatch(engine, stores.jobs, stores.models, others=others)
-    return House(stores, versions, engine, inquiry, golden, others)
+    patience = Patience(most_in_a_place(config, this_machine()) - 1)
+    golden = GoldenWatch(engine, stores.jobs, stores.models, patience=patience)
+    return House(stores, versions, engine, inquiry, golden, patience)
 
 
 def composed_again(before: Work, config: Config, house: House) -> Work:
@@ -201,7 +202,7 @@ def compose(config: Config, house: House, models: dict[str, RoutableModel]) -> W
         switched=switched(config, stores.models, versions, models),
         shadow_of=lambda job: shadow_beside(job, roles, versions.package_of_content),
         beside=house.golden,
-        waits_for_others=house.others > 0,
+        patience=house.patience,
     )
     companions = CompanionWatch(
         stores.jobs, stores.studies, stores.instances, lambda key: contract_of(models, key, versions.package_of)

@@ -15,9 +15,18 @@ def taken_bytes(process: int) -> int:
     return _told(process, "RssAnon") + _told(process, "RssShmem")
 
 
+def available_bytes() -> int:
+    """What the machine could give without taking it from others. 0 where that is not told."""
+    return _of_lines(Path("/proc/meminfo"), "MemAvailable")
+
+
 def _told(process: int | str, name: str) -> int:
+    return _of_lines(Path(f"/proc/{process}/status"), name)
+
+
+def _of_lines(path: Path, name: str) -> int:
     try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        lines = path.read_text().splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)

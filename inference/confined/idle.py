@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from collections.abc import Callable
+
+from inference.confined.figures import available_bytes, taken_bytes
 
 IDLE_S = 10.0
 
@@ -19,10 +22,16 @@ class Idle:
 
     def begins(self) -> None:
         self._until = time.monotonic() + self._idle_s
+        # Another model computes from now on, and may need as much.
+        if available_bytes() < taken_bytes(os.getpid()):
+            self._give_back()
 
     def seen(self) -> None:
         """Called again and again while nothing comes."""
         if time.monotonic() >= self._until:
             self._until = float("inf")
-            if self._trim:
-                self._trim(0)
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._trim:
+            self._trim(0)

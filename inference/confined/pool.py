@@ -21,7 +21,7 @@ from inference.confined.lending import bytes_lent, lent
 from inference.confined.process import Bounds, ModelProcess
 from inference.confined.wire import Message, close_all, sealed_content
 from inference.devices import chosen_device
-from inference.errors import InferenceError
+from inference.errors import InferenceError, ModelProcessEnded
 from inference.findings import Findings
 from inference.manifest import PythonRuntime
 from inference.package import Package
@@ -34,6 +34,7 @@ from inference.volume import Volume
 KEPT_AT_ONCE = 4
 MEASURING_TIMEOUT_S = 600.0
 _MOST_SECONDS = 1e6
+_SHORT = ("allocate memory", "out of memory", "MemoryError")
 
 Device = Literal["auto", "cpu", "cuda"]
 _NONE: Mapping[str, Volume] = MappingProxyType({})
@@ -109,23 +110,37 @@ class Pool:
         bounds: Bounds,
     ) -> Findings:
         """What the package's network says of volumes that its contract takes."""
-        doing = f"while it ran {package.key}"
+        volumes, key = {"": volume, **companions}, (package.content_sha256, device)
         with self._lock:
-            process, left = self._loaded(package, device, bounds)
-            message, descriptors = lent({"": volume, **companions}, package.content_sha256)
-            came: list[int] = []
+            is_fresh = key not in self._processes or not self._processes[key].is_alive
             try:
-                told = {"do": "find", "seed": seed, **message}
-                with TURNS.at(process.device):
-                    answer, came = process.ask(told, descriptors, left, doing, lent_bytes=bytes_lent(message))
-                if len(came) != 1:
-                    raise InferenceError(f"the model process answered with {len(came)} descriptors {doing}")
-                findings = kept.from_bytes(sealed_content(came[0], kept.MAX_BYTES))
-            finally:
-                close_all((*descriptors, *came))
+                answer, findings = self._found(volumes, package, device, seed, bounds)
+            except InferenceError as error:
+                if is_fresh or isinstance(error, ModelProcessEnded) or not any(said in str(error) for said in _SHORT):
+                    raise
+                # What earlier volumes left of its memory may lie in pieces, none of which is large enough.
+                self._forget(key)
+                answer, findings = self._found(volumes, package, device, seed, bounds)
         _require_fit(findings, volume, package)
         PASSES.add(_taken(answer))
         return findings
+
+    def _found(
+        self, volumes: Mapping[str, Volume], package: Package, device: Device, seed: int, bounds: Bounds
+    ) -> tuple[Message, Findings]:
+        doing = f"while it ran {package.key}"
+        process, left = self._loaded(package, device, bounds)
+        message, descriptors = lent(volumes, package.content_sha256)
+        came: list[int] = []
+        try:
+            told = {"do": "find", "seed": seed, **message}
+            with TURNS.at(process.device):
+                answer, came = process.ask(told, descriptors, left, doing, lent_bytes=bytes_lent(message))
+            if len(came) != 1:
+                raise InferenceError(f"the model process answered with {len(came)} descriptors {doing}")
+            return answer, kept.from_bytes(sealed_content(came[0], kept.MAX_BYTES))
+        finally:
+            close_all((*descriptors, *came))
 
     def load(self, package: Package, device: Device, bounds: Bounds) -> str:
         """Load the package's network, where it is not; returns the device that it is on."""

@@ -52,6 +52,8 @@ class Loaded:
         volume = volumes.pop("")
         device: Literal["cuda", "cpu"] = "cuda" if self.device.type == "cuda" else "cpu"
         findings = computed(volume, self._package, device, volumes, seed=told["seed"])
+        if device == "cuda":
+            torch.cuda.empty_cache()  # another process has the next turn on this GPU
         return memory_of(kept.parts(findings, packed=False))
 
     def tuned(self, told: Message) -> Message:
@@ -103,6 +105,6 @@ def serve(end: socket.socket, missing: Sequence[str]) -> None:
             answer = {"said": "refused", "kind": type(error).__name__, "words": str(error)}
         except Exception as error:  # noqa: BLE001 - a network may fail in any way, and each must be told
             answer, goes_on = {"said": "failed", "words": f"{type(error).__name__}: {error}"}, False
-        connection.send(answer, answers)
         idle.begins()
+        connection.send(answer, answers)
         close_all((*descriptors, *answers))

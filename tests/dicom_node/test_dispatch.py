@@ -13,6 +13,7 @@ from dicom_node.attempt import JobOutcome, JobSpec
 from dicom_node.dispatch import OWN_TIMEOUT_GRACE_S, STORAGE_PAUSE_S, Dispatch
 from dicom_node.engine import Ended, Key
 from dicom_node.errors import NodeError
+from dicom_node.patience import Patience
 from dicom_node.profiles import Demand, Profile, demand
 from storage.events import Events
 from storage.instances import Instances
@@ -241,19 +242,14 @@ def test_a_job_that_sees_to_its_time_itself_has_its_worker_restarted_only_where_
     assert bench.engine.stopped == [(job.job_id, 1)]
 
 
-def test_where_attempts_take_turns_each_gets_the_time_of_those_that_ran_before_it(bench: Bench) -> None:
-    bench.dispatch, bench.engine.workers = bench.new_dispatch(waits_for_others=True), 2
+def test_where_attempts_take_turns_each_gets_the_time_of_another_and_its_own_where_that_one_hung(bench: Bench) -> None:
+    bench.dispatch, bench.engine.workers = bench.new_dispatch(patience=Patience(1)), 2
     first, second = bench.queue("a@1.0.0", timeout_s=30.0), bench.queue("b@1.0.0", timeout_s=20.0)
     bench.dispatch.step(0)
-    bench.now += 30.1
-    bench.dispatch.step(0)
-    assert bench.engine.stopped == [(first.job_id, 1)]
-    bench.now += 19.8
-    bench.dispatch.step(0)
-    assert bench.engine.stopped == [(first.job_id, 1)]
-    bench.now += 0.2
-    bench.dispatch.step(0)
-    assert bench.engine.stopped == [(first.job_id, 1), (second.job_id, 1)]
+    for later_s, stopped in ((49.9, []), (0.2, [first]), (19.7, [first]), (0.4, [first, second])):
+        bench.now += later_s
+        bench.dispatch.step(0)
+        assert bench.engine.stopped == [(job.job_id, 1) for job in stopped]
 
 
 def test_what_a_dispatcher_left_running_is_run_again_and_does_not_count_as_a_kill(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from dicom_node.config import Config
 from dicom_node.engine import Ended, Key
 from dicom_node.golden_watch import AGAIN_S, LOOK_S, PATIENCE_S, GoldenWatch
 from dicom_node.model_words import wrong_models
+from dicom_node.patience import Patience
 from dicom_node.versions import Versions
 from inference.golden_verdict import Verdict
 from inference.package import Package, load_package
@@ -33,6 +34,7 @@ class Bench:
     """A watch over one model, an engine of one worker that ends what the test says, and a clock that the test turns."""
 
     def __init__(self, house: House, package: Package, others: int = 0, **model: Any) -> None:
+        self.patience = Patience(others)
         self.house = house
         self.config = Config.model_validate({"models": [{"name": "demo_seg", "folder": str(package.folder)} | model]})
         self.versions = Versions(house.models, house.run_folder / "models")
@@ -44,7 +46,7 @@ class Bench:
             self,  # type: ignore[arg-type]
             house.jobs,
             house.models,
-            others=others,
+            patience=self.patience,
             clock=lambda: self.now,
         )
         self.use()
@@ -162,14 +164,30 @@ def test_a_case_that_takes_longer_than_a_job_may_is_stopped(house: House, packag
     assert bench.checks == [(False, "A block of water in air: took longer than 60 s; its worker was restarted")]
 
 
-def test_a_case_that_waits_for_others_gets_the_time_that_they_may_take(house: House, package: Package) -> None:
+def test_a_case_that_waits_for_a_job_gets_the_time_that_the_job_may_take(house: House, package: Package) -> None:
     bench = Bench(house, package, others=1, timeout_s=60)
+    bench.patience.begins((7, 1), 3600, bench.now)
     bench.step()
-    bench.use()
-    bench.step(119)
+    bench.step(3659)
     assert not bench.stopped
     bench.step(2)
     assert len(bench.stopped) == 1
+
+
+def test_a_case_of_a_version_that_is_not_in_use_any_more_is_stopped_and_is_no_failure(
+    house: House, package: Package
+) -> None:
+    bench = Bench(house, package, on_golden_failure="disable")
+    bench.step()
+    bench.watch.use(bench.config, {})
+    assert len(bench.stopped) == 1
+    bench.step()
+    assert not bench.running
+    assert bench.checks == []
+    assert house.models.disabled() == frozenset()
+    bench.use()
+    bench.step()
+    assert bench.running
 
 
 def test_a_worker_runs_a_case_and_says_what_came_of_it(package: Package, tmp_path: Path) -> None:

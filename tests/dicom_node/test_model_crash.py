@@ -84,6 +84,7 @@ class WorkerBench(Bench):
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[WorkerBench]:
+    pool.POOL.end()  # processes that tests before this one left are not to be taken for those that compute
     made = WorkerBench(tmp_path, package(tmp_path / "model", torchscript(EndlessOnLarge())))
     yield made
     made.database.close()

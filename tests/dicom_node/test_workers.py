@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from dicom_node import attempt
+from dicom_node import attempt, workers
 from dicom_node.attempt import PLACES, Places
 from dicom_node.config import Config
 from dicom_node.engine import Engine, EngineSettings
-from dicom_node.workers import Machine, engine_settings, most_in_a_place, places_of
+from dicom_node.workers import Machine, engine_settings, most_in_a_place, places_of, this_machine
 from inference.turns import TURNS, VISIBLE, Turns
 from tests.waiting import wait_until
 
@@ -52,6 +52,19 @@ def test_workers_share_out_what_the_machine_has(
     settings = engine_settings(config, "text", machine)
     assert (settings.workers, settings.threads_per_worker, most_in_a_place(config, machine)) == told
     assert Places.told(settings.environment[PLACES]) == places_of(config, machine)
+
+
+@pytest.mark.parametrize(("visible", "gpus"), [(None, 3), ("", 0), ("-1", 0), ("2", 1), ("0,2", 2)])
+def test_gpus_that_are_hidden_do_not_count(
+    visible: str | None, gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        (tmp_path / f"0000:0{number}:00.0").mkdir()
+    monkeypatch.setattr(workers, "GPUS", tmp_path)
+    monkeypatch.delenv(VISIBLE, raising=False)
+    if visible is not None:
+        monkeypatch.setenv(VISIBLE, visible)
+    assert this_machine().gpus == gpus
 
 
 def test_workers_elsewhere_have_a_machine_of_their_own(tmp_path: Path) -> None:

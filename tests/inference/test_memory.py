@@ -121,6 +121,12 @@ def test_what_was_taken_for_a_borrower_is_lent_as_it_is_and_cannot_be_changed_th
     assert array[0, 0, 0] == 8.0
 
 
+def test_for_more_than_there_is_memory_is_refused_to_a_borrower_too() -> None:
+    kept = rooms()
+    with kept.for_borrower("a"), pytest.raises(MemoryError):
+        kept.array((1 << 24, 1 << 12, 1 << 10), np.float32)
+
+
 def test_where_memory_cannot_be_sealed_nothing_is_lent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_given: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
@@ -140,8 +146,11 @@ def test_memory_of_a_borrower_is_used_again_for_it_alone() -> None:
         assert is_left_by(kept.array(MANY, np.float32), 7.0)
         smaller = kept.array((3, 64, 64), np.float32)
         assert is_left_by(smaller, 7.0)
-        assert kept.lendable(smaller, "a") is not None
-        del smaller
+        descriptor = kept.lendable(smaller, "a")
+        assert descriptor is not None
+        whole = lent_array(descriptor, smaller.dtype, MANY)
+        assert is_left_by(whole[3:], 0.0)  # of the volume before nothing is seen behind it
+        del smaller, whole
     assert not is_left_by(kept.array(MANY, np.float32), 7.0)
     with kept.for_borrower("a"):
         filled(kept, 7.0)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from inference import kept, memory
 from inference.confined import interpreter, lending, seccomp
+from inference.confined import pool as pool_module
 from inference.confined import process as process_module
 from inference.confined.interpreter import missing_walls
 from inference.confined.pool import Pool, bounds_of, room_for
@@ -142,6 +143,34 @@ def test_a_network_that_misbehaves_ends_in_words_and_the_next_volume_is_analysed
     with pytest.raises(InferenceError, match=reason):
         found(pool, made, command, bounds)
     assert dense_voxels(found(pool, made, 9.0)) == 60
+
+
+def test_where_memory_is_short_after_other_volumes_it_is_tried_once_more_in_a_fresh_process(
+    made: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = list[int]()
+
+    class Counted(ModelProcess):
+        def __init__(self) -> None:
+            super().__init__()
+            started.append(self.pid)
+
+    monkeypatch.setattr(pool_module, "ModelProcess", Counted)
+    pool = Pool()
+    try:
+        with pytest.raises(InferenceError, match="can't allocate memory"):
+            found(pool, made, 3.0)
+        assert len(started) == 1  # nothing came before
+        assert dense_voxels(found(pool, made, 9.0)) == 60
+        with pytest.raises(InferenceError, match="can't allocate memory"):
+            found(pool, made, 3.0)
+        assert len(started) == 3
+        assert dense_voxels(found(pool, made, 9.0)) == 60
+        with pytest.raises(InferenceError, match="no finite numbers"):
+            found(pool, made, 4.0)
+        assert len(started) == 4
+    finally:
+        pool.end()
 
 
 def test_a_network_that_writes_to_its_input_changes_nothing_here(pool: Pool, made: Package) -> None:

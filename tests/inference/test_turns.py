@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 from inference.turns import VISIBLE, Turns, show_gpu
-from tests.processes import waiting_for
-from tests.waiting import wait_until
 
 OTHER = """
 import sys, time
@@ -87,23 +85,6 @@ def test_a_turn_ends_where_what_computes_fails(tmp_path: Path) -> None:
         fail(placed(tmp_path))
     with placed(tmp_path).at("cpu"):
         pass  # else it would wait for ever
-
-
-def test_who_waits_longest_is_next(tmp_path: Path) -> None:
-    order, threads = list[int](), list[threading.Thread]()
-
-    def compute(number: int) -> None:
-        with placed(tmp_path).at("cpu"):
-            order.append(number)
-
-    with placed(tmp_path).at("cpu"):
-        for number in range(3):
-            threads.append(threading.Thread(target=compute, args=(number,)))
-            threads[-1].start()
-            wait_until(lambda count=number + 1: waiting_for(tmp_path / "turn-cpu-0") == count)
-    for thread in threads:
-        thread.join()
-    assert order == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("seen", "number", "then"), [(None, 0, "0"), (None, 3, "1"), ("5,7", 1, "7"), ("5,7", 2, "5")])
