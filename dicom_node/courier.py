@@ -7,7 +7,6 @@ lose it instead.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from dicom_node.breaker import Breaker
 from dicom_node.destinations.protocol import Destination, Outcome, Parcel
 from dicom_node.profiles import Demand
 from dicom_node.result_kinds import MAP, names_maps, segmentation_of
-from dicom_node.stored_file import StoredFile, pieces_of
+from dicom_node.stored_file import StoredFile, sha256_of
 from dicom_node.substitution import substitute
 from storage.errors import StorageUnavailable, UnknownObject
 from storage.events import Events
@@ -112,9 +111,9 @@ class Courier:
         deliveries = self._outbox.next_study(self._destination.name, due_at=now if state == "closed" else None)
         if not deliveries:
             return False
-        was_asked = self._deliver(_within_bounds(deliveries))
-        # Where nothing could be sent, the breaker is as it was: half-open, it would ask for the next study at once.
-        return was_asked or state == "closed"
+        was_judged = self._deliver(_within_bounds(deliveries))
+        # Where nothing could be read and sent, the breaker is as it was: half-open, it would ask for the next study at once.
+        return was_judged or state == "closed"
 
     def _run(self) -> None:
         self._follow()
@@ -145,7 +144,7 @@ class Courier:
         self._after = None
 
     def _deliver(self, deliveries: Sequence[Delivery]) -> bool:
-        """Whether the destination was asked to take anything."""
+        """Whether this showed anything of the destination: something was sent, or was to be and could not."""
         parcels: list[Parcel] = []
         tried: list[_Tried] = []
         for delivery in deliveries:
@@ -164,9 +163,10 @@ class Courier:
         now = self._clock()
         for group in self._alike([item for item in tried if item.delivery.delivery_id not in replaced], now):
             self._record(group, now)
-        if parcels:
-            self._judge_destination(list(outcomes.values()))
-        return bool(parcels)
+        telling = [outcome for outcome in outcomes.values() if not outcome.is_unread]
+        if telling:
+            self._judge_destination(telling)
+        return bool(telling)
 
     def _substitute(self, tried: Sequence[_Tried]) -> frozenset[int]:
         refused = [
@@ -180,14 +180,12 @@ class Courier:
         result = delivery.result
         try:
             part10 = self._part10(result)
-            summed = hashlib.sha256()
-            for piece in pieces_of(part10):
-                summed.update(piece)
+            content_sha256 = sha256_of(part10)
         except UnknownObject:
             return Outcome(result.sop_instance_uid, "refused", "its stored object is missing")
         except StorageUnavailable:
             return Outcome(result.sop_instance_uid, "failed", "its stored object cannot be read now")
-        if summed.hexdigest() != result.content_sha256:
+        if content_sha256 != result.content_sha256:
             return Outcome(result.sop_instance_uid, "refused", "its stored object is damaged: the SHA-256 differs")
         return Parcel(result, part10, refers_to)
 

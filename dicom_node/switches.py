@@ -19,13 +19,14 @@ def switched(config: Config, rows: Models, versions: Versions, models: Mapping[s
     reporting = {item.name.partition("@")[0] for item in config.models if item.when_disabled == "report"}
 
     def is_moved(job: Job) -> bool:
-        """Also a job that was put back after another version had taken over, or queued in that moment."""
+        """Also a job that was put back after another version had taken over, or queued in that moment; and one of a version that
+        was removed meanwhile, or cannot be used any more."""
         name = job.model.partition("@")[0]
         entry = models.get(name)
         if job.role == "shadow" or job.give_up_reason is not None or entry is None or job.model in models:
             return False
         kept = [entry.canary.package.key] if entry.canary else []
-        if job.model in (entry.package.key, *kept) or versions.package_of(job.model) is None:
+        if job.model in (entry.package.key, *kept) or versions.keyed(job.model) is None:
             return False
         why = f"{entry.package.key} is the active version"
         configured = next((item for item in config.models if item.name == name), None)

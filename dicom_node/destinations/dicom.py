@@ -100,5 +100,6 @@ def _outcome(sent: SendOutcome, sent_as: str) -> Outcome:
         is_class_refused=sent.is_class_refused,
         is_held_back=sent.is_held_back,
         needs_a_person=sent.needs_a_person,
+        is_unread=sent.is_unread,
         sent_as=sent_as if sent.verdict == "delivered" else "",
     )

@@ -49,7 +49,7 @@ class FolderDestination:
         except OSError as error:
             return Outcome(result.sop_instance_uid, "failed", f"{self.path}: {error.strerror}")
         except StorageError:
-            return Outcome(result.sop_instance_uid, "failed", "its stored object cannot be read now")
+            return Outcome(result.sop_instance_uid, "failed", "its stored object cannot be read now", is_unread=True)
         sent_as = in_words(form, form.transfer_syntax_uid, self.name) if form else ""
         return Outcome(result.sop_instance_uid, "delivered", "written", sent_as=sent_as)
 

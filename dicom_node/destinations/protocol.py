@@ -39,6 +39,8 @@ class Outcome:
     is_held_back: bool = False
     # It is tried again, but will not succeed before a person changed something.
     needs_a_person: bool = False
+    # This node could not read it while it was sent: that says nothing of the destination.
+    is_unread: bool = False
     sent_as: str = ""
 
 

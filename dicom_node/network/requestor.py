@@ -93,6 +93,8 @@ class SendOutcome:
     is_held_back: bool = False
     # Worth a retry, but a person has to act first: the peer does not know us, or not by this name.
     needs_a_person: bool = False
+    # This node could not read it from its store, which is no fault of the peer.
+    is_unread: bool = False
     transfer_syntax_uid: str = ""
 
 
@@ -186,7 +188,8 @@ def _store_all(line: _Line, items: Sequence[Outgoing], refused: Set[str]) -> Ite
             return
         except StorageError:
             wire.abort()
-            yield SendOutcome(item.sop_instance_uid, "failed", "its stored object cannot be read now")
+            words = "its stored object cannot be read now"
+            yield SendOutcome(item.sop_instance_uid, "failed", words, is_unread=True)
             return
         except Late as error:
             wire.abort()

@@ -25,11 +25,11 @@ _X32 = 0x40000000
 
 # By what `uname -m` says: the architecture's number in seccomp, and those of
 # connect, ptrace, process_vm_readv, process_vm_writev, bpf, perf_event_open, userfaultfd, add_key, request_key, keyctl,
-# open_by_handle_at, unshare, setns, mount; then that of socket.
+# open_by_handle_at, unshare, setns, mount; then those that open sockets: socket, socketpair.
 _CALLS = MappingProxyType(
     {
-        "x86_64": (0xC000003E, (42, 101, 310, 311, 321, 298, 323, 248, 249, 250, 304, 272, 308, 165), 41),
-        "aarch64": (0xC00000B7, (203, 117, 270, 271, 280, 241, 282, 217, 218, 219, 265, 97, 268, 40), 198),
+        "x86_64": (0xC000003E, (42, 101, 310, 311, 321, 298, 323, 248, 249, 250, 304, 272, 308, 165), (41, 53)),
+        "aarch64": (0xC00000B7, (203, 117, 270, 271, 280, 241, 282, 217, 218, 219, 265, 97, 268, 40), (198, 199)),
     }
 )
 # io_uring_setup, which makes sockets, too; and pidfd_getfd. Newer calls have one number on all architectures.
@@ -53,7 +53,8 @@ def restrict() -> None:
     """From now on: connect to nothing, look into no other process, and call nothing of `_CALLS`; that fails with EPERM.
 
     Sockets are opened only of the kind that CUDA opens for itself: local, and such that nothing can be sent to before it is
-    connected. no_new_privs must be set, or the process be privileged. Raises OSError where this system has no such filters.
+    connected, single or in pairs. no_new_privs must be set, or the process be privileged. Raises OSError where this system has
+    no such filters.
     """
     machine = platform.machine()
     if machine not in _CALLS:
@@ -65,7 +66,7 @@ def restrict() -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _filter(architecture: int, refused: tuple[int, ...], to_open_a_socket: int) -> list[tuple[int, int, int, int]]:
+def _filter(architecture: int, refused: tuple[int, ...], opening: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
     """Instructions (code, jump if true, jump if false, k). A test goes on to where it says, else to the next line."""
     lines: list[tuple[int, int, str, str]] = [
         (_LOAD, _ARCHITECTURE, "", ""),
@@ -73,7 +74,8 @@ def _filter(architecture: int, refused: tuple[int, ...], to_open_a_socket: int) 
         (_LOAD, _NUMBER, "", ""),
         (_AT_LEAST, _X32, "refuse", ""),
         *((_EQUAL, number, "refuse", "") for number in (*refused, *_NEWER)),
-        (_EQUAL, to_open_a_socket, "", "allow"),
+        *((_EQUAL, number, "opening", "") for number in opening[:-1]),
+        (_EQUAL, opening[-1], "opening", "allow"),
         (_LOAD, _FAMILY, "", ""),
         (_EQUAL, socket.AF_UNIX, "", "refuse"),
         (_LOAD, _TYPE, "", ""),
@@ -83,7 +85,7 @@ def _filter(architecture: int, refused: tuple[int, ...], to_open_a_socket: int) 
         (_RETURN, _ALLOW, "", ""),
         (_RETURN, _REFUSE, "", ""),
     ]
-    at = {"allow": len(lines) - 2, "refuse": len(lines) - 1}
+    at = {"opening": lines.index((_LOAD, _FAMILY, "", "")), "allow": len(lines) - 2, "refuse": len(lines) - 1}
     return [
         (code, at.get(if_true, place + 1) - place - 1, at.get(if_false, place + 1) - place - 1, k)
         for place, (code, k, if_true, if_false) in enumerate(lines)

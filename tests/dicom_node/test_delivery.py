@@ -17,10 +17,12 @@ from dicom_node.backoff import Backoff
 from dicom_node.breaker import Breaker
 from dicom_node.courier import MAX_BATCH_BYTES, Courier
 from dicom_node.delivery import Delivery, Watch, no_such_destination
+from dicom_node.destinations.folder import FolderDestination
 from dicom_node.destinations.protocol import Outcome, Parcel
 from dicom_node.profiles import usual_demand
 from dicom_node.stored_file import StoredFile, whole
 from storage.errors import StorageUnavailable
+from storage.objects import open_store
 from storage.records.results import Delivery as Row
 from tests.dicom_node.certificates import Authority
 from tests.dicom_node.peers import AnsweringScp, black_hole, data_set_bytes, data_sets_in, storescp
@@ -269,6 +271,27 @@ def test_a_courier_that_can_send_nothing_does_not_ask_again_at_once_whether_the_
     assert house.states() == {"delivered": 1}
 
 
+def test_what_could_not_be_read_while_it_was_sent_is_not_held_against_the_destination(house: House) -> None:
+    house.analysed_study(kinds=("sr",))
+
+    def unread(parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+        reason = "its stored object cannot be read now"
+        return tuple(Outcome(one.result.sop_instance_uid, "failed", reason, is_unread=True) for one in parcels)
+
+    clock, told = Clock(), Told(unread, "failed", unread, "delivered")
+    courier = courier_of(house, told, clock, failures=1)
+    assert courier.step()
+    assert house.events_of_kind("destination_down") == []
+    clock.now += 900
+    assert courier.step()
+    assert courier.is_down
+    clock.now += 60
+    assert not courier.step()
+    assert courier.is_down
+    assert courier.step()
+    assert house.states() == {"delivered": 1}
+
+
 def test_a_dead_destination_is_left_alone_and_everything_follows_its_return(house: House) -> None:
     for _ in range(6):
         house.analysed_study(kinds=("sr",))
@@ -352,6 +375,33 @@ def test_what_is_read_while_it_is_sent_goes_with_the_others(house: House, monkey
 
     assert courier_of(house, Told(keep), Clock()).step()
     assert sent == [house.objects.get(row.result.object_key) for row in rows]
+
+
+def test_what_changes_between_its_sum_and_its_sending_is_never_marked_delivered(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("dicom_node.courier.MOST_HELD_BYTES", 0)
+    monkeypatch.setattr("dicom_node.stored_file.PIECE_BYTES", 64)
+    (row,) = house.analysed_study(kinds=("sr",))
+    key, on_disk = row.result.object_key, open_store((tmp_path / "disk").as_uri())
+    content = house.objects.get(key)
+    on_disk.put(key, [content])
+    monkeypatch.setattr(house.objects, "part", on_disk.part)
+
+    def change_and_deliver(parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+        (tmp_path / "disk" / key).write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        return FolderDestination("PACS1", tmp_path / "out").deliver(parcels)
+
+    clock = Clock()
+    courier = courier_of(house, Told(change_and_deliver), clock, failures=1)
+    assert courier.step()
+    assert house.states() == {"waiting": 1}
+    assert list((tmp_path / "out").rglob("*.dcm")) == []
+    clock.now += 5.1
+    assert courier.step()
+    assert house.states() == {"refused": 1}
+    assert "damaged: the SHA-256 differs" in texts(house, "delivery_refused")[0]
+    assert house.events_of_kind("destination_down") == []
 
 
 def test_a_crash_between_sending_and_writing_it_down_sends_the_same_bytes_again(

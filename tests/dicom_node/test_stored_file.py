@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tracemalloc
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def test_slices_are_those_of_the_bytes(kept: FilePart, slices: list[tuple[int, i
     assert len(file) == len(expected)
     for first, length in slices:
         assert file[first : first + length] == expected[first : first + length]
+    assert file.sha256() == hashlib.sha256(kept.read(0, kept.size_bytes)).hexdigest()
     assert file[:] == expected == whole(file) == b"".join(pieces_of(file))
 
 
@@ -55,7 +57,9 @@ def parcel(folder: Path, side: int = 16) -> tuple[Parcel, Path, bytes]:
     result = Result(
         uid, SOP_CLASSES["sc"], series, STUDY, EXPLICIT_VR_LITTLE_ENDIAN, "sc", "made", key, "", len(part10)
     )
-    return Parcel(result, StoredFile(objects.part(key))), folder / key, part10
+    file = StoredFile(objects.part(key))
+    assert file.sha256() == hashlib.sha256(part10).hexdigest()
+    return Parcel(result, file), folder / key, part10
 
 
 def test_the_bytes_that_are_stored_arrive(tmp_path: Path) -> None:
@@ -77,17 +81,26 @@ def test_a_peer_that_takes_implicit_vr_alone_gets_it_so(tmp_path: Path) -> None:
     assert bytes(dcmread(path).PixelData) in scp.received[one.result.sop_instance_uid]
 
 
-def test_what_is_gone_while_it_is_sent_is_tried_again_and_takes_no_other_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut short", "changed"])
+def test_what_is_damaged_while_it_is_sent_is_tried_again_and_takes_no_other_with_it(
+    tmp_path: Path, damage: str
+) -> None:
     scp, (gone, path, part10), (other, _, _) = AnsweringScp(free_port()), parcel(tmp_path, 1500), parcel(tmp_path)
     with path.open("r+b") as file:
-        file.truncate(len(part10) - 1000)
+        if damage == "cut short":
+            file.truncate(len(part10) - 1000)
+        else:
+            file.seek(len(part10) - 1000)
+            file.write(bytes([part10[-1000] ^ 1]))
     with scp.running():
         outcomes = DicomDestination("PACS1", peer_at(scp.port)).deliver([gone, other])
     assert (outcomes[0].verdict, outcomes[0].reason) == ("failed", "its stored object cannot be read now")
+    assert outcomes[0].is_unread
     assert outcomes[1].verdict == "delivered"
     assert set(scp.received) == {other.result.sop_instance_uid}
     (outcome,) = FolderDestination("OUT", tmp_path / "out").deliver([gone])
     assert (outcome.verdict, outcome.reason) == ("failed", "its stored object cannot be read now")
+    assert outcome.is_unread
     assert list((tmp_path / "out").rglob("*.dcm")) == []
 
 

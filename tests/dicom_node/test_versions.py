@@ -196,6 +196,20 @@ def test_a_job_of_a_version_that_is_not_active_any_more_is_given_to_the_one_that
     assert {found.model for one in (job, late) if (found := node.house.jobs.get(one.job_id))} == {"demo_seg@1.0.0"}
 
 
+def test_a_job_that_was_queued_for_a_version_while_it_was_removed_is_given_to_the_active_one(
+    node: Node, made: Path
+) -> None:
+    node.versions.add(Registry([made / "equal"]).get("demo_seg"))
+    node.changes.remove("demo_seg@1.1.0")
+    late, unknown = (node.house.ready_job(model=f"demo_seg@{version}") for version in ("1.1.0", "7.0.0"))
+    is_moved = switched(node.config, node.models, node.versions, node.versions.routable(node.config)).is_moved
+    assert not is_moved(unknown)
+    assert is_moved(late)
+    moved = node.house.jobs.get(late.job_id)
+    assert moved is not None
+    assert (moved.model, moved.state) == ("demo_seg@1.0.0", "ready")
+
+
 def test_a_version_is_found_by_its_key_when_it_is_not_active_any_more(node: Node, made: Path) -> None:
     node.changes.activate(str(made / "equal"), without_golden_cases=False)
     models = node.versions.routable(node.config)

@@ -303,10 +303,16 @@ def test_no_network_is_reached_from_a_model_process() -> None:
 def test_no_socket_of_the_file_system_is_reached_from_a_model_process(tmp_path: Path) -> None:
     """A database or a container daemon listens there, and takes who may open it for its owner."""
     place = str(tmp_path / "daemon")
-    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as peer:
+    with (
+        socket.socket(socket.AF_UNIX) as listener,
+        socket.socket(socket.AF_UNIX) as peer,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log,
+    ):
         listener.bind(place)
         listener.listen()
         peer.connect(place)
+        log.bind(place + ".log")
+        log.setblocking(False)
         told = walled(
             "import socket\n"
             "for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):\n"
@@ -315,12 +321,20 @@ def test_no_socket_of_the_file_system_is_reached_from_a_model_process(tmp_path: 
             "        print('reached')\n"
             "    except PermissionError:\n"
             "        print('no')\n"
+            # One of a pair is no less a socket: what it may be sent by is a place, too.
+            "for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET, socket.SOCK_STREAM):\n"
+            "    try:\n"
+            f"        socket.socketpair(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)[0].sendto(b'out', {place + '.log'!r})\n"
+            "    except OSError as error:\n"
+            "        pass\n"
             # What CUDA opens for itself; nobody outside of this network finds it.
             "own = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
             "own.bind(chr(0) + 'cuda-uvmfd')\n"
             "own.listen()\n"
             "print('own')\n"
         )
+        with pytest.raises(BlockingIOError):
+            log.recv(16)
     assert told.splitlines() == ["no", "no", "own"]
 
 
