@@ -48,8 +48,8 @@ class Scale:
 @dataclass(slots=True)
 class Figures:
     """runs, passes: by network and program, the answers of each round. rested: of the node's first run of each round, after a
-    rest in which it gave its memory back; `runs` has the one that follows at once. of_probabilities: of a run of the peer that brings
-    probabilities back to the images, and then decides. agree: Dice of the node's labels and the peer's, by network."""
+    rest in which it gave its memory back; `runs` has the one that follows at once. of_probabilities: of a run of the peer that
+    brings probabilities back to the images, and then decides. agree: Dice of the node's labels and the peer's, by network."""
 
     runs: dict[str, dict[str, Answers]] = field(default_factory=dict)
     rested: dict[str, Answers] = field(default_factory=dict)
