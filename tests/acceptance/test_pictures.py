@@ -22,7 +22,8 @@ from tests.inference.made_pictures import written as written_images
 from tests.orthanc import Orthanc
 from tests.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+# Each kind of picture goes through a job in tests/dicom_node/test_job_pictures.py.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
 
 def route(modality: str, model: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def numbers_of(findings: Findings, segment: str) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ("study", "remarks"),
-    [(GE, ["112225", "KERNEL"]), (SIEMENS, ["112225", "130576", "130576"])],
+    [pytest.param(GE, ["112225", "KERNEL"], marks=pytest.mark.long), (SIEMENS, ["112225", "130576", "130576"])],
 )
 def test_a_real_chest_agrees_with_another_implementation(
     shared_data: Path, package: Package, study: str, remarks: list[str]
