@@ -74,7 +74,7 @@ def measure(new: Package, device: Literal["auto", "cpu", "cuda"]) -> None:
 
 def check_of(new: Package, device: str, judgement: Judgement) -> GoldenCheck:
     """How the golden cases went, to be kept."""
-    wanted = new.manifest.resources.device if device == "auto" else device
+    wanted = new.device_for(device)
     return golden_check(new, chosen_device(wanted).type, judgement.verdicts, time.time())
 
 

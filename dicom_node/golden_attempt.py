@@ -18,7 +18,7 @@ def run_case_of(spec: GoldenSpec) -> GoldenOutcome:
         package = load_exactly(Path(spec.package_folder), spec.package_sha256, RESTART)
         case = package.manifest.golden[spec.case]
         name = case.name
-        wanted = package.manifest.resources.device if spec.device == "auto" else spec.device
+        wanted = package.device_for(spec.device)
         return GoldenOutcome(run_case(package, case, spec.device), chosen_device(wanted).type)
     except Exception as error:  # noqa: BLE001 - a model may fail in any way, and each must be told
         return GoldenOutcome(Verdict(name, (f"{type(error).__name__}: {error}",), 0.0), spec.device)

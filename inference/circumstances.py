@@ -21,7 +21,7 @@ CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 def circumstances_of(package: Package, device: str) -> dict[str, str]:
     """Of a run of the package on "auto", "cpu" or "cuda" in this process, as names and values for people and for comparison."""
     manifest = package.manifest
-    wanted = manifest.resources.device if device == "auto" else device
+    wanted = package.device_for(device)
     where = chosen_device(wanted)
     precision = "fp32" if isinstance(manifest.runtime, PythonRuntime) or not manifest.use else manifest.use.precision
     told = {

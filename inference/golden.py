@@ -66,7 +66,7 @@ def is_exact(package: Package, device: Device) -> bool:
     in_fp32 = manifest.use is None or manifest.use.precision == "fp32"
     # What precision an ONNX file computes in is written in the file alone.
     in_fp32 = in_fp32 and manifest.runtime.kind != "onnx"
-    on_cpu = chosen_device(_wanted(package, device)).type == "cpu"
+    on_cpu = chosen_device(package.device_for(device)).type == "cpu"
     return in_fp32 and on_cpu and not _in_another_form(package, device)
 
 
@@ -176,12 +176,8 @@ def _held_to(case: GoldenCase, package: Package, device: Device) -> GoldenCase:
 
 def _in_another_form(package: Package, device: Device) -> bool:
     """Whether the network runs in a form that was measured to be faster, whose last digits are others."""
-    tuning = tunings.known(package, chosen_device(_wanted(package, device)).type)
+    tuning = tunings.known(package, chosen_device(package.device_for(device)).type)
     return tuning is not None and tuning.form != "plain"
-
-
-def _wanted(package: Package, device: Device) -> Device:
-    return package.manifest.resources.device if device == "auto" else device
 
 
 _KINDS = ("segment", "map", "measurement", "classification")

@@ -31,6 +31,10 @@ class Package:
     def key(self) -> str:
         return f"{self.manifest.name}@{self.manifest.version}"
 
+    def device_for(self, wanted: str) -> str:
+        """What is wanted, or where that is "auto", what the manifest asks for."""
+        return self.manifest.resources.device if wanted == "auto" else wanted
+
     @property
     def identity(self) -> ModelIdentity:
         manifest = self.manifest

@@ -62,7 +62,7 @@ def computed(
     from inference.repeatable import repeatable
     from inference.runtimes import python
 
-    wanted = package.manifest.resources.device if device == "auto" else device
+    wanted = package.device_for(device)
     run = python.run if isinstance(package.manifest.runtime, PythonRuntime) else analysis.run
     with repeatable(seed):
         return run(volume, package, wanted, companions)

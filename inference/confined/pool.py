@@ -57,7 +57,7 @@ def predict(
     if refused is not None:
         return refused
     if isinstance(package.manifest.runtime, PythonRuntime):
-        with TURNS.at(chosen_device(package.manifest.resources.device if device == "auto" else device).type):
+        with TURNS.at(chosen_device(package.device_for(device)).type):
             return computed(volume, package, device, companions, seed=seed)
     return POOL.predict(volume, package, device, companions, seed=seed, bounds=bounds or bounds_of(package))
 

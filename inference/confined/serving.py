@@ -39,7 +39,7 @@ class Loaded:
             raise InferenceError("code of the node itself does not run here")
         self._package = Package(manifest, Path(told["folder"]), told["content_sha256"])
         self._before = before
-        self.device = chosen_device(manifest.resources.device if told["device"] == "auto" else told["device"])
+        self.device = chosen_device(self._package.device_for(told["device"]))
         self._bound(told)
         network_of(self._package, self.device)
         if fastest := told.get("tunings", {}).get(self.device.type):
